@@ -1,0 +1,445 @@
+// Package config reads the settings of Vogter from the environment, once, into
+// one typed value. Nothing else in the program looks at an environment variable.
+//
+// A setting that is misspelt, malformed or half given stops the start with a
+// message that names the variable and never its value.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/mail"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Mode says how much the start demands of the settings.
+type Mode string
+
+// The modes.
+const (
+	// Production refuses development keys and unencrypted connections that leave the machine.
+	Production Mode = "production"
+	// Development is for one machine with local parts.
+	Development Mode = "development"
+)
+
+// LocalPrefix begins the names of the settings of `vogter local` itself: its
+// ports and folders. That command reads and checks them; the rest skip them.
+const LocalPrefix = "VOGTER_LOCAL_"
+
+// secretFile ends the name of a variable that holds the path of a file with the secret.
+const secretFile = "_FILE"
+
+// Config is every setting of `vogter serve` and `vogter worker`. Secrets may be
+// given by value or, under NAME_FILE, as the path of a file that holds the value.
+type Config struct {
+	// Mode is production unless told otherwise, so that a forgotten setting is the strict one.
+	Mode Mode `env:"VOGTER_MODE" envDefault:"production"`
+	// Listen is the address of the API, host:port.
+	Listen string `env:"VOGTER_LISTEN" envDefault:"127.0.0.1:8080"`
+	// PublicURL is how browsers and mail reach the API; empty derives it from Listen.
+	PublicURL string `env:"VOGTER_PUBLIC_URL"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel slog.Level `env:"VOGTER_LOG_LEVEL" envDefault:"info"`
+	// WorkerConcurrency is how many jobs a worker runs at once, 1 to 1000.
+	WorkerConcurrency int `env:"VOGTER_WORKER_CONCURRENCY" envDefault:"4"`
+	// ShutdownGrace is how long requests and jobs may finish after a stop signal.
+	ShutdownGrace time.Duration `env:"VOGTER_SHUTDOWN_GRACE" envDefault:"20s"`
+
+	// MongoDB is the URI of the document store.
+	MongoDB SecretString `env:"MONGODB_URI"`
+	// KeyStore is the URI of the key store: another database with its own credentials.
+	KeyStore SecretString `env:"VOGTER_KEYSTORE_URI"`
+	// Redis is the URL of the queue's Redis: redis, rediss or unix.
+	Redis SecretString `env:"REDIS_URL"`
+	// KMS says where the epoch master keys are: file:PATH for the local file.
+	KMS string `env:"VOGTER_KMS"`
+
+	S3     S3
+	Kratos Kratos
+	Mail   Mail
+}
+
+// S3 is the object storage.
+type S3 struct {
+	Endpoint  string       `env:"VOGTER_S3_ENDPOINT"` // https://host[:port]
+	Region    string       `env:"VOGTER_S3_REGION" envDefault:"us-east-1"`
+	Bucket    string       `env:"VOGTER_S3_BUCKET"`
+	AccessKey SecretString `env:"VOGTER_S3_ACCESS_KEY"`
+	SecretKey SecretString `env:"VOGTER_S3_SECRET_KEY"`
+	CAFile    string       `env:"VOGTER_S3_CA_FILE"` // PEM of a private CA; empty: the system's
+}
+
+// Kratos is the identity server.
+type Kratos struct {
+	PublicURL string `env:"VOGTER_KRATOS_PUBLIC_URL"`
+	AdminURL  string `env:"VOGTER_KRATOS_ADMIN_URL"` // without authentication: a private network only
+}
+
+// Mail is how mail leaves.
+type Mail struct {
+	SMTP SecretString `env:"VOGTER_SMTP_URL"` // smtp://[user:password@]host:port or smtps://…
+	From string       `env:"VOGTER_MAIL_FROM"`
+}
+
+// Parse reads the settings from environ, a list of NAME=value as os.Environ
+// gives it. A whole group may be missing (`vogter local` fills it in; Validate
+// demands it), half a group may not. All faults are reported at once.
+func Parse(environ []string) (Config, error) {
+	values := env.ToMap(environ)
+	known := make(map[string]bool) // name of a setting: is it a secret
+	collect(reflect.TypeFor[Config](), known)
+
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		secret := known[strings.TrimSuffix(name, secretFile)] && strings.HasSuffix(name, secretFile)
+		_, setting := known[name]
+		switch {
+		case secret:
+			faults = append(faults, load(values, name))
+		case strings.HasPrefix(name, "VOGTER_") && !setting && !strings.HasPrefix(name, LocalPrefix):
+			faults = append(faults, fmt.Errorf("%s is not a setting of Vogter", name))
+		}
+	}
+	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: values})
+	if err != nil {
+		// The library's message quotes the value: say which settings only.
+		return Config{}, errors.Join(append(faults, malformed(err))...)
+	}
+	return c, errors.Join(append(faults, c.check()...)...)
+}
+
+// Validate says whether c is complete for `vogter serve` and `vogter worker`,
+// and in production mode whether it is safe.
+func (c *Config) Validate() error {
+	var faults []error
+	for _, s := range []struct {
+		name string
+		set  bool
+	}{
+		{"MONGODB_URI", c.MongoDB.IsSet()},
+		{"VOGTER_KEYSTORE_URI", c.KeyStore.IsSet()},
+		{"REDIS_URL", c.Redis.IsSet()},
+		{"VOGTER_KMS", c.KMS != ""},
+		{"VOGTER_S3_ENDPOINT", c.S3.Endpoint != ""},
+		{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL != ""},
+		{"VOGTER_SMTP_URL", c.Mail.SMTP.IsSet()},
+	} {
+		if !s.set {
+			faults = append(faults, fmt.Errorf("%s is not set", s.name))
+		}
+	}
+	if c.Mode == Production {
+		faults = append(faults, c.production()...)
+	}
+	return errors.Join(faults...)
+}
+
+// Environ is c as a list of NAME=value with secrets by value: what a child
+// process is started with. Parse reads it back to the same Config.
+func (c *Config) Environ() []string {
+	var list []string
+	walk(reflect.ValueOf(*c), func(name string, v reflect.Value) {
+		var text string
+		switch x := v.Interface().(type) {
+		case SecretString:
+			text = x.Reveal()
+		default:
+			text = fmt.Sprint(x)
+		}
+		if text != "" {
+			list = append(list, name+"="+text)
+		}
+	})
+	return list
+}
+
+// IsSetting reports whether name is read by Parse.
+func IsSetting(name string) bool {
+	known := make(map[string]bool)
+	collect(reflect.TypeFor[Config](), known)
+	_, ok := known[name]
+	return ok || known[strings.TrimSuffix(name, secretFile)] || strings.HasPrefix(name, "VOGTER_")
+}
+
+// URL is the address of the API for links: PublicURL, or Listen over HTTP.
+func (c *Config) URL() string {
+	if c.PublicURL != "" {
+		return strings.TrimSuffix(c.PublicURL, "/")
+	}
+	return "http://" + c.Listen
+}
+
+// KMSFile is the path of the local key-management file, or "" for another kind.
+func (c *Config) KMSFile() string {
+	path, ok := strings.CutPrefix(c.KMS, "file:")
+	if !ok {
+		return ""
+	}
+	return path
+}
+
+// check finds what is wrong in every mode.
+func (c *Config) check() []error {
+	var faults []error
+	bad := func(name, want string) {
+		faults = append(faults, fmt.Errorf("%s must be %s", name, want))
+	}
+	if c.Mode != Production && c.Mode != Development {
+		bad("VOGTER_MODE", "production or development")
+	}
+	if host, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" || strings.ContainsAny(host, "/@") {
+		bad("VOGTER_LISTEN", "host:port")
+	}
+	if c.PublicURL != "" && !isHTTP(c.PublicURL) {
+		bad("VOGTER_PUBLIC_URL", "an http or https URL")
+	}
+	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
+		bad("VOGTER_WORKER_CONCURRENCY", "between 1 and 1000")
+	}
+	if c.ShutdownGrace <= 0 || c.ShutdownGrace > time.Hour {
+		bad("VOGTER_SHUTDOWN_GRACE", "a duration of at most an hour, such as 20s")
+	}
+	for _, uri := range []struct {
+		name  string
+		value SecretString
+	}{{"MONGODB_URI", c.MongoDB}, {"VOGTER_KEYSTORE_URI", c.KeyStore}} {
+		if uri.value.IsSet() {
+			if _, err := parseMongo(uri.value.Reveal()); err != nil {
+				bad(uri.name, "a mongodb:// or mongodb+srv:// URI")
+			}
+		}
+	}
+	if c.Redis.IsSet() && !hasScheme(c.Redis.Reveal(), "redis", "rediss", "unix") {
+		bad("REDIS_URL", "a redis://, rediss:// or unix:// URL")
+	}
+	if c.KMS != "" && c.KMSFile() == "" {
+		bad("VOGTER_KMS", "file:PATH")
+	}
+	if c.S3.Endpoint != "" && !isHTTP(c.S3.Endpoint) {
+		bad("VOGTER_S3_ENDPOINT", "an http or https URL")
+	}
+	if c.Kratos.PublicURL != "" && !isHTTP(c.Kratos.PublicURL) {
+		bad("VOGTER_KRATOS_PUBLIC_URL", "an http or https URL")
+	}
+	if c.Kratos.AdminURL != "" && !isHTTP(c.Kratos.AdminURL) {
+		bad("VOGTER_KRATOS_ADMIN_URL", "an http or https URL")
+	}
+	if c.Mail.SMTP.IsSet() && !hasScheme(c.Mail.SMTP.Reveal(), "smtp", "smtps") {
+		bad("VOGTER_SMTP_URL", "an smtp:// or smtps:// URL")
+	}
+	if c.Mail.From != "" {
+		if _, err := mail.ParseAddress(c.Mail.From); err != nil {
+			bad("VOGTER_MAIL_FROM", "an e-mail address")
+		}
+	}
+	return append(faults, c.halfSet()...)
+}
+
+// halfSet names what is missing from a group of which something is set.
+func (c *Config) halfSet() []error {
+	type member struct {
+		name string
+		set  bool
+	}
+	var faults []error
+	for _, group := range [][]member{
+		{
+			{"VOGTER_S3_ENDPOINT", c.S3.Endpoint != ""},
+			{"VOGTER_S3_BUCKET", c.S3.Bucket != ""},
+			{"VOGTER_S3_ACCESS_KEY", c.S3.AccessKey.IsSet()},
+			{"VOGTER_S3_SECRET_KEY", c.S3.SecretKey.IsSet()},
+		},
+		{
+			{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL != ""},
+			{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL != ""},
+		},
+		{
+			{"VOGTER_SMTP_URL", c.Mail.SMTP.IsSet()},
+			{"VOGTER_MAIL_FROM", c.Mail.From != ""},
+		},
+	} {
+		first := slices.IndexFunc(group, func(m member) bool { return m.set })
+		if first < 0 {
+			continue
+		}
+		for _, m := range group {
+			if !m.set {
+				faults = append(faults, fmt.Errorf("%s is set but %s is not", group[first].name, m.name))
+			}
+		}
+	}
+	if c.S3.CAFile != "" && c.S3.Endpoint == "" {
+		faults = append(faults, errors.New("VOGTER_S3_CA_FILE is set but VOGTER_S3_ENDPOINT is not"))
+	}
+	return faults
+}
+
+// production finds what must not be in production.
+func (c *Config) production() []error {
+	var faults []error
+	refuse := func(name, why string) {
+		faults = append(faults, fmt.Errorf("%s: %s in production", name, why))
+	}
+	if c.KMSFile() != "" {
+		refuse("VOGTER_KMS", "the local key file is for development and is refused")
+	}
+	for _, uri := range []struct {
+		name  string
+		value SecretString
+	}{{"MONGODB_URI", c.MongoDB}, {"VOGTER_KEYSTORE_URI", c.KeyStore}} {
+		if m, err := parseMongo(uri.value.Reveal()); err == nil && !m.safe() {
+			refuse(uri.name, "a connection that leaves the machine must use verified TLS (tls=true)")
+		}
+	}
+	if c.MongoDB.IsSet() && c.MongoDB == c.KeyStore {
+		refuse("VOGTER_KEYSTORE_URI", "the key store must be another database than MONGODB_URI, with its own credentials,")
+	}
+	if u, err := url.Parse(c.Redis.Reveal()); err == nil && u.Scheme != "unix" && !isLoopback(u.Hostname()) &&
+		(u.Scheme != "rediss" || u.Query().Has("skip_verify")) {
+		refuse("REDIS_URL", "a connection that leaves the machine must use verified TLS (rediss://)")
+	}
+	for _, s := range []struct{ name, value string }{
+		{"VOGTER_S3_ENDPOINT", c.S3.Endpoint},
+		{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL},
+		{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL},
+	} {
+		if s.value != "" && !strings.HasPrefix(s.value, "https://") {
+			refuse(s.name, "plain HTTP is refused")
+		}
+	}
+	if u, err := url.Parse(c.Mail.SMTP.Reveal()); err == nil && u.Query().Get("disable_starttls") == "true" && !isLoopback(u.Hostname()) {
+		refuse("VOGTER_SMTP_URL", "mail that leaves the machine must use TLS")
+	}
+	if !strings.HasPrefix(c.PublicURL, "https://") {
+		refuse("VOGTER_PUBLIC_URL", "an https URL is needed")
+	}
+	return faults
+}
+
+// mongoURI is what the checks need of a MongoDB connection string, which may
+// name several hosts and so is no URL that net/url accepts.
+type mongoURI struct {
+	srv     bool
+	hosts   []string
+	options url.Values
+}
+
+func parseMongo(uri string) (mongoURI, error) {
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if !ok || (scheme != "mongodb" && scheme != "mongodb+srv") {
+		return mongoURI{}, errors.New("not a MongoDB URI")
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	options, err := url.ParseQuery(query)
+	if err != nil {
+		return mongoURI{}, errors.New("malformed options")
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	hosts := authority[strings.LastIndex(authority, "@")+1:]
+	if hosts == "" {
+		return mongoURI{}, errors.New("no host")
+	}
+	return mongoURI{srv: scheme == "mongodb+srv", hosts: strings.Split(hosts, ","), options: options}, nil
+}
+
+// safe reports whether no byte leaves the machine outside verified TLS.
+func (m mongoURI) safe() bool {
+	tls, verified := m.srv, true
+	for name, values := range m.options {
+		last := values[len(values)-1]
+		switch strings.ToLower(name) {
+		case "tls", "ssl":
+			tls = last == "true"
+		case "tlsinsecure", "sslinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames":
+			verified = verified && last != "true"
+		}
+	}
+	outside := slices.ContainsFunc(m.hosts, func(host string) bool {
+		if strings.Contains(strings.ToLower(host), "%2f") { // a Unix socket's path
+			return false
+		}
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		return !isLoopback(strings.Trim(host, "[]"))
+	})
+	return !outside || (tls && verified)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+func isHTTP(s string) bool { return hasScheme(s, "http", "https") }
+
+func hasScheme(s string, schemes ...string) bool {
+	u, err := url.Parse(s)
+	return err == nil && slices.Contains(schemes, u.Scheme) && (u.Host != "" || u.Scheme == "unix" && u.Path != "")
+}
+
+// load puts the content of the file that values[name] points at under the
+// name without its ending. Trailing line ends are not part of a secret.
+func load(values map[string]string, name string) error {
+	plain := strings.TrimSuffix(name, secretFile)
+	if values[plain] != "" {
+		return fmt.Errorf("%s and %s are both set: give one", plain, name)
+	}
+	content, err := os.ReadFile(values[name])
+	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the path, which may be a misplaced secret
+			err = cause
+		}
+		return fmt.Errorf("%s: read the file: %w", name, err)
+	}
+	values[plain] = strings.TrimRight(string(content), "\r\n")
+	return nil
+}
+
+// malformed names the settings that could not be parsed, without their values.
+func malformed(err error) error {
+	all, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return errors.New("the settings could not be read")
+	}
+	var faults []error
+	for _, e := range all.Errors {
+		if p, ok := errors.AsType[env.ParseError](e); ok {
+			field := p.Name
+			if f, found := reflect.TypeFor[Config]().FieldByName(p.Name); found {
+				field = f.Tag.Get("env")
+			}
+			faults = append(faults, fmt.Errorf("%s is malformed", field))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// collect notes the name of every setting of t and whether it is a secret.
+func collect(t reflect.Type, known map[string]bool) {
+	walk(reflect.New(t).Elem(), func(name string, v reflect.Value) {
+		known[name] = v.Type() == reflect.TypeFor[SecretString]()
+	})
+}
+
+// walk visits the settings of a Config and of its groups.
+func walk(v reflect.Value, visit func(name string, v reflect.Value)) {
+	for field, value := range v.Fields() {
+		if name := field.Tag.Get("env"); name != "" {
+			visit(name, value)
+		} else {
+			walk(value, visit)
+		}
+	}
+}
