@@ -1,0 +1,48 @@
+// Package kms says what Vogter asks of a key management service: to hold one
+// master key per epoch, wrap and unwrap small secrets under it, and destroy it
+// alone. The adapters are in its subpackages.
+package kms
+
+import (
+	"context"
+
+	"github.com/vogter/vogter/internal/errs"
+)
+
+// The ways in which a key management service can fail. An adapter wraps one of
+// these. What is none of them is taken for ErrUnavailable.
+var (
+	// ErrUnavailable: the service can't be reached or refuses us; the same call may succeed later.
+	ErrUnavailable = errs.New(errs.Unavailable, "the key management service is unavailable")
+	// ErrNoKey: there is no master key of that reference.
+	ErrNoKey = errs.New(errs.Internal, "no such master key")
+	// ErrDestroyed: the master key was destroyed; what it wrapped is gone for good.
+	ErrDestroyed = errs.New(errs.Internal, "the master key is destroyed")
+	// ErrAuth: the wrapped bytes or the associated data are not those that were wrapped.
+	ErrAuth = errs.New(errs.Internal, "the wrapped key is not authentic")
+)
+
+// Wrapper is a key management service. Its methods may be called concurrently,
+// also by several processes.
+type Wrapper interface {
+	// Create makes the master key of that name unless it exists, and returns the
+	// reference by which the other methods know it. A name is lower-case letters,
+	// digits and hyphens. A destroyed key's name is never used again: ErrDestroyed.
+	Create(ctx context.Context, name string) (keyRef string, err error)
+
+	// Wrap seals plaintext, at most 4 KiB, under the master key and binds it to aad.
+	Wrap(ctx context.Context, keyRef string, plaintext, aad []byte) ([]byte, error)
+
+	// Unwrap returns what Wrap sealed. A service without associated data may
+	// ignore aad, so callers repeat inside the plaintext what they rely on.
+	Unwrap(ctx context.Context, keyRef string, wrapped, aad []byte) ([]byte, error)
+
+	// Destroy makes the master key unusable for ever, at once or, where the
+	// service insists on a waiting time, as soon as it allows. Repeating it is
+	// no error.
+	Destroy(ctx context.Context, keyRef string) error
+
+	// Development reports that the service is for development only: production
+	// mode refuses to start with it.
+	Development() bool
+}
