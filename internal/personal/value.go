@@ -18,7 +18,8 @@ const (
 	KindEnum               // one of a short list of words; its length is hidden when sealed
 	KindInt                // 64-bit signed
 	KindBool
-	KindTime // an instant, to the millisecond, in UTC
+	KindTime  // an instant, to the millisecond, in UTC
+	KindBytes // bytes that are no text
 )
 
 // String returns the kind's name.
@@ -36,6 +37,8 @@ func (k Kind) String() string {
 		return "bool"
 	case KindTime:
 		return "time"
+	case KindBytes:
+		return "bytes"
 	}
 	return "unknown"
 }
@@ -73,14 +76,17 @@ func Bool(b bool) Value {
 // Time returns the instant t as a Value, cut to the millisecond.
 func Time(t time.Time) Value { return Value{kind: KindTime, v: &payload{n: t.UnixMilli()}} }
 
+// Bytes returns a copy of b as a Value.
+func Bytes(b []byte) Value { return Value{kind: KindBytes, v: &payload{s: string(b)}} }
+
 // Kind returns the form of v.
 func (v Value) Kind() Kind { return v.kind }
 
 // IsZero reports whether v is no value.
 func (v Value) IsZero() bool { return v.kind == KindNone }
 
-// Reveal returns the value itself: a string, int64, bool or time.Time (UTC), or
-// nil for no value.
+// Reveal returns the value itself: a string, int64, bool, time.Time (UTC) or
+// []byte, or nil for no value.
 func (v Value) Reveal() any {
 	switch v.kind {
 	case KindString, KindEnum:
@@ -91,6 +97,8 @@ func (v Value) Reveal() any {
 		return v.v.n != 0
 	case KindTime:
 		return time.UnixMilli(v.v.n).UTC()
+	case KindBytes:
+		return []byte(v.v.s)
 	case KindNone:
 	}
 	return nil
@@ -126,6 +134,14 @@ func (v Value) RevealTime() (t time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(v.v.n).UTC(), true
+}
+
+// RevealBytes returns a copy of the bytes; ok is false for other kinds.
+func (v Value) RevealBytes() (b []byte, ok bool) {
+	if v.kind != KindBytes {
+		return nil, false
+	}
+	return []byte(v.v.s), true
 }
 
 // Equal reports whether v and w are of one kind and hold the same. It is no

@@ -14,10 +14,10 @@ type Unit string
 
 // The units that every subject or tenant may have.
 const (
-	UnitIdentity    Unit = "identity"    // identifiers and contact of a subject
-	UnitEvidence    Unit = "evidence"    // proof of consent, audit details, certificates
-	UnitContact     Unit = "contact"     // a tenant's own contacts, say its DPO
-	UnitCredentials Unit = "credentials" // a tenant's keyed hashes of API keys and inputs
+	Identity    Unit = "identity"    // identifiers and contact of a subject
+	Evidence    Unit = "evidence"    // proof of consent, audit details, certificates
+	Contact     Unit = "contact"     // a tenant's own contacts, say its DPO
+	Credentials Unit = "credentials" // a tenant's keyed hashes of API keys and inputs
 )
 
 // maxPart bounds each part of an owner or place, in bytes.

@@ -20,7 +20,7 @@ const (
 )
 
 const (
-	// maxText bounds a text to what a BSON document can hold.
+	// maxText bounds a text, and bytes, to what a BSON document can hold.
 	maxText = 15 << 20
 
 	// enumBlock is to what an enumeration's BSON string is padded with zeros. The
@@ -46,6 +46,12 @@ func encodeValue(v personal.Value) (typ byte, plain []byte, err error) {
 		return bsonBool, []byte{0}, nil
 	case time.Time:
 		return bsonDateTime, binary.LittleEndian.AppendUint64(nil, uint64(v.UnixMilli())), nil //nolint:gosec // G115: two's complement is BSON's form
+	case []byte:
+		if len(v) > maxText {
+			return 0, nil, ErrValue
+		}
+		plain = binary.LittleEndian.AppendUint32(make([]byte, 0, 5+len(v)), uint32(len(v))) //nolint:gosec // G115: bounded by maxText
+		return bsonBinary, append(append(plain, 0), v...), nil
 	case string:
 		if len(v) > maxText || !utf8.ValidString(v) {
 			return 0, nil, ErrValue
@@ -74,6 +80,8 @@ func decodeValue(typ byte, plain []byte) (personal.Value, error) {
 		return personal.Bool(plain[0] == 1), nil
 	case typ == bsonDateTime && len(plain) == 8:
 		return personal.Time(time.UnixMilli(int64(binary.LittleEndian.Uint64(plain)))), nil //nolint:gosec // G115: two's complement is BSON's form
+	case typ == bsonBinary && len(plain) >= 5 && plain[4] == 0 && int64(binary.LittleEndian.Uint32(plain)) == int64(len(plain)-5):
+		return personal.Bytes(plain[5:]), nil
 	case typ == bsonString && len(plain) >= 5:
 		n := int64(binary.LittleEndian.Uint32(plain)) // with the final zero
 		if n < 1 || n > int64(len(plain)-4) {
