@@ -164,8 +164,9 @@ func (c *Config) Environ() []string {
 	return list
 }
 
-// IsSetting reports whether name is read by Parse.
-func IsSetting(name string) bool {
+// Owns reports whether a variable of that name is Vogter's to interpret: one
+// that Parse reads, or refuses as unknown.
+func Owns(name string) bool {
 	known := make(map[string]bool)
 	collect(reflect.TypeFor[Config](), known)
 	_, ok := known[name]

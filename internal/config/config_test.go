@@ -228,13 +228,13 @@ func TestEnvironRoundTrip(t *testing.T) {
 	}
 }
 
-func TestIsSetting(t *testing.T) {
+func TestOwns(t *testing.T) {
 	for name, want := range map[string]bool{
 		"MONGODB_URI": true, "MONGODB_URI_FILE": true, "REDIS_URL": true, "VOGTER_ANYTHING": true,
 		"PATH": false, "SSL_CERT_FILE": false, "": false,
 	} {
-		if config.IsSetting(name) != want {
-			t.Errorf("IsSetting(%q) is not %v", name, want)
+		if config.Owns(name) != want {
+			t.Errorf("Owns(%q) is not %v", name, want)
 		}
 	}
 }

@@ -1,0 +1,396 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"text/template"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/vogter/vogter/internal/config"
+	"github.com/vogter/vogter/internal/embedded/mongod"
+	"github.com/vogter/vogter/internal/local/mailsink"
+)
+
+const (
+	bucket       = "vogter"
+	mailFrom     = "no-reply@vogter.example"
+	stopGrace    = 10 * time.Second
+	redisTick    = 250 * time.Millisecond
+	probeTimeout = 5 * time.Second
+)
+
+// planStore plans the two document engines: keys never share a folder, a
+// process or a transaction with data.
+func (b *setup) planStore(context.Context) error {
+	for _, engine := range []struct {
+		name, title string
+		uri         *config.SecretString
+	}{
+		{PartData, "document engine, data", &b.cfg.MongoDB},
+		{PartKeys, "document engine, keys", &b.cfg.KeyStore},
+	} {
+		if engine.uri.IsSet() {
+			continue
+		}
+		socket := filepath.Join(b.sockets, engine.name+".sock")
+		child, err := b.child(engine.name, &process{
+			argv:  []string{b.opts.Binary, "engine", "--dir", b.path(engine.name), "--listen", "unix:" + socket},
+			env:   b.ownEnviron(),
+			grace: stopGrace,
+			// It listens once its data is open; the API's readiness asks it more.
+			ready: func(ctx context.Context) error { return dial(ctx, "unix", socket) },
+		})
+		if err != nil {
+			return err
+		}
+		*engine.uri = config.NewSecret(mongod.URI(addressed{address: &net.UnixAddr{Name: socket, Net: "unix"}}))
+		b.dependencies = append(b.dependencies, single(engine.title, child))
+	}
+	return nil
+}
+
+// addressed is the address of a listener in another process.
+type addressed struct {
+	net.Listener
+	address net.Addr
+}
+
+func (a addressed) Addr() net.Addr { return a.address }
+
+// planRedis plans Debian's Redis, or a stand-in in this process where it is absent.
+func (b *setup) planRedis(ctx context.Context) error {
+	if b.cfg.Redis.IsSet() {
+		return nil
+	}
+	if err := install(ctx, b.stack.console, "redis-server", "redis-server"); err != nil {
+		b.stack.console.say("%v; an in-process stand-in takes its place, slower and forgetting at a stop, which loses no job", err)
+		return b.miniredis()
+	}
+	socket, dir := filepath.Join(b.sockets, "redis.sock"), b.path("redis")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of Redis: %w", err)
+	}
+	b.cfg.Redis = config.NewSecret((&url.URL{Scheme: "unix", Path: socket}).String())
+	options, err := redis.ParseURL(b.cfg.Redis.Reveal())
+	if err != nil {
+		return fmt.Errorf("make the address of Redis: %w", err)
+	}
+	child, err := b.child(PartRedis, &process{
+		argv: []string{
+			"redis-server", "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700", "--dir", dir,
+			"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+		},
+		env:   foreignEnviron(),
+		grace: stopGrace,
+		ready: func(ctx context.Context) (err error) {
+			client := redis.NewClient(options)
+			defer func() { err = errors.Join(err, client.Close()) }()
+			return client.Ping(ctx).Err() // fails while the file is loading
+		},
+	})
+	if err != nil {
+		return err
+	}
+	b.dependencies = append(b.dependencies, single("Redis", child))
+	return nil
+}
+
+// miniredis starts the stand-in, whose clock must be moved from outside.
+func (b *setup) miniredis() error {
+	server := miniredis.NewMiniRedis()
+	server.RequireAuth(b.secrets.Redis)
+	if err := server.StartAddr("127.0.0.1:0"); err != nil {
+		return fmt.Errorf("start the stand-in for Redis: %w", err)
+	}
+	stop := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(redisTick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				server.FastForward(redisTick)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	b.onStop(func() error {
+		close(stop)
+		server.Close()
+		return nil
+	})
+	b.cfg.Redis = config.NewSecret((&url.URL{Scheme: "redis", User: url.UserPassword("", b.secrets.Redis), Host: server.Addr()}).String())
+	return nil
+}
+
+// planS3 plans versitygw over TLS and its bucket.
+func (b *setup) planS3(ctx context.Context) error {
+	if b.cfg.S3.Endpoint != "" {
+		return nil
+	}
+	binary, err := b.build(ctx, versitygwProgram())
+	if err != nil {
+		return err
+	}
+	certs, err := loadCertificates(b.path("tls"), b.opts.Now())
+	if err != nil {
+		return err
+	}
+	data, versions := b.path("s3", "data"), b.path("s3", "versions")
+	for _, dir := range []string{data, versions} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the folder of objects: %w", err)
+		}
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(b.s3Port))
+	b.cfg.S3 = config.S3{
+		Endpoint: "https://" + address, Region: b.cfg.S3.Region, Bucket: bucket, CAFile: certs.CA,
+		AccessKey: config.NewSecret(b.secrets.S3AccessKey), SecretKey: config.NewSecret(b.secrets.S3SecretKey),
+	}
+	child, err := b.child(PartS3, &process{
+		// Every path is absolute: the server changes into its data folder before it reads the others.
+		argv: []string{
+			binary, "--port", address, "--cert", certs.Cert, "--key", certs.Key, "--region", b.cfg.S3.Region, "--quiet", "--keep-alive",
+			"posix", "--dir-perms", "0700", "--file-perms", "0600", "--versioning-dir", versions, data,
+		},
+		env: append(foreignEnviron(),
+			"ROOT_ACCESS_KEY="+b.secrets.S3AccessKey, "ROOT_SECRET_KEY="+b.secrets.S3SecretKey),
+		grace: stopGrace,
+		ready: func(ctx context.Context) error { return makeBucket(ctx, b.cfg.S3) },
+	})
+	if err != nil {
+		return err
+	}
+	b.dependencies = append(b.dependencies, single("object storage", child))
+	return nil
+}
+
+// makeBucket makes the bucket with versions and object lock unless it exists.
+func makeBucket(ctx context.Context, s3 config.S3) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	endpoint, err := url.Parse(s3.Endpoint)
+	if err != nil {
+		return fmt.Errorf("read the address: %w", err)
+	}
+	transport, err := minio.DefaultTransport(true)
+	if err != nil {
+		return fmt.Errorf("prepare TLS: %w", err)
+	}
+	defer transport.CloseIdleConnections()
+	if transport.TLSClientConfig.RootCAs, err = certPool(s3.CAFile); err != nil {
+		return err
+	}
+	client, err := minio.New(endpoint.Host, &minio.Options{
+		Creds:  credentials.NewStaticV4(s3.AccessKey.Reveal(), s3.SecretKey.Reveal(), ""),
+		Secure: true, Region: s3.Region, Transport: transport, MaxRetries: 1,
+	})
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	exists, err := client.BucketExists(ctx, s3.Bucket)
+	if err != nil {
+		return fmt.Errorf("look for the bucket: %w", err)
+	}
+	if exists {
+		return nil
+	}
+	if err := client.MakeBucket(ctx, s3.Bucket, minio.MakeBucketOptions{Region: s3.Region, ObjectLocking: true}); err != nil {
+		return fmt.Errorf("make the bucket: %w", err)
+	}
+	return nil
+}
+
+// planMail plans the mail sink, which runs in this process.
+func (b *setup) planMail(context.Context) error {
+	if b.cfg.Mail.SMTP.IsSet() {
+		return nil
+	}
+	b.cfg.Mail = config.Mail{
+		SMTP: config.NewSecret("smtp://" + b.smtp.Addr().String() + "/?disable_starttls=true"),
+		From: mailFrom,
+	}
+	b.stack.env.Mail = "http://" + b.mailPage.Addr().String()
+	b.dependencies = append(b.dependencies, part{title: "mail sink", start: func(ctx context.Context) (func() error, error) {
+		sink := mailsink.New(b.opts.Logger, b.opts.Now)
+		page := &http.Server{Handler: sink.Handler(), ReadHeaderTimeout: probeTimeout}
+		life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 2)
+		go func() { ended <- sink.ServeSMTP(life, b.smtp) }()
+		go func() {
+			err := page.Serve(b.mailPage)
+			if errors.Is(err, http.ErrServerClosed) {
+				err = nil
+			}
+			ended <- err
+		}()
+		return func() error {
+			cancel()
+			return errors.Join(page.Close(), <-ended, <-ended)
+		}, nil
+	}})
+	return nil
+}
+
+// planKratos plans the identity server with its own SQLite file.
+func (b *setup) planKratos(ctx context.Context) error {
+	if b.cfg.Kratos.PublicURL != "" {
+		return nil
+	}
+	binary, err := b.build(ctx, kratosProgram())
+	if err != nil {
+		return err
+	}
+	b.cfg.Kratos = config.Kratos{
+		PublicURL: fmt.Sprintf("http://127.0.0.1:%d", b.kratosPorts[0]),
+		AdminURL:  fmt.Sprintf("http://127.0.0.1:%d", b.kratosPorts[1]),
+	}
+	if err := b.writeKratosConfig(); err != nil {
+		return err
+	}
+	settings := b.path("kratos", "kratos.yml")
+	env := append(foreignEnviron(), "GOGC=20") // its memory grows sixfold otherwise
+	child, err := b.child(PartKratos, &process{
+		argv:  []string{binary, "serve", "-c", settings, "--dev", "--watch-courier", "--sqa-opt-out"},
+		env:   env,
+		grace: stopGrace,
+		ready: func(ctx context.Context) error { return get(ctx, b.cfg.Kratos.AdminURL+"/health/ready") },
+	})
+	if err != nil {
+		return err
+	}
+	b.dependencies = append(b.dependencies, part{title: "Kratos", start: func(ctx context.Context) (func() error, error) {
+		migrate := []string{binary, "migrate", "sql", "-e", "--yes", "-c", settings}
+		if err := child.once(ctx, migrate, append(slices.Clone(env), "DSN="+b.kratosDSN())); err != nil {
+			return nil, fmt.Errorf("migrate the database of Kratos: %w", err)
+		}
+		if err := child.start(ctx); err != nil {
+			return nil, err
+		}
+		return child.stop, nil
+	}})
+	return nil
+}
+
+func (b *setup) kratosDSN() string {
+	return "sqlite://" + b.path("kratos", "kratos.sqlite") + "?_fk=true&mode=rwc&_journal_mode=WAL&_busy_timeout=5000"
+}
+
+// writeKratosConfig fills in the template of deploy/local/kratos.
+func (b *setup) writeKratosConfig() error {
+	source := filepath.Join(b.source, "deploy", "local", "kratos")
+	t, err := template.New("kratos.yml.tmpl").
+		Funcs(template.FuncMap{"json": func(v any) (string, error) {
+			text, err := json.Marshal(v)
+			return string(text), err
+		}}).
+		Option("missingkey=error").
+		ParseFiles(filepath.Join(source, "kratos.yml.tmpl"))
+	if err != nil {
+		return fmt.Errorf("read the settings of Kratos: %w", err)
+	}
+	var text bytes.Buffer
+	err = t.Execute(&text, map[string]any{
+		"DSN":          b.kratosDSN(),
+		"PublicURL":    b.cfg.Kratos.PublicURL + "/",
+		"PublicPort":   b.kratosPorts[0],
+		"AdminURL":     b.cfg.Kratos.AdminURL + "/",
+		"AdminPort":    b.kratosPorts[1],
+		"AppURL":       b.cfg.URL() + "/",
+		"CookieSecret": b.secrets.KratosCookie,
+		"CipherSecret": b.secrets.KratosCipher,
+		"SchemaURL":    "file://" + filepath.Join(source, "identity.schema.json"),
+		"SMTP":         b.cfg.Mail.SMTP.Reveal(),
+		"MailFrom":     b.cfg.Mail.From,
+	})
+	if err != nil {
+		return fmt.Errorf("fill in the settings of Kratos: %w", err)
+	}
+	if err := os.MkdirAll(b.path("kratos"), 0o700); err != nil {
+		return fmt.Errorf("make the folder of Kratos: %w", err)
+	}
+	return writeFile(b.path("kratos", "kratos.yml"), text.Bytes())
+}
+
+// product is the API and the worker, with the settings that all other parts led to.
+func (b *setup) product() ([]part, error) {
+	env := append(b.ownEnviron(), b.cfg.Environ()...)
+	grace := b.cfg.ShutdownGrace + stopGrace
+	api, err := b.child(PartAPI, &process{
+		argv: []string{b.opts.Binary, "serve"}, env: env, grace: grace,
+		ready: func(ctx context.Context) error { return get(ctx, b.stack.env.API+"/readyz") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	worker, err := b.child(PartWorker, &process{argv: []string{b.opts.Binary, "worker"}, env: env, grace: grace})
+	if err != nil {
+		return nil, err
+	}
+	return []part{single("API", api), single("worker", worker)}, nil
+}
+
+// build returns the path of a program of deploy/local.
+func (b *setup) build(ctx context.Context, p program) (string, error) {
+	source, err := b.root()
+	if err != nil {
+		return "", err
+	}
+	return p.build(ctx, b.stack.console, source)
+}
+
+// single is the part that is one child.
+func single(title string, p *process) part {
+	return part{title: title, start: func(ctx context.Context) (func() error, error) {
+		if err := p.start(ctx); err != nil {
+			return nil, err
+		}
+		return p.stop, nil
+	}}
+}
+
+// dial succeeds when something listens.
+func dial(ctx context.Context, network, address string) error {
+	conn, err := (&net.Dialer{Timeout: probeTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// get succeeds on the status 200.
+func get(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", address, err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", address, err)
+	}
+	defer response.Body.Close() //nolint:errcheck // only read
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 512)) //nolint:errcheck // a part of the message is enough
+		return fmt.Errorf("ask %s: %s %s", address, response.Status, bytes.TrimSpace(body))
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package local
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// secrets are made at the first start of a folder and kept in it.
+type secrets struct {
+	S3AccessKey  string `json:"s3AccessKey"`
+	S3SecretKey  string `json:"s3SecretKey"`
+	KratosCookie string `json:"kratosCookie"`
+	KratosCipher string `json:"kratosCipher"` // exactly 32 characters
+	Redis        string `json:"redis"`
+}
+
+func loadSecrets(path string) (secrets, error) {
+	var s secrets
+	content, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(content, &s); err != nil {
+			return s, fmt.Errorf("read %s: %w", path, err)
+		}
+		return s, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return s, fmt.Errorf("read the secrets: %w", err)
+	}
+	s = secrets{
+		S3AccessKey:  rand.Text()[:20],
+		S3SecretKey:  rand.Text() + rand.Text(),
+		KratosCookie: rand.Text() + rand.Text(),
+		KratosCipher: (rand.Text() + rand.Text())[:32],
+		Redis:        rand.Text(),
+	}
+	return s, writeJSON(path, s)
+}
+
+// writeJSON replaces path by v as JSON, readable by the owner only: a reader
+// sees the old file or the new one, never a part.
+func writeJSON(path string, v any) error {
+	content, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	return writeFile(path, append(content, '\n'))
+}
+
+// writeFile replaces path by content as writeJSON does.
+func writeFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
