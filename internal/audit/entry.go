@@ -1,0 +1,151 @@
+// Package audit writes the record of who did what to whose data.
+//
+// An Entry lists opaque ids only, so that it may outlive the persons it speaks
+// of. What it says about each person is sealed under that person's evidence
+// unit, and the entry holds a salted commitment to it: with the key the details
+// can be shown and proven, without it they are gone and the log stays whole.
+//
+// An entry of a change commits with the change (package change). Entries of
+// reads are committed in groups, and nobody gets an answer before its entry is
+// durable.
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+// Outcome tells how the action ended.
+type Outcome string
+
+// The outcomes.
+const (
+	OK      Outcome = "OK"
+	Refused Outcome = "REFUSED" // the caller may not
+	Failed  Outcome = "FAILED"
+)
+
+// Actor is who acted: never a name, always an opaque id.
+type Actor struct {
+	Kind       string // MEMBER, MACHINE, OPERATOR, SYSTEM …
+	ID         string
+	Credential string // the API key or session that proved it
+	OnBehalfOf string
+}
+
+// SubjectRef names a person an entry is about, with the commitment to the
+// details sealed beside the entry.
+type SubjectRef struct {
+	ID         string
+	Commitment [sha256.Size]byte
+}
+
+// Entry is one line of the audit log. Every field is part of its leaf.
+type Entry struct {
+	ID        string
+	Tenant    tenant.ID
+	At        time.Time // UTC, whole milliseconds
+	Actor     Actor
+	Action    string // "record.update"
+	Object    string // opaque id, "" when the action has no one object
+	Subjects  []SubjectRef
+	Purpose   string // as stated by the caller
+	Outcome   Outcome
+	Policy    string // the policy that decided
+	RequestID string
+	Network   string   // the caller's network, /24 or /48: not an address
+	Fields    []string // names of the fields changed or refused
+}
+
+// Row is an entry as it is stored: with the sealed details, one per subject in
+// the entry's order, which are no part of the leaf.
+type Row struct {
+	Entry
+	Sealed [][]byte
+}
+
+// leafVersion is the first byte of every leaf of this form.
+const leafVersion = 1
+
+// Leaf returns the entry's canonical encoding, the leaf of the Merkle log:
+// the version byte, then each field in the order of the struct, as a big-endian
+// uint32 length and that many bytes; the time as 8 bytes of Unix milliseconds;
+// a list as a uint32 count and its items. The form is fixed by the vectors in
+// testdata.
+func (e *Entry) Leaf() []byte {
+	b := make([]byte, 0, 512)
+	b = append(b, leafVersion)
+	str := func(s string) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // far below 4 GiB
+		b = append(b, s...)
+	}
+	count := func(n int) {
+		b = binary.BigEndian.AppendUint32(b, uint32(n)) //nolint:gosec // far below 4 G items
+	}
+	str(e.ID)
+	str(string(e.Tenant))
+	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMilli())) //nolint:gosec // two's complement is meant
+	str(e.Actor.Kind)
+	str(e.Actor.ID)
+	str(e.Actor.Credential)
+	str(e.Actor.OnBehalfOf)
+	str(e.Action)
+	str(e.Object)
+	count(len(e.Subjects))
+	for _, s := range e.Subjects {
+		str(s.ID)
+		b = append(b, s.Commitment[:]...)
+	}
+	str(e.Purpose)
+	str(string(e.Outcome))
+	str(e.Policy)
+	str(e.RequestID)
+	str(e.Network)
+	count(len(e.Fields))
+	for _, f := range e.Fields {
+		str(f)
+	}
+	return b
+}
+
+// Touch is what an action did to one person's data: which object, in which
+// version, with which content. It becomes the sealed details of an entry.
+type Touch struct {
+	Subject string   `json:"-"`
+	Object  string   `json:"object"`
+	Version int64    `json:"version,omitempty"`
+	Digest  []byte   `json:"digest,omitempty"` // SHA-256 of the content as stored, so that a rollback shows
+	Fields  []string `json:"fields,omitempty"`
+}
+
+// details groups touches by subject, in order of first appearance, and encodes
+// each group canonically.
+func details(touches []Touch) (subjects []string, encoded [][]byte, err error) {
+	bySubject := make(map[string][]Touch, len(touches))
+	for _, t := range touches {
+		if _, seen := bySubject[t.Subject]; !seen {
+			subjects = append(subjects, t.Subject)
+		}
+		bySubject[t.Subject] = append(bySubject[t.Subject], t)
+	}
+	encoded = make([][]byte, len(subjects))
+	for i, s := range subjects {
+		if encoded[i], err = json.Marshal(bySubject[s]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return subjects, encoded, nil
+}
+
+// saltSize is the length of the random salt before each sealed details.
+const saltSize = 16
+
+// Commit returns the commitment to details under salt: SHA-256 over salt and details.
+func Commit(salt, details []byte) [sha256.Size]byte {
+	return sha256.Sum256(slices.Concat(salt, details))
+}

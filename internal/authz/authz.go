@@ -1,0 +1,133 @@
+// Package authz knows who is calling and decides what they may do.
+//
+// The decision is behind Authorizer, so that the fixed roles of today can give
+// way to policies without a caller noticing: everybody asks Can and records the
+// policy that decided.
+package authz
+
+import (
+	"context"
+	"slices"
+
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+// Kind is the kind of caller.
+type Kind string
+
+// The kinds of caller.
+const (
+	KindMember   Kind = "MEMBER"   // a person with a membership of the tenant
+	KindMachine  Kind = "MACHINE"  // a portal with an API key
+	KindOperator Kind = "OPERATOR" // a member of the provider running the platform
+	KindSystem   Kind = "SYSTEM"   // a job or sweeper
+)
+
+// Role is what a member was appointed to.
+type Role string
+
+// The roles of members, DOMAIN §1.4.
+const (
+	RoleOwner       Role = "OWNER"        // runs the tenant's use of the platform
+	RoleCaseHandler Role = "CASE_HANDLER" // works on persons and records
+	RoleDPO         Role = "DPO"          // advises and oversees; decides nothing, Art. 38(6)
+	RoleAuditor     Role = "AUDITOR"      // reads what is no personal data
+	RoleOperator    Role = "OPERATOR"     // of the provider tenant only
+)
+
+// Principal is the caller of one request.
+type Principal struct {
+	Kind       Kind
+	ID         string    // opaque: a member, key or job id
+	Tenant     tenant.ID // the tenant that the call is for
+	Role       Role      // of a member
+	Credential string    // id of the session or key that proved it
+	OnBehalfOf string    // id of whom the caller acts for, if another
+	Grants     []Permission
+}
+
+type principalKey struct{}
+
+// NewContext returns ctx with p as its caller.
+func NewContext(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// FromContext returns the caller; the zero Principal when nobody signed in.
+func FromContext(ctx context.Context) Principal {
+	p, _ := ctx.Value(principalKey{}).(Principal)
+	return p
+}
+
+// SignedIn reports whether there is a caller at all.
+func (p Principal) SignedIn() bool { return p.ID != "" }
+
+// Decision is the answer to one question, with the policy that gave it.
+type Decision struct {
+	Allowed bool
+	Policy  string
+}
+
+// Authorizer decides whether the caller in ctx may do something.
+type Authorizer interface {
+	Can(ctx context.Context, do Permission) Decision
+}
+
+// Sentinels of a refused call.
+var (
+	ErrUnauthenticated = errs.New(errs.Unauthenticated, "sign in: send an API key or session token as 'Authorization: Bearer …'")
+	ErrForbidden       = errs.New(errs.Forbidden, "you don't have the permission this needs")
+)
+
+// Require returns nil when the caller in ctx may do it, else ErrUnauthenticated
+// or ErrForbidden naming the permission.
+func Require(ctx context.Context, a Authorizer, do Permission) error {
+	if a.Can(ctx, do).Allowed {
+		return nil
+	}
+	if !FromContext(ctx).SignedIn() {
+		return ErrUnauthenticated
+	}
+	return ErrForbidden.Under(string(do))
+}
+
+// Roles is the Authorizer with a fixed list of permissions per role. API keys
+// hold exactly the permissions that they were created with.
+type Roles struct{}
+
+// Can implements Authorizer.
+func (Roles) Can(ctx context.Context, do Permission) Decision {
+	p := FromContext(ctx)
+	switch p.Kind {
+	case KindSystem:
+		return Decision{Allowed: true, Policy: "system"}
+	case KindMachine:
+		return Decision{Allowed: slices.Contains(p.Grants, do), Policy: "key:grants"}
+	case KindMember, KindOperator:
+		return Decision{Allowed: slices.Contains(PermissionsOf(p.Role), do), Policy: "role:" + string(p.Role)}
+	default:
+		return Decision{Policy: "anonymous"}
+	}
+}
+
+// Permissions returns all that the principal may do, sorted.
+func (Roles) Permissions(p Principal) []Permission {
+	if p.Kind == KindMachine {
+		return p.Grants
+	}
+	return PermissionsOf(p.Role)
+}
+
+type policyKey struct{}
+
+// WithPolicy returns ctx that remembers the policy which let the call pass.
+func WithPolicy(ctx context.Context, policy string) context.Context {
+	return context.WithValue(ctx, policyKey{}, policy)
+}
+
+// PolicyFrom returns the policy which let the call pass, "" if none was asked.
+func PolicyFrom(ctx context.Context) string {
+	policy, _ := ctx.Value(policyKey{}).(string)
+	return policy
+}

@@ -1,0 +1,114 @@
+// Package id makes and checks the opaque ids of Vogter.
+//
+// An id is a type, an underscore, the tenant's 16 characters and 128 random
+// bits: "sub_" + tenant + random, all in lower-case base32. So a foreign or
+// mistyped id is refused before the database is asked, and ids of one tenant
+// lie together in every index. An id says nothing about a person.
+package id
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"strings"
+
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+// Type is the kind of thing that an id names: three lower-case letters.
+type Type string
+
+// The types of ids.
+const (
+	Tenant   Type = "ten"
+	Member   Type = "mem"
+	APIKey   Type = "key"
+	Dataset  Type = "dst"
+	Field    Type = "fld"
+	Subject  Type = "sub"
+	Relation Type = "rel"
+	Record   Type = "rec"
+	File     Type = "fil"
+	Mapping  Type = "map"
+	Import   Type = "imp"
+	Export   Type = "exp"
+	Job      Type = "job"
+	Audit    Type = "aud"
+)
+
+const (
+	tenantBytes = 10 // 80 bits, exactly 16 base32 characters
+	tenantChars = 16
+	randomBytes = 16 // 128 bits, 26 base32 characters
+	randomChars = 26
+)
+
+// ErrUnknown reports an id of another type or tenant, or none at all. It reads
+// like an id that the tenant doesn't have, on purpose.
+var ErrUnknown = errs.New(errs.NotFound, "no such object")
+
+func encoding() *base32.Encoding {
+	return base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+}
+
+// NewTenant returns a fresh tenant id.
+func NewTenant() tenant.ID {
+	return tenant.ID(string(Tenant) + "_" + random(tenantBytes))
+}
+
+// New returns a fresh id of type t within the tenant.
+func New(t Type, of tenant.ID) string {
+	return Prefix(t, of) + random(randomBytes)
+}
+
+// Prefix returns what all ids of type t of the tenant begin with.
+func Prefix(t Type, of tenant.ID) string {
+	return string(t) + "_" + strings.TrimPrefix(string(of), string(Tenant)+"_")
+}
+
+// Check returns ErrUnknown unless s is well formed, of type t and of the tenant.
+func Check(t Type, of tenant.ID, s string) error {
+	rest, ok := strings.CutPrefix(s, Prefix(t, of))
+	if !ok || len(rest) != randomChars || !ValidTenant(of) {
+		return ErrUnknown
+	}
+	if _, err := encoding().DecodeString(rest); err != nil {
+		return ErrUnknown
+	}
+	return nil
+}
+
+// TypeOf returns the type that s claims, or "" when it claims none.
+func TypeOf(s string) Type {
+	t, _, ok := strings.Cut(s, "_")
+	if !ok {
+		return ""
+	}
+	return Type(t)
+}
+
+// TenantOf returns the tenant that s claims. The claim must be checked.
+func TenantOf(s string) (tenant.ID, bool) {
+	t, rest, ok := strings.Cut(s, "_")
+	if !ok || len(t) != len(Tenant) || len(rest) < tenantChars {
+		return "", false
+	}
+	of := tenant.ID(string(Tenant) + "_" + rest[:tenantChars])
+	return of, ValidTenant(of)
+}
+
+// ValidTenant reports whether of is a well-formed tenant id.
+func ValidTenant(of tenant.ID) bool {
+	rest, ok := strings.CutPrefix(string(of), string(Tenant)+"_")
+	if !ok || len(rest) != tenantChars {
+		return false
+	}
+	_, err := encoding().DecodeString(rest)
+	return err == nil
+}
+
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails
+	return encoding().EncodeToString(b)
+}

@@ -1,0 +1,31 @@
+// Package lookup names the blind indexes by which persons and records are found
+// without their identifiers lying open: a lookup holds a keyed digest only.
+package lookup
+
+import "github.com/vogter/vogter/internal/personal"
+
+// Name is the name of a blind index; a field of a dataset has one of its own.
+type Name string
+
+// The blind indexes of subjects.
+const (
+	Reference        Name = "reference"
+	NationalID       Name = "nationalId"
+	Email            Name = "email"
+	Phone            Name = "phone"
+	NameAndBirthDate Name = "nameAndBirthDate"
+)
+
+// RecordKey returns the index of the tenant's own keys of a dataset's records.
+func RecordKey(dataset string) Name { return Name("recordKey." + dataset) }
+
+// Field returns the index of a dataset's field.
+func Field(field string) Name { return Name("field." + field) }
+
+// Key is one value under which something can be found.
+type Key struct {
+	Name       Name
+	Unique     bool // within the tenant
+	Normaliser int  // version of the rule that made Value
+	Value      personal.Text
+}

@@ -1,0 +1,178 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+var _ change.Store = (*DB)(nil)
+
+// auditDoc is the stored form of an audit row. What is part of the leaf is
+// never changed; unsealed goes when the sealer has ordered the entry.
+type auditDoc struct {
+	ID        string         `bson:"_id"`
+	Tenant    tenant.ID      `bson:"tenant"`
+	At        time.Time      `bson:"at"`
+	Actor     actorDoc       `bson:"actor"`
+	Action    string         `bson:"action"`
+	Object    string         `bson:"object"`
+	Subjects  []auditSubject `bson:"subjects,omitempty"`
+	Purpose   string         `bson:"purpose"`
+	Outcome   audit.Outcome  `bson:"outcome"`
+	Policy    string         `bson:"policy"`
+	RequestID string         `bson:"requestId"`
+	Network   string         `bson:"network"`
+	Fields    []string       `bson:"fields,omitempty"`
+	Unsealed  bool           `bson:"unsealed,omitempty"`
+}
+
+type actorDoc struct {
+	Kind       string `bson:"kind"`
+	ID         string `bson:"id"`
+	Credential string `bson:"credential"`
+	OnBehalfOf string `bson:"onBehalfOf"`
+}
+
+type auditSubject struct {
+	ID         string `bson:"id"`
+	Commitment []byte `bson:"commitment"`
+	Sealed     []byte `bson:"sealed"` // no part of the leaf
+}
+
+// InsertAudit implements audit.Store.
+func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
+	docs := make([]auditDoc, len(rows))
+	for i, r := range rows {
+		if r.Tenant == "" {
+			return tenant.ErrNone
+		}
+		docs[i] = auditDoc{
+			ID: r.ID, Tenant: r.Tenant, At: r.At, Actor: actorDoc(r.Actor), Action: r.Action, Object: r.Object,
+			Purpose: r.Purpose, Outcome: r.Outcome, Policy: r.Policy, RequestID: r.RequestID, Network: r.Network,
+			Fields: r.Fields, Unsealed: true,
+		}
+		for n, s := range r.Subjects {
+			docs[i].Subjects = append(docs[i].Subjects, auditSubject{s.ID, s.Commitment[:], r.Sealed[n]})
+		}
+	}
+	if _, err := d.db.Collection(auditColl).InsertMany(ctx, docs); err != nil {
+		return fmt.Errorf("insert audit entries: %w", translate(err))
+	}
+	return nil
+}
+
+type receiptDoc struct {
+	ID        string    `bson:"_id"`
+	Tenant    tenant.ID `bson:"tenant"`
+	Input     []byte    `bson:"input"`
+	Object    string    `bson:"object"`
+	CreatedAt time.Time `bson:"createdAt"`
+}
+
+func receiptID(of tenant.ID, key string) string { return string(of) + "/" + key }
+
+// InsertReceipt implements change.Store.
+func (d *DB) InsertReceipt(ctx context.Context, r change.Receipt) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	doc := receiptDoc{receiptID(of, r.Key), of, r.Input, r.Object, r.CreatedAt}
+	// Takes the place of one whose life is over.
+	filter := bson.D{
+		{Key: "_id", Value: doc.ID}, {Key: "tenant", Value: of},
+		{Key: "createdAt", Value: bson.D{{Key: "$lt", Value: r.CreatedAt.Add(-change.ReceiptLife)}}},
+	}
+	_, err = d.db.Collection(receiptsColl).ReplaceOne(ctx, filter, doc, options.Replace().SetUpsert(true))
+	if mongo.IsDuplicateKeyError(err) {
+		return change.ErrReceiptExists.Because(err)
+	}
+	if err != nil {
+		return fmt.Errorf("insert receipt: %w", translate(err))
+	}
+	return nil
+}
+
+// FindReceipt implements change.Store.
+func (d *DB) FindReceipt(ctx context.Context, key string) (*change.Receipt, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var doc receiptDoc
+	err = d.db.Collection(receiptsColl).
+		FindOne(ctx, bson.D{{Key: "_id", Value: receiptID(of, key)}, {Key: "tenant", Value: of}}).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, nil //nolint:nilnil // as change.Store has it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find receipt: %w", translate(err))
+	}
+	return &change.Receipt{Key: key, Input: doc.Input, Object: doc.Object, CreatedAt: doc.CreatedAt}, nil
+}
+
+type jobDoc struct {
+	ID          string      `bson:"_id"`
+	Tenant      tenant.ID   `bson:"tenant"`
+	Type        string      `bson:"type"`
+	Object      string      `bson:"object"`
+	State       job.State   `bson:"state"`
+	Attempt     int         `bson:"attempt"`
+	MaxAttempts int         `bson:"maxAttempts"`
+	Fence       int64       `bson:"fence"`
+	Progress    progressDoc `bson:"progress"`
+	Steps       []stepDoc   `bson:"steps"`
+	Error       *failureDoc `bson:"error"`
+	RunAfter    time.Time   `bson:"runAfter"`
+	EnqueuedAt  time.Time   `bson:"enqueuedAt"`
+	LeaseUntil  time.Time   `bson:"leaseUntil"`
+	CreatedAt   time.Time   `bson:"createdAt"`
+	StartedAt   time.Time   `bson:"startedAt"`
+	EndedAt     time.Time   `bson:"endedAt"`
+}
+
+type progressDoc struct {
+	Done  int64  `bson:"done"`
+	Total int64  `bson:"total"`
+	Unit  string `bson:"unit"`
+}
+
+type stepDoc struct {
+	Name    string    `bson:"name"`
+	EndedAt time.Time `bson:"endedAt"`
+}
+
+type failureDoc struct {
+	Code    string `bson:"code"`
+	Message string `bson:"message"`
+}
+
+// InsertJobs implements change.Store.
+func (d *DB) InsertJobs(ctx context.Context, jobs ...*job.Job) error {
+	docs := make([]jobDoc, len(jobs))
+	for i, j := range jobs {
+		if j.Tenant == "" {
+			return tenant.ErrNone
+		}
+		docs[i] = jobDoc{
+			ID: j.ID, Tenant: j.Tenant, Type: j.Type, Object: j.Object, State: j.State, Attempt: j.Attempt,
+			MaxAttempts: j.MaxAttempts, Progress: progressDoc(j.Progress), RunAfter: j.RunAfter,
+			CreatedAt: j.CreatedAt, Steps: []stepDoc{},
+		}
+	}
+	if _, err := d.db.Collection(jobsColl).InsertMany(ctx, docs); err != nil {
+		return fmt.Errorf("insert jobs: %w", translate(err))
+	}
+	return nil
+}

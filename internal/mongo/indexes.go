@@ -1,0 +1,73 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// The collections. Every one but those of the key store holds {tenant, _id} in
+// each document, which is its shard key.
+const (
+	tenantsColl  = "tenants"
+	membersColl  = "members"
+	apiKeysColl  = "apiKeys"
+	namesColl    = "names"
+	datasetsColl = "datasets"
+	subjectsColl = "subjects"
+	recordsColl  = "records"
+	lookupsColl  = "lookups"
+	auditColl    = "audit"
+	jobsColl     = "jobs"
+	receiptsColl = "receipts"
+)
+
+// index is the keys of one index, ascending unless the name begins with "-".
+type index []string
+
+func (x index) model() mongo.IndexModel {
+	keys := bson.D{}
+	for _, k := range x {
+		if k[0] == '-' {
+			keys = append(keys, bson.E{Key: k[1:], Value: -1})
+		} else {
+			keys = append(keys, bson.E{Key: k, Value: 1})
+		}
+	}
+	return mongo.IndexModel{Keys: keys}
+}
+
+// indexes has the index of every query beside those by _id.
+func indexes() map[string][]index {
+	return map[string][]index{
+		membersColl:  {{"tenant", "-createdAt", "-_id"}, {"identity"}},
+		apiKeysColl:  {{"tenant", "-createdAt", "-_id"}},
+		datasetsColl: {{"tenant", "name"}},
+		subjectsColl: {{"tenant", "-createdAt", "-_id"}},
+		recordsColl: {
+			{"tenant", "subjects", "-createdAt", "-_id"},
+			{"tenant", "subjects", "dataset", "-createdAt", "-_id"},
+			{"tenant", "dataset", "-createdAt", "-_id"},
+		},
+		lookupsColl:  {{"tenant", "owner"}},
+		auditColl:    {{"tenant", "at", "_id"}, {"tenant", "subjects.id", "at", "_id"}, {"unsealed", "tenant", "at"}},
+		jobsColl:     {{"state", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
+		receiptsColl: {{"createdAt"}},
+	}
+}
+
+// EnsureIndexes makes the indexes that aren't there yet.
+func (d *DB) EnsureIndexes(ctx context.Context) error {
+	for coll, list := range indexes() {
+		models := make([]mongo.IndexModel, len(list))
+		for i, x := range list {
+			models[i] = x.model()
+		}
+		if _, err := d.db.Collection(coll).Indexes().CreateMany(ctx, models); err != nil {
+			return fmt.Errorf("create indexes of %s: %w", coll, translate(err))
+		}
+	}
+	return nil
+}

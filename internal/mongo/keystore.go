@@ -1,0 +1,270 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+var _ vault.KeyStore = (*KeyStore)(nil)
+
+// KeyStore keeps wrapped keys in a database of its own, with its own
+// credentials. It takes no part in transactions of the data, so that a backup
+// of the data never holds a key.
+type KeyStore struct {
+	masters, tenantKeys, indexKeys, dataKeys *mongo.Collection
+}
+
+// NewKeyStore returns the key store in d, which must not be the data's database.
+func NewKeyStore(d *DB) *KeyStore {
+	return &KeyStore{
+		masters:    d.db.Collection("masters"),
+		tenantKeys: d.db.Collection("tenantKeys"),
+		indexKeys:  d.db.Collection("indexKeys"),
+		dataKeys:   d.db.Collection("dataKeys"),
+	}
+}
+
+type masterDoc struct {
+	ID        int32             `bson:"_id"` // the epoch
+	KeyRef    string            `bson:"keyRef"`
+	State     vault.MasterState `bson:"state"`
+	CreatedAt time.Time         `bson:"createdAt"`
+}
+
+type epochKeyDoc struct {
+	ID        string    `bson:"_id"` // tenant/epoch
+	Tenant    tenant.ID `bson:"tenant"`
+	Epoch     int32     `bson:"epoch"`
+	WrappedIn int32     `bson:"wrappedIn"`
+	Wrapped   []byte    `bson:"wrapped"`
+	CreatedAt time.Time `bson:"createdAt"`
+}
+
+type dataKeyDoc struct {
+	ID          string          `bson:"_id"` // vault.Owner.ID
+	Tenant      tenant.ID       `bson:"tenant"`
+	Subject     string          `bson:"subject"`
+	Unit        vault.Unit      `bson:"unit"`
+	Current     int32           `bson:"current"`
+	Generations []generationDoc `bson:"generations"`
+	CreatedAt   time.Time       `bson:"createdAt"`
+	DestroyedAt *time.Time      `bson:"destroyedAt,omitempty"`
+}
+
+type generationDoc struct {
+	Number  int32  `bson:"number"`
+	KeyID   []byte `bson:"keyId"`
+	Epoch   int32  `bson:"epoch"`
+	Wrapped []byte `bson:"wrapped,omitempty"`
+}
+
+func epochID(t tenant.ID, e vault.Epoch) string { return fmt.Sprintf("%s/%d", t, e) }
+
+// Masters implements vault.KeyStore.
+func (s *KeyStore) Masters(ctx context.Context) ([]vault.Master, error) {
+	// The few masters there are, by their ids, which an index serves.
+	docs, err := all[masterDoc](outside(ctx), s.masters, bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: 0}}}})
+	if err != nil {
+		return nil, fmt.Errorf("find masters: %w", err)
+	}
+	masters := make([]vault.Master, len(docs))
+	for i, m := range docs {
+		masters[i] = vault.Master{Epoch: vault.Epoch(m.ID), KeyRef: m.KeyRef, State: m.State, CreatedAt: m.CreatedAt}
+	}
+	return masters, nil
+}
+
+// InsertMaster implements vault.KeyStore.
+func (s *KeyStore) InsertMaster(ctx context.Context, m vault.Master) (vault.Master, error) {
+	doc, err := insertIfAbsent(ctx, s.masters, m.Epoch, masterDoc{int32(m.Epoch), m.KeyRef, m.State, m.CreatedAt})
+	if err != nil {
+		return vault.Master{}, fmt.Errorf("insert master: %w", err)
+	}
+	return vault.Master{Epoch: vault.Epoch(doc.ID), KeyRef: doc.KeyRef, State: doc.State, CreatedAt: doc.CreatedAt}, nil
+}
+
+// FindTenantKey implements vault.KeyStore.
+func (s *KeyStore) FindTenantKey(ctx context.Context, t tenant.ID, e vault.Epoch) (vault.TenantKey, bool, error) {
+	doc, found, err := findKey[epochKeyDoc](ctx, s.tenantKeys, epochID(t, e))
+	return tenantKey(doc), found, err
+}
+
+// InsertTenantKey implements vault.KeyStore.
+func (s *KeyStore) InsertTenantKey(ctx context.Context, k vault.TenantKey) (vault.TenantKey, error) {
+	id := epochID(k.Tenant, k.Epoch)
+	doc, err := insertIfAbsent(ctx, s.tenantKeys, id,
+		epochKeyDoc{id, k.Tenant, int32(k.Epoch), int32(k.Epoch), k.Wrapped, k.CreatedAt})
+	if err != nil {
+		return vault.TenantKey{}, fmt.Errorf("insert tenant key: %w", err)
+	}
+	return tenantKey(doc), nil
+}
+
+func tenantKey(d epochKeyDoc) vault.TenantKey {
+	return vault.TenantKey{Tenant: d.Tenant, Epoch: vault.Epoch(d.Epoch), Wrapped: d.Wrapped, CreatedAt: d.CreatedAt}
+}
+
+// FindIndexKey implements vault.KeyStore.
+func (s *KeyStore) FindIndexKey(ctx context.Context, t tenant.ID, e vault.Epoch) (vault.IndexKey, bool, error) {
+	doc, found, err := findKey[epochKeyDoc](ctx, s.indexKeys, epochID(t, e))
+	return indexKey(doc), found, err
+}
+
+// InsertIndexKey implements vault.KeyStore.
+func (s *KeyStore) InsertIndexKey(ctx context.Context, k vault.IndexKey) (vault.IndexKey, error) {
+	id := epochID(k.Tenant, k.Epoch)
+	doc, err := insertIfAbsent(ctx, s.indexKeys, id,
+		epochKeyDoc{id, k.Tenant, int32(k.Epoch), int32(k.WrappedIn), k.Wrapped, k.CreatedAt})
+	if err != nil {
+		return vault.IndexKey{}, fmt.Errorf("insert index key: %w", err)
+	}
+	return indexKey(doc), nil
+}
+
+func indexKey(d epochKeyDoc) vault.IndexKey {
+	return vault.IndexKey{
+		Tenant: d.Tenant, Epoch: vault.Epoch(d.Epoch), WrappedIn: vault.Epoch(d.WrappedIn),
+		Wrapped: d.Wrapped, CreatedAt: d.CreatedAt,
+	}
+}
+
+// FindDataKeys implements vault.KeyStore.
+func (s *KeyStore) FindDataKeys(ctx context.Context, owners []vault.Owner) ([]vault.DataKey, error) {
+	ids := make([]string, len(owners))
+	for i, o := range owners {
+		ids[i] = o.ID()
+	}
+	return s.dataKeysByID(ctx, ids)
+}
+
+func (s *KeyStore) dataKeysByID(ctx context.Context, ids []string) ([]vault.DataKey, error) {
+	docs, err := all[dataKeyDoc](outside(ctx), s.dataKeys, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err != nil {
+		return nil, fmt.Errorf("find data keys: %w", err)
+	}
+	keys := make([]vault.DataKey, len(docs))
+	for i, d := range docs {
+		keys[i] = vault.DataKey{
+			Owner:   vault.Owner{Tenant: d.Tenant, Subject: d.Subject, Unit: d.Unit},
+			Current: d.Current, CreatedAt: d.CreatedAt,
+		}
+		if d.DestroyedAt != nil {
+			keys[i].DestroyedAt = *d.DestroyedAt
+		}
+		for _, g := range d.Generations {
+			if len(g.KeyID) != len(vault.KeyID{}) {
+				return nil, fmt.Errorf("data key %s: %w", d.ID, vault.ErrAuth)
+			}
+			keys[i].Generations = append(keys[i].Generations, vault.Generation{
+				Number: g.Number, KeyID: vault.KeyID(g.KeyID), Epoch: vault.Epoch(g.Epoch), Wrapped: g.Wrapped,
+			})
+		}
+	}
+	return keys, nil
+}
+
+// InsertDataKeys implements vault.KeyStore.
+func (s *KeyStore) InsertDataKeys(ctx context.Context, keys []vault.DataKey) ([]vault.DataKey, error) {
+	docs, ids := make([]dataKeyDoc, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = k.Owner.ID()
+		docs[i] = dataKeyDoc{
+			ID: ids[i], Tenant: k.Owner.Tenant, Subject: k.Owner.Subject, Unit: k.Owner.Unit,
+			Current: k.Current, CreatedAt: k.CreatedAt,
+		}
+		for _, g := range k.Generations {
+			docs[i].Generations = append(docs[i].Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped})
+		}
+	}
+	_, err := s.dataKeys.InsertMany(outside(ctx), docs, options.InsertMany().SetOrdered(false))
+	if err == nil {
+		return keys, nil
+	}
+	if !onlyDuplicates(err) {
+		return nil, fmt.Errorf("insert data keys: %w", translate(err))
+	}
+	return s.dataKeysByID(ctx, ids)
+}
+
+// DestroyDataKey implements vault.KeyStore.
+func (s *KeyStore) DestroyDataKey(ctx context.Context, o vault.Owner, at time.Time) error {
+	tombstone := dataKeyDoc{
+		ID: o.ID(), Tenant: o.Tenant, Subject: o.Subject, Unit: o.Unit, CreatedAt: at, DestroyedAt: &at,
+	}
+	doc, err := insertIfAbsent(ctx, s.dataKeys, tombstone.ID, tombstone)
+	if err != nil {
+		return fmt.Errorf("destroy data key: %w", err)
+	}
+	for doc.DestroyedAt == nil {
+		alive := bson.D{{Key: "_id", Value: doc.ID}, {Key: "generations", Value: doc.Generations}}
+		for i := range doc.Generations {
+			doc.Generations[i].Wrapped = nil
+		}
+		res, err := s.dataKeys.UpdateOne(outside(ctx), alive, bson.D{{Key: "$set", Value: bson.D{
+			{Key: "generations", Value: doc.Generations}, {Key: "destroyedAt", Value: at},
+		}}})
+		if err != nil {
+			return fmt.Errorf("destroy data key: %w", translate(err))
+		}
+		if res.MatchedCount == 1 {
+			return nil
+		}
+		// A new generation came in between.
+		if doc, _, err = findKey[dataKeyDoc](ctx, s.dataKeys, tombstone.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func findKey[T any](ctx context.Context, c *mongo.Collection, id any) (doc T, found bool, err error) {
+	err = c.FindOne(outside(ctx), bson.D{{Key: "_id", Value: id}}).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return doc, false, nil
+	}
+	if err != nil {
+		return doc, false, fmt.Errorf("find key: %w", translate(err))
+	}
+	return doc, true, nil
+}
+
+// insertIfAbsent inserts doc unless its id is taken, and returns what is stored.
+func insertIfAbsent[T any](ctx context.Context, c *mongo.Collection, id any, doc T) (T, error) {
+	_, err := c.InsertOne(outside(ctx), doc)
+	if err == nil {
+		return doc, nil
+	}
+	var none T
+	if !mongo.IsDuplicateKeyError(err) {
+		return none, translate(err)
+	}
+	stored, found, err := findKey[T](ctx, c, id)
+	if err == nil && !found {
+		err = mongo.ErrNoDocuments
+	}
+	return stored, err
+}
+
+// onlyDuplicates reports whether nothing but duplicate keys went wrong in an
+// unordered insert.
+func onlyDuplicates(err error) bool {
+	bulk, ok := errors.AsType[mongo.BulkWriteException](err)
+	if !ok || bulk.WriteConcernError != nil {
+		return false
+	}
+	for _, e := range bulk.WriteErrors {
+		if !mongo.IsDuplicateKeyError(e) {
+			return false
+		}
+	}
+	return true
+}
