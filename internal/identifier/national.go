@@ -73,7 +73,7 @@ func NationalID(v personal.Text, country, scheme string) (Normal, error) {
 	return normal(KindNationalID, nationalIDVersion, country+":"+scheme+":"+s), nil
 }
 
-// CPR is a Danish personal number, DOMAIN section 12.
+// CPR is a Danish personal number (DOMAIN section 12), made by ParseCPR only.
 type CPR struct{ digits personal.Text }
 
 // ParseCPR reads a CPR number, DDMMYYSSSS or DDMMYY-SSSS. It checks the form and

@@ -139,9 +139,9 @@ type Generation struct {
 
 // KeyStore keeps the wrapped keys: a database of its own with its own
 // credentials. Reads see every acknowledged write, writes are durable on a
-// majority before they return. The context may carry a transaction of the data
-// database, in which none of these takes part. The contract is tested by
-// vaulttest.Run.
+// majority before they return. Whose keys they are is in the arguments, not in
+// the context, which may carry a transaction of the data database: none of these
+// takes part in it. The contract is tested by vaulttest.Run.
 type KeyStore interface {
 	// Masters returns all epochs' masters, in any order.
 	Masters(ctx context.Context) ([]Master, error)
