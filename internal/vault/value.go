@@ -36,38 +36,45 @@ var ErrValue = errs.New(errs.Invalid, "the value is empty, not valid UTF-8 or to
 
 // encodeValue returns v's BSON type and BSON value, padded where its kind asks for it.
 func encodeValue(v personal.Value) (typ byte, plain []byte, err error) {
-	switch v := v.Reveal().(type) {
-	case int64:
-		return bsonInt64, binary.LittleEndian.AppendUint64(nil, uint64(v)), nil //nolint:gosec // G115: two's complement is BSON's form
-	case bool:
-		if v {
+	switch v.Kind() {
+	case personal.KindString, personal.KindEnum:
+		s, _ := v.RevealString()
+		if len(s) > maxText || !utf8.ValidString(s) {
+			return 0, nil, ErrValue
+		}
+		size := 4 + len(s) + 1
+		if v.Kind() == personal.KindEnum {
+			size = (size/enumBlock + 1) * enumBlock
+		}
+		plain = make([]byte, size)
+		binary.LittleEndian.PutUint32(plain, uint32(len(s)+1)) //nolint:gosec // G115: bounded by maxText
+		copy(plain[4:], s)
+		return bsonString, plain, nil
+	case personal.KindBytes:
+		b, _ := v.RevealBytes()
+		if len(b) > maxText {
+			return 0, nil, ErrValue
+		}
+		plain = binary.LittleEndian.AppendUint32(make([]byte, 0, 5+len(b)), uint32(len(b))) //nolint:gosec // G115: bounded by maxText
+		return bsonBinary, append(append(plain, 0), b...), nil
+	case personal.KindBool:
+		if b, _ := v.RevealBool(); b {
 			return bsonBool, []byte{1}, nil
 		}
 		return bsonBool, []byte{0}, nil
-	case time.Time:
-		return bsonDateTime, binary.LittleEndian.AppendUint64(nil, uint64(v.UnixMilli())), nil //nolint:gosec // G115: two's complement is BSON's form
-	case []byte:
-		if len(v) > maxText {
-			return 0, nil, ErrValue
-		}
-		plain = binary.LittleEndian.AppendUint32(make([]byte, 0, 5+len(v)), uint32(len(v))) //nolint:gosec // G115: bounded by maxText
-		return bsonBinary, append(append(plain, 0), v...), nil
-	case string:
-		if len(v) > maxText || !utf8.ValidString(v) {
-			return 0, nil, ErrValue
-		}
-	default:
-		return 0, nil, ErrValue
+	case personal.KindInt:
+		n, _ := v.RevealInt()
+		return bsonInt64, int64Bytes(n), nil
+	case personal.KindTime:
+		t, _ := v.RevealTime()
+		return bsonDateTime, int64Bytes(t.UnixMilli()), nil
+	case personal.KindNone:
 	}
-	s, _ := v.RevealString()
-	size := 4 + len(s) + 1
-	if v.Kind() == personal.KindEnum {
-		size = (size/enumBlock + 1) * enumBlock
-	}
-	plain = make([]byte, size)
-	binary.LittleEndian.PutUint32(plain, uint32(len(s)+1)) //nolint:gosec // G115: bounded by maxText
-	copy(plain[4:], s)
-	return bsonString, plain, nil
+	return 0, nil, ErrValue
+}
+
+func int64Bytes(n int64) []byte {
+	return binary.LittleEndian.AppendUint64(nil, uint64(n)) //nolint:gosec // G115: two's complement is BSON's form
 }
 
 // decodeValue reads what encodeValue wrote. The bytes are authentic, so an error

@@ -64,7 +64,7 @@ func newRoot() rootKey {
 // derive returns the key for one purpose; the parts of info are told apart by
 // their lengths.
 func (k *rootKey) derive(purpose string, info ...string) ([]byte, error) {
-	b := appendPart(nil, purpose)
+	b := appendPart(make([]byte, 0, 128), purpose)
 	for _, s := range info {
 		b = appendPart(b, s)
 	}
@@ -308,7 +308,7 @@ func tenantKeyAAD(t tenant.ID, e Epoch) []byte {
 }
 
 func dataKeyAAD(o Owner, g *Generation) []byte {
-	b := appendPart(nil, purposeDataKey)
+	b := appendPart(make([]byte, 0, 192), purposeDataKey)
 	b = appendPart(b, string(o.Tenant))
 	b = appendPart(b, o.Subject)
 	b = appendPart(b, string(o.Unit))
