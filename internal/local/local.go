@@ -255,7 +255,7 @@ func (s *Stack) table(took time.Duration) string {
 	row("Object storage", s.ready.S3, "CA "+s.env.Config.S3.CAFile)
 	row("Data, keys, logs", s.env.Dir)
 	for _, t := range s.ready.Tenants {
-		row("")
+		_, _ = fmt.Fprintln(w)
 		row("Tenant", t.Name, t.ID)
 		row("", "API key", t.APIKey)
 		for _, m := range t.Members {

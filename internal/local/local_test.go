@@ -466,7 +466,7 @@ func descendants(t *testing.T, pid int) []int {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, field := range strings.Fields(string(content)) {
+		for field := range strings.FieldsSeq(string(content)) {
 			child, err := strconv.Atoi(field)
 			if err != nil {
 				t.Fatal(err)

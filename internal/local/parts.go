@@ -387,9 +387,9 @@ func get(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", address, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // only read
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 512)) //nolint:errcheck // a part of the message is enough
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 512))
 		return fmt.Errorf("ask %s: %s %s", address, response.Status, bytes.TrimSpace(body))
 	}
 	return nil

@@ -115,7 +115,7 @@ func (p program) build(ctx context.Context, c *console, source string) (string, 
 	return binary, c.timed("built "+p.title, func() error {
 		unfinished := binary + ".unfinished"
 		args := []string{"build", "-v", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=" + p.tags, "-o", unfinished, p.pkg}
-		cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // fixed arguments and our own paths
+		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", fmt.Sprintf("CGO_ENABLED=%d", btoi(p.cgo)))
 		if err := watched(cmd, c, "building "+p.title); err != nil {
@@ -165,7 +165,7 @@ func install(ctx context.Context, c *console, program string, packages ...string
 	}
 	return c.timed("installed "+strings.Join(packages, ", "), func() error {
 		for _, args := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"}, packages...)} {
-			cmd := exec.CommandContext(ctx, "apt-get", args...) //nolint:gosec // our own package names
+			cmd := exec.CommandContext(ctx, "apt-get", args...)
 			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 			if err := watched(cmd, c, "apt-get "+args[0]); err != nil {
 				return err

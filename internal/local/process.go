@@ -78,7 +78,8 @@ func (p *process) start(ctx context.Context) error {
 	}
 	if err := p.await(ctx, exited); err != nil {
 		cancel()
-		<-exited
+		for range exited { // until it has ended
+		}
 		return fmt.Errorf("%w%s", err, p.tail())
 	}
 	p.cancel, p.done = cancel, make(chan error, 1)
@@ -188,7 +189,7 @@ func (p *process) keep(life context.Context, exited <-chan error) error {
 		next, err := p.launch(life)
 		if err != nil {
 			if life.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // a stop between two starts is no fault
 			}
 			failed := make(chan error, 1)
 			failed <- err
@@ -211,7 +212,7 @@ func (p *process) tail() string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.Size() > size {
 		if _, err := f.Seek(-size, io.SeekEnd); err != nil {
 			return ""

@@ -189,7 +189,7 @@ func (m *Message) read(r io.Reader) error {
 	if err != nil && !message.IsUnknownCharset(err) {
 		return fmt.Errorf("read the header: %w", err)
 	}
-	defer reader.Close() //nolint:errcheck // only read
+	defer reader.Close()
 	if m.Subject, err = reader.Header.Subject(); err != nil && !message.IsUnknownCharset(err) {
 		return fmt.Errorf("read the subject: %w", err)
 	}
@@ -213,7 +213,7 @@ func (m *Message) read(r io.Reader) error {
 			if err != nil {
 				return fmt.Errorf("read a body: %w", err)
 			}
-			if kind, _, _ := h.ContentType(); kind == "text/html" { //nolint:errcheck // an unreadable type is shown as text
+			if kind, _, _ := h.ContentType(); kind == "text/html" {
 				m.HTML += string(body)
 			} else {
 				m.Text += string(body)
