@@ -1,0 +1,575 @@
+package mongod
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+)
+
+// maxIndexes is MongoDB's limit of indexes on a collection.
+const maxIndexes = 64
+
+// catalog is an immutable list of the collections; a change makes a new one.
+// The catalog of a snapshot describes exactly what that snapshot holds.
+type catalog struct {
+	collections map[string]*collection // by "database.collection"
+}
+
+// with returns the catalog with c added.
+func (cat *catalog) with(c *collection) *catalog {
+	next := &catalog{collections: maps.Clone(cat.collections)}
+	next.collections[c.ns] = c
+	return next
+}
+
+// collection is immutable but for its lock and the multikey marks of its indexes.
+type collection struct {
+	ns      string
+	ident   uint32
+	uuid    []byte
+	indexes []*index // secondary ones
+	id      *index   // of _id: the record store itself
+
+	// lock is held shared by writers until they commit and exclusively while
+	// indexes change, so no write misses an index. It lives as long as the
+	// collection, over all versions of it.
+	lock *sync.RWMutex
+}
+
+// index describes how a key space is ordered.
+type index struct {
+	name   string
+	ident  uint32
+	fields []keyField
+	spec   document // key pattern as given
+	unique bool
+
+	// Fields that met an array, as bits: seen by any writer, and known to be
+	// on disk. They never go back.
+	multikey, marked *atomic.Uint64
+}
+
+func newIndex(name string, ident uint32, fields []keyField, spec document, unique bool) *index {
+	return &index{
+		name: name, ident: ident, fields: fields, spec: spec, unique: unique,
+		multikey: new(atomic.Uint64), marked: new(atomic.Uint64),
+	}
+}
+
+func (ix *index) prefix() []byte { return identPrefix(spaceData, ix.ident) }
+
+// isRecords reports whether ix is the record store.
+func (ix *index) isRecords(c *collection) bool { return ix.ident == c.ident }
+
+// recordKey returns the key of the document whose _id is id.
+func (c *collection) recordKey(id value) []byte {
+	return appendKey(identPrefix(spaceData, c.ident), id)
+}
+
+func newCollection(ns string, ident uint32, uuid []byte) *collection {
+	spec := bsoncore.NewDocumentBuilder().AppendInt32("_id", 1).Build()
+	return &collection{
+		ns: ns, ident: ident, uuid: uuid, lock: new(sync.RWMutex),
+		id: newIndex("_id_", ident, []keyField{{path: "_id"}}, spec, true),
+	}
+}
+
+func (c *collection) withIndexes(indexes []*index) *collection {
+	clone := *c
+	clone.indexes = indexes
+	return &clone
+}
+
+func (c *collection) encode() document {
+	arr := bsoncore.NewArrayBuilder()
+	for _, ix := range c.indexes {
+		arr.AppendDocument(bsoncore.NewDocumentBuilder().
+			AppendString("name", ix.name).AppendInt64("ident", int64(ix.ident)).
+			AppendDocument("key", ix.spec).AppendBoolean("unique", ix.unique).Build())
+	}
+	return bsoncore.NewDocumentBuilder().AppendInt64("ident", int64(c.ident)).
+		AppendBinary("uuid", 4, c.uuid).AppendArray("indexes", arr.Build()).Build()
+}
+
+func decodeCollection(ns string, doc document) (*collection, error) {
+	if err := validate(doc, maxNesting); err != nil {
+		return nil, fmt.Errorf("decode catalog entry: %w", err)
+	}
+	ident, _ := lookup(doc, "ident")
+	uuid, _ := lookup(doc, "uuid")
+	list, _ := lookup(doc, "indexes")
+	_, id, ok := uuid.BinaryOK()
+	n, ok2 := ident.Int64OK()
+	if !ok || !ok2 || list.Type != bsoncore.TypeArray {
+		return nil, errors.New("decode catalog entry: damaged")
+	}
+	c := newCollection(ns, uint32(n), bytes.Clone(id)) //nolint:gosec // written from a uint32
+	for it := elementsOf(list.Data); ; {
+		_, item, ok := it.next()
+		if !ok {
+			return c, nil
+		}
+		name, _ := lookup(item.Data, "name")
+		ident, _ := lookup(item.Data, "ident")
+		key, _ := lookup(item.Data, "key")
+		unique, _ := lookup(item.Data, "unique")
+		spec := bytes.Clone(key.Data)
+		fields, err := parseKeyPattern(spec)
+		if err != nil {
+			return nil, fmt.Errorf("decode catalog entry: %w", err)
+		}
+		c.indexes = append(c.indexes, newIndex(name.StringValue(), uint32(ident.Int64()), fields, spec, unique.Boolean())) //nolint:gosec // written from a uint32
+	}
+}
+
+// loadCatalog reads the catalog and clears what interrupted index builds left.
+func (s *Server) loadCatalog() error {
+	cat := &catalog{collections: map[string]*collection{}}
+	byIdent := map[uint32]*index{}
+	known := map[uint32]bool{}
+	last := uint32(0)
+	err := s.each([]byte{spaceCollection}, func(key, val []byte) error {
+		c, err := decodeCollection(string(key[1:]), bytes.Clone(val))
+		if err != nil {
+			return err
+		}
+		cat.collections[c.ns] = c
+		known[c.ident] = true
+		byIdent[c.ident] = c.id
+		last = max(last, c.ident)
+		for _, ix := range c.indexes {
+			known[ix.ident] = true
+			byIdent[ix.ident] = ix
+			last = max(last, ix.ident)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.each([]byte{spaceMultikey}, func(key, _ []byte) error {
+		if len(key) != identLen+1 {
+			return errors.New("decode multikey mark: damaged")
+		}
+		if ix := byIdent[identOf(key)]; ix != nil {
+			ix.multikey.Or(1 << key[identLen])
+			ix.marked.Or(1 << key[identLen])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.catalog.Store(cat)
+	s.lastIdent.Store(last)
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	for ident := uint32(1); ident <= last; ident++ {
+		if !known[ident] {
+			if err := dropIdent(batch, ident); err != nil {
+				return err
+			}
+		}
+	}
+	// An index build that was cut short had the next numbers.
+	if err := batch.DeleteRange(identPrefix(spaceData, last+1), []byte{spaceData + 1}, nil); err != nil {
+		return fmt.Errorf("clear unfinished index: %w", err)
+	}
+	if err := batch.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("clear unfinished index: %w", err)
+	}
+	return nil
+}
+
+// each calls f for every key that begins with prefix.
+func (s *Server) each(prefix []byte, f func(key, val []byte) error) error {
+	v := view{base: s.db}
+	it, err := v.newIterator(false)
+	if err != nil {
+		return err
+	}
+	it.seek(prefix, append(bytes.Clone(prefix), rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd))
+	for it.next() {
+		val, err := it.value()
+		if err == nil {
+			err = f(it.key(), val)
+		}
+		if err != nil {
+			return errors.Join(err, it.close())
+		}
+	}
+	return errors.Join(it.err(), it.close())
+}
+
+func identOf(key []byte) uint32 {
+	return uint32(key[1])<<24 | uint32(key[2])<<16 | uint32(key[3])<<8 | uint32(key[4])
+}
+
+// dropIdent deletes a record store or index.
+func dropIdent(batch *pebble.Batch, ident uint32) error {
+	for _, space := range []byte{spaceData, spaceMultikey, spaceCount} {
+		if err := batch.DeleteRange(identPrefix(space, ident), identPrefix(space, ident+1), nil); err != nil {
+			return fmt.Errorf("drop index: %w", err)
+		}
+	}
+	return nil
+}
+
+// changeCatalog applies batch and the new version of the given collections (nil
+// removes one) as one step: snapshots see both or neither.
+func (s *Server) changeCatalog(batch *pebble.Batch, change map[string]*collection) error {
+	s.catalogMu.Lock()
+	defer s.catalogMu.Unlock()
+	return s.changeCatalogLocked(batch, change)
+}
+
+func (s *Server) changeCatalogLocked(batch *pebble.Batch, change map[string]*collection) error {
+	next := &catalog{collections: maps.Clone(s.catalog.Load().collections)}
+	for ns, c := range change {
+		key := append([]byte{spaceCollection}, ns...)
+		var err error
+		if c == nil {
+			delete(next.collections, ns)
+			err = batch.Delete(key, nil)
+		} else {
+			next.collections[ns] = c
+			err = batch.Set(key, c.encode(), nil)
+		}
+		if err != nil {
+			return fmt.Errorf("change catalog: %w", err)
+		}
+	}
+	s.snapMu.Lock()
+	defer s.snapMu.Unlock()
+	if err := batch.Commit(pebble.Sync); err != nil {
+		return fmt.Errorf("change catalog: %w", err)
+	}
+	s.catalog.Store(next)
+	return nil
+}
+
+// collectionFor returns the collection ns, making it if it does not exist.
+func (s *Server) collectionFor(ns string) (*collection, error) {
+	if c := s.catalog.Load().collections[ns]; c != nil {
+		return c, nil
+	}
+	s.catalogMu.Lock()
+	defer s.catalogMu.Unlock()
+	if c := s.catalog.Load().collections[ns]; c != nil {
+		return c, nil
+	}
+	return s.createCollection(ns)
+}
+
+func (s *Server) createCollection(ns string) (*collection, error) {
+	if err := checkNamespace(ns); err != nil {
+		return nil, err
+	}
+	uuid := make([]byte, 16)
+	_, _ = rand.Read(uuid) // never fails
+	uuid[6], uuid[8] = uuid[6]&0x0F|0x40, uuid[8]&0x3F|0x80
+	c := newCollection(ns, s.lastIdent.Add(1), uuid)
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	return c, s.changeCatalogLocked(batch, map[string]*collection{ns: c})
+}
+
+// checkNamespace follows https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
+func checkNamespace(ns string) error {
+	db, coll, _ := strings.Cut(ns, ".")
+	switch {
+	case db == "" || len(db) > 63 || strings.ContainsAny(db, "/\\ \"$\x00"):
+		return errorf(codeInvalidNamespace, "invalid database name")
+	case coll == "" || len(ns) > 255 || strings.ContainsAny(coll, "$\x00") ||
+		strings.HasPrefix(coll, "system.") || strings.HasPrefix(coll, "."):
+		return errorf(codeInvalidNamespace, "invalid collection name")
+	case db == "admin" || db == "config" || db == "local":
+		return errorf(codeIllegalOperation, "the databases admin, config and local hold no collections here")
+	}
+	return nil
+}
+
+// parseKeyPattern reads the key of an index.
+func parseKeyPattern(spec document) ([]keyField, error) {
+	var fields []keyField
+	for it := elementsOf(spec); ; {
+		k, v, ok := it.next()
+		if !ok {
+			break
+		}
+		path := string(k)
+		dir, ok := wholeNumber(v)
+		switch {
+		case v.Type == bsoncore.TypeString:
+			return nil, errorf(codeCannotCreateIndex, "indexes of type text, hashed, 2d and 2dsphere are not supported")
+		case !ok || dir != 1 && dir != -1:
+			return nil, errorf(codeCannotCreateIndex, "an index direction must be 1 or -1")
+		case strings.Contains(path, "$"):
+			return nil, errorf(codeCannotCreateIndex, "wildcard and $-prefixed index fields are not supported")
+		case slices.ContainsFunc(fields, func(f keyField) bool { return f.path == path }):
+			return nil, errorf(codeBadValue, "an index names a field twice")
+		}
+		for segment := range strings.SplitSeq(path, ".") {
+			if segment == "" {
+				return nil, errorf(codeCannotCreateIndex, "an index field has an empty name")
+			}
+		}
+		fields = append(fields, keyField{path: path, desc: dir < 0})
+	}
+	if len(fields) == 0 || len(fields) > 32 {
+		return nil, errorf(codeCannotCreateIndex, "an index must have between 1 and 32 fields")
+	}
+	return fields, nil
+}
+
+// createIndexes builds the given indexes on ns. Writers of the collection wait.
+func (s *Server) createIndexes(ctx context.Context, ns string, want []*index) (before, after int, err error) {
+	if _, err := s.collectionFor(ns); err != nil {
+		return 0, 0, err
+	}
+	c, unlock, err := s.exclusive(ns)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer unlock()
+	indexes := slices.Clone(c.indexes)
+	for _, ix := range want {
+		same, err := findSame(append(slices.Clone(indexes), c.id), ix)
+		if err != nil {
+			return 0, 0, err
+		}
+		if same {
+			continue
+		}
+		if len(indexes)+1 >= maxIndexes {
+			return 0, 0, errorf(codeCannotCreateIndex, "a collection has at most %d indexes", maxIndexes)
+		}
+		ix.ident = s.lastIdent.Add(1)
+		if err := s.buildIndex(ctx, c, ix); err != nil {
+			return 0, 0, errors.Join(err, s.discard(ix.ident))
+		}
+		indexes = append(indexes, ix)
+	}
+	if len(indexes) == len(c.indexes) {
+		return len(indexes) + 1, len(indexes) + 1, nil
+	}
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	return len(c.indexes) + 1, len(indexes) + 1, s.changeCatalog(batch, map[string]*collection{ns: c.withIndexes(indexes)})
+}
+
+// exclusive keeps every writer off the collection ns until unlock. It waits for
+// transactions that have written to it.
+func (s *Server) exclusive(ns string) (c *collection, unlock func(), err error) {
+	for {
+		c := s.catalog.Load().collections[ns]
+		if c == nil {
+			return nil, nil, errorf(codeNamespaceNotFound, "ns not found")
+		}
+		c.lock.Lock()
+		current := s.catalog.Load().collections[ns]
+		if current != nil && current.lock == c.lock {
+			return current, c.lock.Unlock, nil
+		}
+		c.lock.Unlock() // dropped, perhaps made again, while this waited
+	}
+}
+
+// findSame reports whether ix exists already; an index of the same name or key
+// that differs otherwise is an error.
+func findSame(have []*index, ix *index) (bool, error) {
+	for _, h := range have {
+		sameKey := slices.Equal(h.fields, ix.fields)
+		switch {
+		case sameKey && (h.unique == ix.unique || h.name == "_id_") && (h.name == ix.name || h.name == "_id_"):
+			return true, nil
+		case h.name == ix.name:
+			return false, errorf(codeIndexKeySpecsConflict, "an index of the same name %q has another key or other options", ix.name)
+		case sameKey:
+			return false, errorf(codeIndexOptionsConflict, "the index exists under the name %q or with other options", h.name)
+		}
+	}
+	return false, nil
+}
+
+func (s *Server) discard(ident uint32) error {
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	if err := dropIdent(batch, ident); err != nil {
+		return err
+	}
+	return batch.Commit(pebble.NoSync)
+}
+
+// buildIndex writes the entries of ix for every document.
+func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error {
+	v := view{base: s.db}
+	it, err := v.newIterator(false)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(iterCloser{it})
+	batch := s.db.NewBatch()
+	defer func() { closeQuietly(batch) }()
+	it.seek(c.id.prefix(), identPrefix(spaceData, c.ident+1))
+	for it.next() {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("build index: %w", err)
+		}
+		val, err := it.value()
+		if err != nil {
+			return err
+		}
+		entries, multikey, err := ix.entries(val[writeNumberLen:], it.key()[identLen:])
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := batch.Set(e.key, e.val, nil); err != nil {
+				return fmt.Errorf("build index: %w", err)
+			}
+		}
+		if err := markMultikey(batch, ix, multikey); err != nil {
+			return err
+		}
+		if batch.Len() > chunkSize {
+			if err := batch.Commit(pebble.NoSync); err != nil {
+				return fmt.Errorf("build index: %w", err)
+			}
+			closeQuietly(batch)
+			batch = s.db.NewBatch()
+		}
+	}
+	if err := it.err(); err != nil {
+		return err
+	}
+	if err := batch.Commit(pebble.NoSync); err != nil { // the catalog change syncs
+		return fmt.Errorf("build index: %w", err)
+	}
+	if ix.unique {
+		return s.checkUnique(ix)
+	}
+	return nil
+}
+
+func markMultikey(batch *pebble.Batch, ix *index, multikey uint64) error {
+	for i := range ix.fields {
+		if multikey&^ix.marked.Load()&(1<<i) != 0 {
+			if err := batch.Set(append(identPrefix(spaceMultikey, ix.ident), byte(i)), nil, nil); err != nil {
+				return fmt.Errorf("mark index as multikey: %w", err)
+			}
+		}
+	}
+	ix.multikey.Or(multikey)
+	ix.marked.Or(multikey)
+	return nil
+}
+
+// checkUnique refuses a new unique index in which two documents share a key.
+func (s *Server) checkUnique(ix *index) error {
+	var last []byte
+	return s.each(ix.prefix(), func(key, val []byte) error {
+		offset, err := entryOffset(key, val)
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(last, key[:offset]) {
+			return &commandError{code: codeDuplicateKey, msg: fmt.Sprintf("E11000 duplicate key error: index %s", ix.name), keyPattern: ix.spec}
+		}
+		last = append(last[:0], key[:offset]...)
+		return nil
+	})
+}
+
+// entry is a key of an index with its value.
+type entry struct{ key, val []byte }
+
+// entries returns the index entries of doc, whose encoded _id is id.
+func (ix *index) entries(doc, id []byte) ([]entry, uint64, error) {
+	keys, multikey, err := keysOf(doc, ix.fields)
+	if err != nil {
+		return nil, 0, err
+	}
+	out := make([]entry, len(keys))
+	for i, k := range keys {
+		full := make([]byte, 0, identLen+len(k)+len(id))
+		full = append(append(append(full, ix.prefix()...), k...), id...)
+		out[i] = entry{key: full, val: encodeOffset(identLen + len(k))}
+	}
+	return out, multikey, nil
+}
+
+// encodeOffset encodes where key(_id) begins within an index entry.
+func encodeOffset(n int) []byte {
+	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+func entryOffset(key, val []byte) (int, error) {
+	if len(val) != 4 {
+		return 0, errors.New("read index: damaged entry")
+	}
+	n := int(val[0])<<24 | int(val[1])<<16 | int(val[2])<<8 | int(val[3])
+	if n < identLen || n > len(key) {
+		return 0, errors.New("read index: damaged entry")
+	}
+	return n, nil
+}
+
+// dropIndexes removes the indexes that match.
+func (s *Server) dropIndexes(ns string, match func(*index) bool) (before int, err error) {
+	c, unlock, err := s.exclusive(ns)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	keep := []*index{}
+	for _, ix := range c.indexes {
+		if !match(ix) {
+			keep = append(keep, ix)
+			continue
+		}
+		if err := dropIdent(batch, ix.ident); err != nil {
+			return 0, err
+		}
+	}
+	return len(c.indexes) + 1, s.changeCatalog(batch, map[string]*collection{ns: c.withIndexes(keep)})
+}
+
+// dropCollections removes the collections that match and reports how many.
+func (s *Server) dropCollections(match func(ns string) bool) (int, error) {
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	change := map[string]*collection{}
+	for _, ns := range slices.Sorted(maps.Keys(s.catalog.Load().collections)) {
+		if !match(ns) {
+			continue
+		}
+		c, unlock, err := s.exclusive(ns)
+		if err != nil {
+			continue // dropped by another client meanwhile
+		}
+		defer unlock()
+		for _, ix := range append([]*index{c.id}, c.indexes...) {
+			if err := dropIdent(batch, ix.ident); err != nil {
+				return 0, err
+			}
+		}
+		change[ns] = nil
+	}
+	if len(change) == 0 {
+		return 0, nil
+	}
+	return len(change), s.changeCatalog(batch, change)
+}

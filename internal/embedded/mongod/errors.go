@@ -1,0 +1,170 @@
+package mongod
+
+import (
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+)
+
+// Error codes of MongoDB that this server uses, by their official names.
+const (
+	codeBadValue                  = 2
+	codeFailedToParse             = 9
+	codeTypeMismatch              = 14
+	codeInvalidLength             = 16
+	codeIllegalOperation          = 20
+	codeNamespaceNotFound         = 26
+	codeIndexNotFound             = 27
+	codePathNotViable             = 28
+	codeConflictingUpdate         = 40
+	codeCursorNotFound            = 43
+	codeNamespaceExists           = 48
+	codeMaxTimeMSExpired          = 50
+	codeDollarPrefixedFieldName   = 52
+	codeNotSingleValueField       = 54
+	codeEmptyFieldName            = 56
+	codeCommandNotFound           = 59
+	codeImmutableField            = 66
+	codeCannotCreateIndex         = 67
+	codeInvalidOptions            = 72
+	codeInvalidNamespace          = 73
+	codeIndexOptionsConflict      = 85
+	codeIndexKeySpecsConflict     = 86
+	codeUnsatisfiableWriteConcern = 100
+	codeWriteConflict             = 112
+	codeCommandNotSupported       = 115
+	codeCannotBackfillArray       = 165
+	codeParallelArrays            = 171
+	codeTransactionTooOld         = 225
+	codeSnapshotUnavailable       = 246
+	codeNoSuchTransaction         = 251
+	codeTransactionCommitted      = 256
+	codeNotInTransaction          = 263
+	codeExceededMemoryLimit       = 292
+	codeObjectTooLarge            = 10334
+	codeDuplicateKey              = 11000
+	codePathCollision             = 31249
+	codeMixedProjection           = 31254
+	codeUnknownStage              = 40324
+	codeUnknownField              = 40415
+	codeInternal                  = 1
+)
+
+// commandError is an error in MongoDB's terms, as it is sent to the client.
+type commandError struct {
+	code   int32
+	msg    string
+	labels []string
+	// keyPattern and keyValue are set on a duplicate key only.
+	keyPattern, keyValue bsoncore.Document
+}
+
+func (e *commandError) Error() string { return e.msg }
+
+// errorf makes a command error. The message names fields and options, never
+// values: it may reach the product's logs.
+func errorf(code int32, format string, args ...any) *commandError {
+	return &commandError{code: code, msg: fmt.Sprintf(format, args...)}
+}
+
+// transient adds the label that makes a driver run the whole transaction again.
+func transient(e *commandError) *commandError {
+	e.labels = append(e.labels, "TransientTransactionError")
+	return e
+}
+
+// writeConflict reports that another writer changed, or is changing, a key of
+// this transaction.
+func writeConflict() *commandError {
+	return transient(errorf(codeWriteConflict, "write conflict: another operation changed the document; retry the transaction"))
+}
+
+// asCommandError turns any error into one that can be sent. Errors that are not
+// MongoDB's own keep their text: it comes from the storage layer and holds no
+// document values.
+func asCommandError(err error) *commandError {
+	if ce, ok := errors.AsType[*commandError](err); ok {
+		return ce
+	}
+	return errorf(codeInternal, "%v", err)
+}
+
+func codeName(code int32) string {
+	switch code {
+	case codeBadValue:
+		return "BadValue"
+	case codeFailedToParse:
+		return "FailedToParse"
+	case codeTypeMismatch:
+		return "TypeMismatch"
+	case codeInvalidLength:
+		return "InvalidLength"
+	case codeIllegalOperation:
+		return "IllegalOperation"
+	case codeNamespaceNotFound:
+		return "NamespaceNotFound"
+	case codeIndexNotFound:
+		return "IndexNotFound"
+	case codePathNotViable:
+		return "PathNotViable"
+	case codeConflictingUpdate:
+		return "ConflictingUpdateOperators"
+	case codeCursorNotFound:
+		return "CursorNotFound"
+	case codeNamespaceExists:
+		return "NamespaceExists"
+	case codeMaxTimeMSExpired:
+		return "MaxTimeMSExpired"
+	case codeDollarPrefixedFieldName:
+		return "DollarPrefixedFieldName"
+	case codeNotSingleValueField:
+		return "NotSingleValueField"
+	case codeEmptyFieldName:
+		return "EmptyFieldName"
+	case codeCommandNotFound:
+		return "CommandNotFound"
+	case codeImmutableField:
+		return "ImmutableField"
+	case codeCannotCreateIndex:
+		return "CannotCreateIndex"
+	case codeInvalidOptions:
+		return "InvalidOptions"
+	case codeInvalidNamespace:
+		return "InvalidNamespace"
+	case codeIndexOptionsConflict:
+		return "IndexOptionsConflict"
+	case codeIndexKeySpecsConflict:
+		return "IndexKeySpecsConflict"
+	case codeUnsatisfiableWriteConcern:
+		return "UnsatisfiableWriteConcern"
+	case codeWriteConflict:
+		return "WriteConflict"
+	case codeCommandNotSupported:
+		return "CommandNotSupported"
+	case codeCannotBackfillArray:
+		return "CannotBackfillArray"
+	case codeParallelArrays:
+		return "CannotIndexParallelArrays"
+	case codeTransactionTooOld:
+		return "TransactionTooOld"
+	case codeSnapshotUnavailable:
+		return "SnapshotUnavailable"
+	case codeNoSuchTransaction:
+		return "NoSuchTransaction"
+	case codeTransactionCommitted:
+		return "TransactionCommitted"
+	case codeNotInTransaction:
+		return "OperationNotSupportedInTransaction"
+	case codeExceededMemoryLimit:
+		return "QueryExceededMemoryLimitNoDiskUseAllowed"
+	case codeObjectTooLarge:
+		return "BSONObjectTooLarge"
+	case codeDuplicateKey:
+		return "DuplicateKey"
+	case codeInternal:
+		return "InternalError"
+	default:
+		return fmt.Sprintf("Location%d", code)
+	}
+}
