@@ -2,11 +2,10 @@
 // redact themselves wherever Go would print, log or encode a value, and give
 // up what they hold only to an explicit Reveal.
 //
-// What they hold lies behind a pointer, so that even a struct that keeps one in
-// an unexported field, which package fmt prints without asking its methods,
-// shows an address and not the value. For the same reason they can't be
-// compared with ==, which would compare addresses: the compiler refuses, and
-// Equal does it.
+// What they hold lies in a closure, where no printer reaches: package fmt prints
+// what a struct keeps in unexported fields without asking its methods, and
+// follows pointers under some verbs. So they can't be compared with == nor with
+// reflect.DeepEqual; Equal does it, also for go-cmp.
 package personal
 
 import (
@@ -28,8 +27,7 @@ var ErrEncode = errs.New(errs.Internal, "personal data must be revealed or seale
 // Text is a piece of text that is personal data: a name, an address, an
 // identifier. The zero Text is empty.
 type Text struct {
-	_ [0]func() // not comparable with ==
-	s *string
+	reveal func() string // nil when empty
 }
 
 // NewText returns the Text that holds s.
@@ -37,19 +35,19 @@ func NewText(s string) Text {
 	if s == "" {
 		return Text{}
 	}
-	return Text{s: &s}
+	return Text{reveal: func() string { return s }}
 }
 
 // Reveal returns the text itself.
 func (t Text) Reveal() string {
-	if t.s == nil {
+	if t.reveal == nil {
 		return ""
 	}
-	return *t.s
+	return t.reveal()
 }
 
 // IsZero reports whether t is empty.
-func (t Text) IsZero() bool { return t.s == nil }
+func (t Text) IsZero() bool { return t.reveal == nil }
 
 // Equal reports whether t and u hold the same text. It is no secret comparison:
 // its time tells where they differ.

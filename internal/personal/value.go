@@ -46,9 +46,8 @@ func (k Kind) String() string {
 // Value is one typed value of a record that is personal data. The zero Value is
 // no value.
 type Value struct {
-	_    [0]func() // not comparable with ==
-	kind Kind
-	v    *payload
+	kind   Kind
+	reveal func() payload // nil when there is none
 }
 
 type payload struct {
@@ -56,28 +55,36 @@ type payload struct {
 	n int64
 }
 
+func text(k Kind, s string) Value {
+	return Value{kind: k, reveal: func() payload { return payload{s: s} }}
+}
+
+func number(k Kind, n int64) Value {
+	return Value{kind: k, reveal: func() payload { return payload{n: n} }}
+}
+
 // String returns the text s as a Value. An empty text is a value.
-func String(s string) Value { return Value{kind: KindString, v: &payload{s: s}} }
+func String(s string) Value { return text(KindString, s) }
 
 // Enum returns one word of a short list as a Value.
-func Enum(s string) Value { return Value{kind: KindEnum, v: &payload{s: s}} }
+func Enum(s string) Value { return text(KindEnum, s) }
 
 // Int returns n as a Value.
-func Int(n int64) Value { return Value{kind: KindInt, v: &payload{n: n}} }
+func Int(n int64) Value { return number(KindInt, n) }
 
 // Bool returns b as a Value.
 func Bool(b bool) Value {
 	if b {
-		return Value{kind: KindBool, v: &payload{n: 1}}
+		return number(KindBool, 1)
 	}
-	return Value{kind: KindBool, v: &payload{}}
+	return number(KindBool, 0)
 }
 
 // Time returns the instant t as a Value, cut to the millisecond.
-func Time(t time.Time) Value { return Value{kind: KindTime, v: &payload{n: t.UnixMilli()}} }
+func Time(t time.Time) Value { return number(KindTime, t.UnixMilli()) }
 
 // Bytes returns a copy of b as a Value.
-func Bytes(b []byte) Value { return Value{kind: KindBytes, v: &payload{s: string(b)}} }
+func Bytes(b []byte) Value { return text(KindBytes, string(b)) }
 
 // Kind returns the form of v.
 func (v Value) Kind() Kind { return v.kind }
@@ -90,15 +97,15 @@ func (v Value) IsZero() bool { return v.kind == KindNone }
 func (v Value) Reveal() any {
 	switch v.kind {
 	case KindString, KindEnum:
-		return v.v.s
+		return v.reveal().s
 	case KindInt:
-		return v.v.n
+		return v.reveal().n
 	case KindBool:
-		return v.v.n != 0
+		return v.reveal().n != 0
 	case KindTime:
-		return time.UnixMilli(v.v.n).UTC()
+		return time.UnixMilli(v.reveal().n).UTC()
 	case KindBytes:
-		return []byte(v.v.s)
+		return []byte(v.reveal().s)
 	case KindNone:
 	}
 	return nil
@@ -109,7 +116,7 @@ func (v Value) RevealString() (s string, ok bool) {
 	if v.kind != KindString && v.kind != KindEnum {
 		return "", false
 	}
-	return v.v.s, true
+	return v.reveal().s, true
 }
 
 // RevealInt returns the number of an int; ok is false for other kinds.
@@ -117,7 +124,7 @@ func (v Value) RevealInt() (n int64, ok bool) {
 	if v.kind != KindInt {
 		return 0, false
 	}
-	return v.v.n, true
+	return v.reveal().n, true
 }
 
 // RevealBool returns the truth of a bool; ok is false for other kinds.
@@ -125,7 +132,7 @@ func (v Value) RevealBool() (b, ok bool) {
 	if v.kind != KindBool {
 		return false, false
 	}
-	return v.v.n != 0, true
+	return v.reveal().n != 0, true
 }
 
 // RevealTime returns the instant of a time, in UTC; ok is false for other kinds.
@@ -133,7 +140,7 @@ func (v Value) RevealTime() (t time.Time, ok bool) {
 	if v.kind != KindTime {
 		return time.Time{}, false
 	}
-	return time.UnixMilli(v.v.n).UTC(), true
+	return time.UnixMilli(v.reveal().n).UTC(), true
 }
 
 // RevealBytes returns a copy of the bytes; ok is false for other kinds.
@@ -141,7 +148,7 @@ func (v Value) RevealBytes() (b []byte, ok bool) {
 	if v.kind != KindBytes {
 		return nil, false
 	}
-	return []byte(v.v.s), true
+	return []byte(v.reveal().s), true
 }
 
 // Equal reports whether v and w are of one kind and hold the same. It is no
@@ -150,7 +157,7 @@ func (v Value) Equal(w Value) bool {
 	if v.kind != w.kind {
 		return false
 	}
-	return v.kind == KindNone || *v.v == *w.v
+	return v.kind == KindNone || v.reveal() == w.reveal()
 }
 
 // String redacts.
