@@ -61,6 +61,12 @@ func Prepare(ctx context.Context, source string, out io.Writer, now func() time.
 	return nil
 }
 
+// ObjectServer returns the path of versitygw, building it first where it isn't
+// built yet: for tests that need object storage and nothing else.
+func ObjectServer(ctx context.Context, source string, out io.Writer, now func() time.Time) (string, error) {
+	return versitygwProgram().build(ctx, &console{out: out, now: now}, source)
+}
+
 // findSource is the root of the repository: given, or the nearest folder above
 // the working directory that has the nested modules.
 func findSource(given string) (string, error) {
