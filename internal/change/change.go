@@ -94,6 +94,13 @@ func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Chan
 	return r.run(ctx, func(ctx context.Context) ([]Change, error) { return fn(ctx) })
 }
 
+// DoPlain is Do for a change of which no more than action and object is told. It
+// names no type of this package, so that package job, which this one imports,
+// can ask for it by an interface of its own.
+func (r *Runner) DoPlain(ctx context.Context, action, object string, fn func(ctx context.Context) error) error {
+	return r.Do(ctx, func(ctx context.Context) (Change, error) { return Change{Action: action, Object: object}, fn(ctx) })
+}
+
 // Create is Do for a change that makes a new object. When the caller sent an
 // Idempotency-Key (see WithIdempotency) and the same call was carried out
 // before, fn doesn't run and the id of what it created then is returned. The

@@ -12,7 +12,6 @@ import (
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/change"
-	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -120,59 +119,4 @@ func (d *DB) FindReceipt(ctx context.Context, key string) (*change.Receipt, erro
 		return nil, fmt.Errorf("find receipt: %w", translate(err))
 	}
 	return &change.Receipt{Key: key, Input: doc.Input, Object: doc.Object, CreatedAt: doc.CreatedAt}, nil
-}
-
-type jobDoc struct {
-	ID          string      `bson:"_id"`
-	Tenant      tenant.ID   `bson:"tenant"`
-	Type        string      `bson:"type"`
-	Object      string      `bson:"object"`
-	State       job.State   `bson:"state"`
-	Attempt     int         `bson:"attempt"`
-	MaxAttempts int         `bson:"maxAttempts"`
-	Fence       int64       `bson:"fence"`
-	Progress    progressDoc `bson:"progress"`
-	Steps       []stepDoc   `bson:"steps"`
-	Error       *failureDoc `bson:"error"`
-	RunAfter    time.Time   `bson:"runAfter"`
-	EnqueuedAt  time.Time   `bson:"enqueuedAt"`
-	LeaseUntil  time.Time   `bson:"leaseUntil"`
-	CreatedAt   time.Time   `bson:"createdAt"`
-	StartedAt   time.Time   `bson:"startedAt"`
-	EndedAt     time.Time   `bson:"endedAt"`
-}
-
-type progressDoc struct {
-	Done  int64  `bson:"done"`
-	Total int64  `bson:"total"`
-	Unit  string `bson:"unit"`
-}
-
-type stepDoc struct {
-	Name    string    `bson:"name"`
-	EndedAt time.Time `bson:"endedAt"`
-}
-
-type failureDoc struct {
-	Code    string `bson:"code"`
-	Message string `bson:"message"`
-}
-
-// InsertJobs implements change.Store.
-func (d *DB) InsertJobs(ctx context.Context, jobs ...*job.Job) error {
-	docs := make([]jobDoc, len(jobs))
-	for i, j := range jobs {
-		if j.Tenant == "" {
-			return tenant.ErrNone
-		}
-		docs[i] = jobDoc{
-			ID: j.ID, Tenant: j.Tenant, Type: j.Type, Object: j.Object, State: j.State, Attempt: j.Attempt,
-			MaxAttempts: j.MaxAttempts, Progress: progressDoc(j.Progress), RunAfter: j.RunAfter,
-			CreatedAt: j.CreatedAt, Steps: []stepDoc{},
-		}
-	}
-	if _, err := d.db.Collection(jobsColl).InsertMany(ctx, docs); err != nil {
-		return fmt.Errorf("insert jobs: %w", translate(err))
-	}
-	return nil
 }

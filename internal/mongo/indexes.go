@@ -51,9 +51,9 @@ func indexes() map[string][]index {
 			{"tenant", "subjects", "dataset", "-createdAt", "-_id"},
 			{"tenant", "dataset", "-createdAt", "-_id"},
 		},
-		lookupsColl:  {{"tenant", "owner"}},
+		lookupsColl:  {{"tenant", "owner"}, {"tenant", "subject"}},
 		auditColl:    {{"tenant", "at", "_id"}, {"tenant", "subjects.id", "at", "_id"}, {"unsealed", "tenant", "at"}},
-		jobsColl:     {{"state", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
+		jobsColl:     {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
 		receiptsColl: {{"createdAt"}},
 	}
 }
