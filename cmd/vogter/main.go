@@ -16,6 +16,7 @@ import (
 type cli struct {
 	Local  localCmd  `cmd:"" help:"Run the whole platform on this machine."`
 	Engine engineCmd `cmd:"" help:"Run the embedded document engine."`
+	Verify verifyCmd `cmd:"" help:"Check a package, offline, and name the first altered, missing or unlisted file."`
 }
 
 func main() {
@@ -33,7 +34,6 @@ func run(ctx context.Context, args []string) error {
 	parser, err := kong.New(&c,
 		kong.Name("vogter"),
 		kong.Description("Vogter keeps personal data encrypted, consented and erasable for many tenants."),
-		kong.UsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {

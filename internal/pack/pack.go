@@ -1,0 +1,193 @@
+// Package pack has the form of the packages that the platform hands out, and
+// checks them. It depends on nothing of the platform, so that whoever holds a
+// package can verify it offline, with `vogter verify`.
+//
+// A package is a ZIP file without encryption whose last member, manifest.json,
+// lists every other member in order, with its size and SHA-256. Its "type" says
+// what kind of package it is.
+package pack
+
+import (
+	"archive/zip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// ManifestPath is the name of the last member.
+const ManifestPath = "manifest.json"
+
+// Version is the version of the form.
+const Version = 1
+
+// Categories of a package's files.
+const (
+	Overview  = "overview"  // for reading
+	Identity  = "identity"  // who the person is
+	Data      = "data"      // records
+	Documents = "documents" // uploaded files
+	Schemas   = "schema"    // what the data means
+)
+
+// File is a member as the manifest lists it.
+type File struct {
+	Path        string `json:"path"`
+	MediaType   string `json:"mediaType"`
+	Bytes       int64  `json:"bytes"`
+	SHA256      string `json:"sha256"` // hexadecimal
+	Category    string `json:"category"`
+	Description string `json:"description"`
+}
+
+// Header is how every manifest begins.
+type Header struct {
+	PackageVersion int    `json:"packageVersion"`
+	Type           Type   `json:"type"`
+	Files          []File `json:"files"`
+}
+
+// Type is a kind of package.
+type Type string
+
+// StaffCopyType is the type of a StaffCopy.
+const StaffCopyType Type = "STAFF_COPY"
+
+// StaffCopy is the manifest of a copy of a person's data that staff asked for.
+type StaffCopy struct {
+	Header
+
+	NotAnArticle15Answer bool              `json:"notAnArticle15Answer"` // always true
+	ExportID             string            `json:"exportId"`
+	Controller           string            `json:"controller"`
+	Processor            string            `json:"processor"`
+	CreatedAt            string            `json:"createdAt"` // RFC 3339 with the controller's zone
+	DataAsOf             string            `json:"dataAsOf"`  // likewise
+	Language             string            `json:"language"`
+	SubjectRef           string            `json:"subjectRef"` // opaque
+	Datasets             []Searched        `json:"datasets"`
+	SchemaVersions       map[string]string `json:"schemaVersions"` // path of a schema to its SHA-256
+	Totals               Totals            `json:"totals"`
+}
+
+// Searched is a dataset that was searched for the person's records, found or not.
+type Searched struct {
+	Name    string `json:"name"`
+	Records int64  `json:"records"`
+}
+
+// Totals sums a package up.
+type Totals struct {
+	Files   int64 `json:"files"`
+	Bytes   int64 `json:"bytes"`
+	Records int64 `json:"records"`
+}
+
+// Writer writes a package to a stream. The same members at the same time give
+// the same bytes.
+type Writer struct {
+	zip      *zip.Writer
+	modified time.Time
+	files    []File
+	open     *member
+}
+
+type member struct {
+	hash hash.Hash
+	w    io.Writer
+	file *File
+}
+
+func (m *member) Write(b []byte) (int, error) {
+	n, err := m.w.Write(b)
+	m.file.Bytes += int64(n)
+	m.hash.Write(b[:n])
+	return n, err //nolint:wrapcheck // the destination's own error
+}
+
+// NewWriter returns a Writer to w. All members carry the time modified, cut to
+// two seconds.
+func NewWriter(w io.Writer, modified time.Time) *Writer {
+	return &Writer{zip: zip.NewWriter(w), modified: modified.UTC().Truncate(2 * time.Second)}
+}
+
+// Create begins the member f, of which the path, media type, category and
+// description are taken, and ends the one before. What is compressed already is
+// better stored.
+func (w *Writer) Create(f File, compress bool) (io.Writer, error) {
+	w.end()
+	if checkPath(f.Path) != nil || f.Path == ManifestPath {
+		return nil, fmt.Errorf("create member: %w", errPath)
+	}
+	dst, err := w.create(f.Path, compress)
+	if err != nil {
+		return nil, err
+	}
+	f.Bytes, f.SHA256 = 0, ""
+	w.files = append(w.files, f)
+	w.open = &member{hash: sha256.New(), w: dst, file: &w.files[len(w.files)-1]}
+	return w.open, nil
+}
+
+func (w *Writer) create(name string, compress bool) (io.Writer, error) {
+	h := &zip.FileHeader{Name: name, Method: zip.Store, Modified: w.modified}
+	if compress {
+		h.Method = zip.Deflate
+	}
+	dst, err := w.zip.CreateHeader(h)
+	if err != nil {
+		return nil, fmt.Errorf("create member: %w", err)
+	}
+	return dst, nil
+}
+
+func (w *Writer) end() {
+	if w.open != nil {
+		w.open.file.SHA256 = hex.EncodeToString(w.open.hash.Sum(nil))
+		w.open = nil
+	}
+}
+
+// Files ends the member that is open and returns all there are.
+func (w *Writer) Files() []File {
+	w.end()
+	return w.files
+}
+
+// Close writes the manifest, which must embed a Header with Files, and ends the
+// package. It leaves the destination open.
+func (w *Writer) Close(manifest any) error {
+	w.end()
+	dst, err := w.create(ManifestPath, true)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(dst)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(manifest); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	if err := w.zip.Close(); err != nil {
+		return fmt.Errorf("end package: %w", err)
+	}
+	return nil
+}
+
+var errPath = errors.New("not a path that a package can have")
+
+// checkPath refuses every path that could be written elsewhere than below the
+// folder where the package is unpacked, on any system.
+func checkPath(p string) error {
+	if p == "" || len(p) > 1000 || !utf8.ValidString(p) || path.IsAbs(p) || path.Clean(p) != p ||
+		p == ".." || strings.HasPrefix(p, "../") || strings.ContainsAny(p, "\\:\x00") || strings.HasSuffix(p, "/") {
+		return errPath
+	}
+	return nil
+}

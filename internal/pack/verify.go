@@ -1,0 +1,300 @@
+package pack
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// maxManifest bounds a manifest, in bytes: some hundred thousand files.
+const maxManifest = 128 << 20
+
+// Problem is the first thing that is wrong with a package.
+type Problem struct {
+	Path string // the member at fault; "" for the package as a whole
+	What string // "altered", "missing", "not listed in the manifest" …
+}
+
+// Error implements error.
+func (p *Problem) Error() string {
+	if p.Path == "" {
+		return p.What
+	}
+	return fmt.Sprintf("%q: %s", p.Path, p.What)
+}
+
+func problem(path, format string, args ...any) error {
+	return &Problem{Path: path, What: fmt.Sprintf(format, args...)}
+}
+
+// Result sums up a package that is whole.
+type Result struct {
+	Type  Type
+	Files int
+	Bytes int64
+	Notes []string // what the kind of package has to say, in English
+}
+
+// VerifyFile is Verify for a file.
+func VerifyFile(name string) (r *Result, err error) {
+	f, err := os.Open(name) //nolint:gosec // G304: the file that the caller asks about
+	if err != nil {
+		return nil, fmt.Errorf("open package: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open package: %w", err)
+	}
+	return Verify(f, info.Size())
+}
+
+// Verify checks the package of size bytes in r: that every member is listed,
+// every listed one is there and unaltered, and nothing else is in the file. The
+// first fault is returned as a *Problem. The manifest vouches for the members;
+// who wrote the manifest, it can't tell.
+func Verify(r io.ReaderAt, size int64) (*Result, error) {
+	z, err := zip.NewReader(r, size)
+	switch {
+	case errors.Is(err, zip.ErrInsecurePath): // checkPath names the member
+	case errors.Is(err, zip.ErrFormat):
+		return nil, problem("", "not a package: no ZIP file, or its end is missing")
+	case err != nil:
+		return nil, fmt.Errorf("read package: %w", err)
+	}
+	if err := checkMembers(z.File); err != nil {
+		return nil, err
+	}
+	if err := checkLayout(r, size, z); err != nil {
+		return nil, err
+	}
+	last := len(z.File) - 1
+	if last < 0 || z.File[last].Name != ManifestPath {
+		return nil, problem(ManifestPath, "missing: it must be the last file of the package")
+	}
+	raw, err := readManifest(z.File[last])
+	if err != nil {
+		return nil, err
+	}
+	header, err := decodeHeader(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFiles(z.File[:last], header.Files); err != nil {
+		return nil, err
+	}
+	result := &Result{Type: header.Type, Files: len(header.Files)}
+	for _, f := range header.Files {
+		result.Bytes += f.Bytes
+	}
+	check, known := kinds()[header.Type]
+	if !known {
+		return nil, problem(ManifestPath, "unknown type of package: a newer vogter may know it")
+	}
+	if result.Notes, err = check(raw, result); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// kinds has the check of each type of package, beyond what holds for all.
+func kinds() map[Type]func(manifest []byte, r *Result) (notes []string, err error) {
+	return map[Type]func([]byte, *Result) ([]string, error){StaffCopyType: checkStaffCopy}
+}
+
+func checkStaffCopy(manifest []byte, r *Result) ([]string, error) {
+	var m StaffCopy
+	if err := strict(manifest, &m); err != nil {
+		return nil, problem(ManifestPath, "malformed")
+	}
+	var records int64
+	for _, d := range m.Datasets {
+		records += d.Records
+	}
+	digests := make(map[string]string, len(m.Files))
+	for _, f := range m.Files {
+		digests[f.Path] = f.SHA256
+	}
+	for path, sum := range m.SchemaVersions {
+		if digests[path] != sum {
+			return nil, problem(ManifestPath, "names a schema that is not the one in the package")
+		}
+	}
+	switch {
+	case !m.NotAnArticle15Answer:
+		return nil, problem(ManifestPath, "a staff copy must say that it is no answer under GDPR Art. 15")
+	case m.Totals != (Totals{Files: int64(r.Files), Bytes: r.Bytes, Records: records}):
+		return nil, problem(ManifestPath, "the totals are not those of the files and datasets")
+	}
+	return []string{
+		fmt.Sprintf("copy for staff, no answer under GDPR Art. 15: export %s, data as of %s", m.ExportID, m.DataAsOf),
+		fmt.Sprintf("%d datasets searched, %d records", len(m.Datasets), records),
+	}, nil
+}
+
+// checkMembers refuses names that are unsafe or occur twice, also where letters
+// differ only in case, and members that are no plain files.
+func checkMembers(files []*zip.File) error {
+	seen := make(map[string]bool, len(files))
+	for _, f := range files {
+		fold := strings.ToLower(f.Name)
+		switch {
+		case checkPath(f.Name) != nil:
+			return problem(f.Name, "unsafe path")
+		case seen[fold]:
+			return problem(f.Name, "in the package twice")
+		case f.Flags&0x1 != 0 || (f.Method != zip.Store && f.Method != zip.Deflate) || !f.Mode().IsRegular():
+			return problem(f.Name, "encrypted, of an unknown compression or no plain file")
+		}
+		seen[fold] = true
+	}
+	return nil
+}
+
+// The signatures and fixed lengths of ZIP's structures (APPNOTE 6.3).
+const (
+	localSignature = 0x04034b50
+	localLen       = 30
+	descriptorLen  = 16
+	descriptor64   = 24
+	directoryLen   = 46
+	endLen         = 22
+	end64Len       = 56 + 20
+)
+
+// checkLayout walks the members as a program would that doesn't look at the
+// directory: they must be the same ones, and every byte of the file must be
+// accounted for, so that nothing hides between, before or behind them.
+func checkLayout(r io.ReaderAt, size int64, z *zip.Reader) error {
+	var at, directory int64
+	for _, f := range z.File {
+		b := make([]byte, localLen+len(f.Name))
+		if _, err := r.ReadAt(b, at); err != nil {
+			return problem(f.Name, "altered: its header is cut off")
+		}
+		extra := int64(binary.LittleEndian.Uint16(b[28:]))
+		data, err := f.DataOffset()
+		if err != nil || binary.LittleEndian.Uint32(b) != localSignature || string(b[localLen:]) != f.Name ||
+			int(binary.LittleEndian.Uint16(b[26:])) != len(f.Name) || binary.LittleEndian.Uint16(b[6:]) != f.Flags ||
+			binary.LittleEndian.Uint16(b[8:]) != f.Method || data != at+int64(len(b))+extra {
+			return problem(f.Name, "altered: the package's directory and its content differ")
+		}
+		at = data + int64(f.CompressedSize64) //nolint:gosec // G115: beyond int64 it lies outside the file, which is refused below
+		if f.Flags&0x8 != 0 {
+			if f.CompressedSize64 >= 1<<32-1 || f.UncompressedSize64 >= 1<<32-1 {
+				at += descriptor64
+			} else {
+				at += descriptorLen
+			}
+		}
+		if at < data || at > size {
+			return problem(f.Name, "altered: larger than the package")
+		}
+		directory += int64(directoryLen + len(f.Name) + len(f.Extra) + len(f.Comment))
+	}
+	end := at + directory + endLen + int64(len(z.Comment))
+	if size != end && size != end+end64Len {
+		return problem("", "altered: %d bytes belong to no file of the package", max(size-end, end-size))
+	}
+	return nil
+}
+
+func readManifest(f *zip.File) ([]byte, error) {
+	r, err := f.Open()
+	if err != nil {
+		return nil, problem(ManifestPath, "altered")
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err != nil || r.Close() != nil {
+		return nil, problem(ManifestPath, "altered")
+	}
+	if len(raw) > maxManifest {
+		return nil, problem(ManifestPath, "larger than %d bytes", maxManifest)
+	}
+	return raw, nil
+}
+
+func decodeHeader(raw []byte) (*Header, error) {
+	var h Header
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return nil, problem(ManifestPath, "malformed")
+	}
+	if h.PackageVersion != Version {
+		return nil, problem(ManifestPath, "of a form that this vogter doesn't know")
+	}
+	return &h, nil
+}
+
+// checkFiles compares the members with the list, which has the same order.
+func checkFiles(members []*zip.File, listed []File) error {
+	wanted := make(map[string]bool, len(listed))
+	for _, f := range listed {
+		if wanted[f.Path] {
+			return problem(f.Path, "listed twice in the manifest")
+		}
+		wanted[f.Path] = true
+	}
+	present := make(map[string]bool, len(members))
+	for _, m := range members {
+		if !wanted[m.Name] {
+			return problem(m.Name, "not listed in the manifest")
+		}
+		present[m.Name] = true
+	}
+	for _, f := range listed {
+		if !present[f.Path] {
+			return problem(f.Path, "missing")
+		}
+	}
+	for i, f := range listed {
+		if members[i].Name != f.Path {
+			return problem(members[i].Name, "not where the manifest has it")
+		}
+		if err := checkContent(members[i], f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkContent reads no more than is listed, whatever the member unpacks to.
+func checkContent(m *zip.File, f File) error {
+	want, err := hex.DecodeString(f.SHA256)
+	if err != nil || f.Bytes < 0 {
+		return problem(f.Path, "listed with a malformed digest or size")
+	}
+	r, err := m.Open()
+	if err != nil {
+		return problem(f.Path, "altered")
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(r, f.Bytes))
+	if err == nil && n == f.Bytes {
+		var more [1]byte
+		if _, err := io.ReadFull(r, more[:]); !errors.Is(err, io.EOF) { // also checks the CRC
+			return problem(f.Path, "altered")
+		}
+	}
+	if cerr := r.Close(); err != nil || cerr != nil || n != f.Bytes || !bytes.Equal(h.Sum(nil), want) {
+		return problem(f.Path, "altered")
+	}
+	return nil
+}
+
+// strict decodes JSON that has known fields only.
+func strict(raw []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}
