@@ -67,6 +67,11 @@ func ObjectServer(ctx context.Context, source string, out io.Writer, now func() 
 	return versitygwProgram().build(ctx, &console{out: out, now: now}, source)
 }
 
+// IdentityServer is ObjectServer for Kratos.
+func IdentityServer(ctx context.Context, source string, out io.Writer, now func() time.Time) (string, error) {
+	return kratosProgram().build(ctx, &console{out: out, now: now}, source)
+}
+
 // findSource is the root of the repository: given, or the nearest folder above
 // the working directory that has the nested modules.
 func findSource(given string) (string, error) {
