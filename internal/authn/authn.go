@@ -1,0 +1,278 @@
+// Package authn finds out who is calling: a machine client by its API key, or a
+// member by a session of the identity server. What they may do is for authz.
+//
+// A call without any credential goes on without a caller. A credential that is
+// malformed, unknown or over ends the call: it is never taken for none.
+package authn
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+// The headers and the cookie that are read.
+const (
+	HeaderTenant  = "Vogter-Tenant"  // the tenant that a member with several works for
+	HeaderPurpose = "Vogter-Purpose" // why data is read or written, for the audit log
+	HeaderSession = "X-Session-Token"
+	SessionCookie = "ory_kratos_session"
+)
+
+// KeyPrefix begins every API key.
+const KeyPrefix = "vgt_"
+
+const maxPurpose = 100
+
+// Sentinels.
+var (
+	ErrCredential = errs.New(errs.Unauthenticated, "the credential is malformed: send 'Authorization: Bearer' and an API key or session token")
+	ErrCrossSite  = errs.New(errs.Forbidden, "a call with a session cookie must come from the application's own pages")
+	ErrNoTenant   = errs.New(errs.Forbidden, "you work for no tenant: ask an owner to invite you")
+	ErrNotMember  = errs.New(errs.Forbidden, "you can't work for the tenant in header "+HeaderTenant)
+	ErrWhich      = errs.New(errs.Invalid, "you work for several tenants: choose one by header "+HeaderTenant)
+	ErrPurpose    = errs.New(errs.Invalid, "header %s takes up to %d letters, digits and . _ : -", HeaderPurpose, maxPurpose)
+)
+
+// Credential is what proves a session: a token or the value of the cookie. It
+// redacts itself.
+type Credential struct {
+	Token  string
+	Cookie string
+}
+
+// String redacts.
+func (Credential) String() string { return personal.Redacted }
+
+// GoString redacts.
+func (Credential) GoString() string { return personal.Redacted }
+
+// Session is a member's sign-in.
+type Session struct {
+	ID              string
+	Identity        string // id of the person at the identity server
+	AAL             string // authenticator assurance level: aal1, aal2
+	AuthenticatedAt time.Time
+	ExpiresAt       time.Time
+}
+
+// Membership is a person's place in a tenant.
+type Membership struct {
+	MemberID  string
+	Tenant    tenant.ID
+	LegalName string
+	Role      authz.Role
+}
+
+// Keys knows the API keys.
+type Keys interface {
+	// Authenticate returns the principal of a key. It fails with
+	// errs.Unauthenticated for an unknown, revoked or expired one.
+	Authenticate(ctx context.Context, token string) (authz.Principal, error)
+}
+
+// Sessions knows the sessions.
+type Sessions interface {
+	// WhoAmI fails with errs.Unauthenticated for an unknown or ended session, and
+	// with errs.Unavailable when it can't be told.
+	WhoAmI(ctx context.Context, c Credential) (Session, error)
+}
+
+// Members knows who works for whom.
+type Members interface {
+	// MembershipsOf returns the memberships of a person in all tenants; ctx is a
+	// tenant.System context.
+	MembershipsOf(ctx context.Context, identity string) ([]Membership, error)
+}
+
+// Config is what an Authenticator is made of.
+type Config struct {
+	Keys     Keys
+	Sessions Sessions
+	Members  Members
+	// Origin is the address of the application's pages, from which calls with a
+	// session cookie are taken besides those of the same origin; may be empty.
+	Origin string
+	Now    func() time.Time
+}
+
+// Authenticator finds out who is calling.
+type Authenticator struct {
+	keys    Keys
+	cache   *sessionCache
+	origins *http.CrossOriginProtection
+}
+
+// New returns an Authenticator. It fails when the Origin is none.
+func New(c Config) (*Authenticator, error) {
+	origins := http.NewCrossOriginProtection()
+	if c.Origin != "" {
+		if err := origins.AddTrustedOrigin(c.Origin); err != nil {
+			return nil, err
+		}
+	}
+	cache, err := newSessionCache(c.Sessions, c.Members, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &Authenticator{keys: c.Keys, cache: cache, origins: origins}, nil
+}
+
+// Evict forgets the cached sessions of a person: after a sign-out, or when a
+// membership was changed.
+func (a *Authenticator) Evict(identity string) { a.cache.evict(identity) }
+
+// Middleware puts the caller, the tenant and the particulars of the call, whose
+// id must be in the context already, into the context of next. A call that it
+// doesn't let pass is answered by fail.
+func (a *Authenticator) Middleware(next http.Handler, fail func(http.ResponseWriter, *http.Request, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, err := a.authenticate(r)
+		if err != nil {
+			fail(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (a *Authenticator) authenticate(r *http.Request) (context.Context, error) {
+	ctx := r.Context()
+	req := audit.RequestFrom(ctx)
+	if req.Purpose = r.Header.Get(HeaderPurpose); !validPurpose(req.Purpose) {
+		return nil, ErrPurpose
+	}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		req.Network = audit.NetworkOf(from.Addr())
+	}
+	ctx = audit.WithRequest(ctx, req)
+
+	cred, err := credential(r)
+	if err != nil {
+		return nil, err
+	}
+	if cred == (Credential{}) {
+		return ctx, nil
+	}
+	wanted := tenant.ID(r.Header.Get(HeaderTenant))
+	if strings.HasPrefix(cred.Token, KeyPrefix) {
+		p, err := a.keys.Authenticate(tenant.System(ctx, "authenticate api key"), cred.Token)
+		if err != nil {
+			return nil, err
+		}
+		if wanted != "" && wanted != p.Tenant {
+			return nil, ErrNotMember
+		}
+		return enter(ctx, p, nil), nil
+	}
+	if cred.Cookie != "" {
+		if err := a.origins.Check(r); err != nil {
+			return nil, ErrCrossSite
+		}
+	}
+	who, err := a.cache.get(ctx, cred)
+	if err != nil {
+		return nil, err
+	}
+	m, err := choose(who.memberships, wanted)
+	if err != nil {
+		return nil, err
+	}
+	p := authz.Principal{
+		Kind: authz.KindMember, ID: m.MemberID, Tenant: m.Tenant, Role: m.Role, Credential: who.session.ID,
+	}
+	if m.Role == authz.RoleOperator {
+		p.Kind = authz.KindOperator
+	}
+	return enter(ctx, p, who.memberships), nil
+}
+
+func enter(ctx context.Context, p authz.Principal, all []Membership) context.Context {
+	ctx = context.WithValue(ctx, membershipsKey{}, all)
+	return tenant.NewContext(authz.NewContext(ctx, p), p.Tenant)
+}
+
+type membershipsKey struct{}
+
+// Memberships returns all memberships of the member who is calling; none of an
+// API key.
+func Memberships(ctx context.Context) []Membership {
+	all, _ := ctx.Value(membershipsKey{}).([]Membership)
+	return all
+}
+
+// credential returns what the call proves itself with; the zero Credential when
+// it doesn't try. An Authorization header goes before a token, and that before
+// the cookie, which a browser adds unasked.
+func credential(r *http.Request) (Credential, error) {
+	if headers := r.Header.Values("Authorization"); len(headers) > 0 {
+		scheme, token, _ := strings.Cut(headers[0], " ")
+		token = strings.TrimSpace(token)
+		if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || !validToken(token) {
+			return Credential{}, ErrCredential
+		}
+		return Credential{Token: token}, nil
+	}
+	if tokens := r.Header.Values(HeaderSession); len(tokens) > 0 {
+		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], KeyPrefix) {
+			return Credential{}, ErrCredential
+		}
+		return Credential{Token: tokens[0]}, nil
+	}
+	switch cookies := r.CookiesNamed(SessionCookie); len(cookies) {
+	case 0:
+		return Credential{}, nil
+	case 1:
+		if !validToken(cookies[0].Value) {
+			return Credential{}, ErrCredential
+		}
+		return Credential{Cookie: cookies[0].Value}, nil
+	default:
+		return Credential{}, ErrCredential
+	}
+}
+
+// validToken reports whether t is of a length and an alphabet that a token can have.
+func validToken(t string) bool {
+	const longest = 4096
+	return t != "" && len(t) <= longest &&
+		!strings.ContainsFunc(t, func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
+// choose returns the membership of the tenant wanted, or the only one.
+func choose(all []Membership, wanted tenant.ID) (Membership, error) {
+	if len(all) == 0 {
+		return Membership{}, ErrNoTenant
+	}
+	if wanted == "" {
+		if len(all) == 1 {
+			return all[0], nil
+		}
+		ids := make([]string, len(all))
+		for i, m := range all {
+			ids[i] = string(m.Tenant)
+		}
+		return Membership{}, errs.New(ErrWhich.Kind, "%s: %s", ErrWhich.Message, strings.Join(ids, ", "))
+	}
+	for _, m := range all {
+		if m.Tenant == wanted {
+			return m, nil
+		}
+	}
+	return Membership{}, ErrNotMember
+}
+
+// validPurpose reports whether p is one term: free text could name a person.
+func validPurpose(p string) bool {
+	return len(p) <= maxPurpose && !strings.ContainsFunc(p, func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("._:-", c))
+	})
+}
