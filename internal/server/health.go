@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// checkTimeout is how long a dependency may take to answer /readyz.
+const checkTimeout = 2 * time.Second
+
+// Check asks whether a part that the API needs is there.
+type Check struct {
+	Name  string // "mongodb": what /readyz calls it
+	Ready func(ctx context.Context) error
+}
+
+// health answers that the process lives.
+func health() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"status": "ok"})
+	})
+}
+
+// ready answers whether the process can do its work, and which part is down. It
+// says no more: anybody may ask.
+func ready(c Config) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+		defer cancel()
+		states, status, summary := make([]string, len(c.Checks)), http.StatusOK, "ok"
+		var wg sync.WaitGroup
+		for i, check := range c.Checks {
+			wg.Go(func() {
+				states[i] = "ok"
+				if err := ask(ctx, check); err != nil {
+					c.Log.WarnContext(ctx, "dependency is down", "dependency", check.Name, "err", err)
+					states[i] = "down"
+				}
+			})
+		}
+		wg.Wait()
+		checks := make(map[string]string, len(c.Checks))
+		for i, check := range c.Checks {
+			checks[check.Name] = states[i]
+			if states[i] != "ok" {
+				status, summary = http.StatusServiceUnavailable, "down"
+			}
+		}
+		select {
+		case <-c.Stop:
+			status, summary = http.StatusServiceUnavailable, "stopping"
+		default:
+		}
+		answer(w, status, map[string]any{"status": summary, "checks": checks})
+	})
+}
+
+// ask runs a check and leaves it alone once its time is over, so that one which
+// doesn't heed its context can't hold up the answer.
+func ask(ctx context.Context, check Check) error {
+	done := make(chan error, 1)
+	go func() { done <- check.Ready(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
