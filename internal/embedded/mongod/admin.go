@@ -62,7 +62,7 @@ func (s *Server) endSessions(_ context.Context, r *request) (document, error) {
 	return emptyReply(), s.forget(ids)
 }
 
-// emptyFilter refuses filters of the listing commands that it cannot apply: the
+// nameFilter refuses filters of the listing commands that it cannot apply: the
 // name is the only field they may ask for.
 func nameFilter(r *request) (*filter, error) {
 	doc, err := r.document("filter")
@@ -137,21 +137,19 @@ func (s *Server) listCollections(ctx context.Context, r *request) (document, err
 
 // listReply answers with a cursor over docs.
 func (s *Server) listReply(ctx context.Context, r *request, ns string, docs []document) (document, error) {
-	batch := int64(firstBatch)
 	opts, err := r.document("cursor")
 	if err != nil {
 		return nil, err
 	}
-	if v, ok := lookup(opts, "batchSize"); ok {
-		if batch, ok = wholeNumber(v); !ok || batch < 0 {
-			return nil, errorf(codeBadValue, "batchSize must be a whole number that is not negative")
-		}
+	batch, err := numberIn(opts, "batchSize", firstBatch)
+	if err != nil {
+		return nil, err
 	}
 	list := &sortedStream{}
 	for _, d := range docs {
 		list.docs = append(list.docs, sorted{doc: d})
 	}
-	return s.firstReply(ctx, r, ns, list, batch, false)
+	return s.firstReply(ctx, r, &cursor{ns: ns, src: list}, batch, false)
 }
 
 func indexDocument(ix *index) document {

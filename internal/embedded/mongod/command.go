@@ -15,7 +15,7 @@ type command struct {
 	fields string // names of its options, separated by spaces
 	txn    bool   // allowed within a transaction
 	retry  bool   // takes a transaction number as a retryable write
-	reads  bool   // takes a read concern
+	reads  bool   // can read at a snapshot outside a transaction
 }
 
 // commonFields may come with every command.
@@ -62,7 +62,10 @@ func (s *Server) commandTable() map[string]command {
 		"find":              {run: s.find, fields: "filter sort projection skip limit batchSize singleBatch allowDiskUse", txn: true, reads: true},
 		"getMore":           {run: s.getMore, fields: "collection batchSize", txn: true},
 		"killCursors":       {run: s.killCursors, fields: "cursors", txn: true},
-		"count":             {run: s.count, fields: "query limit skip", reads: true},
+		"count":             {run: s.count, fields: "query limit skip"},
+		"aggregate":         {run: s.aggregate, fields: "pipeline cursor allowDiskUse bypassDocumentValidation", txn: true, reads: true},
+		"distinct":          {run: s.distinct, fields: "key query", txn: true, reads: true},
+		"explain":           {run: s.explain, fields: "verbosity"},
 		"commitTransaction": {run: s.commitTransaction, fields: "recoveryToken", txn: true},
 		"abortTransaction":  {run: s.abortTransaction, fields: "recoveryToken", txn: true},
 	}
@@ -429,9 +432,13 @@ func documentIn(doc document, name string) (document, error) {
 	return v.Data, nil
 }
 
-// count returns the option name, a whole number that is not negative.
+// number64 returns the option name, a whole number that is not negative.
 func (r *request) number64(name string, absent int64) (int64, error) {
-	v, ok := lookup(r.body, name)
+	return numberIn(r.body, name, absent)
+}
+
+func numberIn(doc document, name string, absent int64) (int64, error) {
+	v, ok := lookup(doc, name)
 	if !ok {
 		return absent, nil
 	}
@@ -452,18 +459,19 @@ func flagIn(doc document, name string, absent bool) bool {
 	return isTrue(v)
 }
 
-// view returns what the command sees. It must be closed.
-func (r *request) view() (*view, error) {
+// view returns what the command sees and, for a snapshot read, at which time. It
+// must be closed.
+func (r *request) view() (v *view, at uint64, err error) {
 	if r.txn != nil {
 		// A copy, so that a cursor does not see later writes of the transaction.
 		v := &view{base: r.txn.view.base, cat: r.txn.view.cat}
 		if r.txn.writer.over.Len() > 0 {
 			v.over = r.txn.writer.over.Copy()
 		}
-		return v, nil
+		return v, 0, nil
 	}
 	if r.level == "snapshot" {
-		return nil, errorf(codeInvalidOptions, "read concern snapshot outside a transaction is not supported yet")
+		return r.s.snapshotView(r.at)
 	}
-	return r.s.newView(), nil
+	return r.s.newView(), 0, nil
 }

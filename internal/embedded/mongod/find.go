@@ -122,7 +122,7 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.findView(q)
+	v, at, err := r.findView(q)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +133,13 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if project != nil {
 		src = &mapped{stream: src, change: project.apply}
 	}
-	return s.firstReply(ctx, r, ns, src, batch, r.flag("singleBatch", false))
+	return s.firstReply(ctx, r, &cursor{ns: ns, src: src, at: at}, batch, r.flag("singleBatch", false))
 }
 
 // findView avoids a snapshot where one read of one key is all there is to do.
-func (r *request) findView(q *query) (*view, error) {
+func (r *request) findView(q *query) (*view, uint64, error) {
 	if _, ok := q.filter.idEquality(); ok && r.txn == nil && r.level != "snapshot" {
-		return &view{base: r.s.db, cat: r.s.catalog.Load()}, nil
+		return &view{base: r.s.db, cat: r.s.catalog.Load()}, 0, nil
 	}
 	return r.view()
 }
@@ -256,8 +256,8 @@ func (c *cursor) end() {
 }
 
 // firstReply answers with the first batch and keeps a cursor for the rest.
-func (s *Server) firstReply(ctx context.Context, r *request, ns string, src stream, batch int64, single bool) (document, error) {
-	c := &cursor{ns: ns, src: src, lsid: r.lsid, txn: r.txn}
+func (s *Server) firstReply(ctx context.Context, r *request, c *cursor, batch int64, single bool) (document, error) {
+	c.lsid, c.txn = r.lsid, r.txn
 	reply, more, err := c.batch(ctx, "firstBatch", batch, func() int64 {
 		if single {
 			return 0
@@ -395,7 +395,7 @@ func (s *Server) count(ctx context.Context, r *request) (document, error) {
 	if q.skip, err = r.number64("skip", 0); err != nil {
 		return nil, err
 	}
-	v, err := r.view()
+	v, _, err := r.view()
 	if err != nil {
 		return nil, err
 	}
@@ -423,10 +423,5 @@ func (s *Server) countQuery(ctx context.Context, v *view, ns string, q *query) (
 	if err != nil {
 		return 0, err
 	}
-	for n := int64(0); ; n++ {
-		doc, err := src.next(ctx)
-		if doc == nil || err != nil {
-			return n, errors.Join(err, src.close())
-		}
-	}
+	return drain(ctx, src)
 }

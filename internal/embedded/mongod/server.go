@@ -63,10 +63,11 @@ type Server struct {
 	logger *slog.Logger
 	now    func() time.Time
 
-	commands map[string]command
-	locks    lockTable
-	sessions sessionTable
-	cursors  cursorTable
+	commands  map[string]command
+	locks     lockTable
+	sessions  sessionTable
+	cursors   cursorTable
+	snapshots snapshotTable
 
 	catalog   atomic.Pointer[catalog]
 	catalogMu sync.Mutex   // one change of the catalog at a time
@@ -103,6 +104,7 @@ func Open(opts Options) (*Server, error) {
 	s.commands = s.commandTable()
 	s.sessions.byID = map[string]*session{}
 	s.cursors.byID = map[int64]*cursor{}
+	s.snapshots.byTime = map[uint64]*sharedSnapshot{}
 	if err := s.open(opts.Dir, lock); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -169,6 +171,7 @@ func (s *Server) Close() error {
 	s.wg.Wait()
 	s.sessions.closeAll()
 	s.cursors.closeWhere(func(*cursor) bool { return true })
+	s.snapshots.expire(s.now().Add(snapshotLifetime))
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
@@ -377,6 +380,7 @@ func (s *Server) janitor() {
 			now := s.now()
 			s.sessions.expire(now)
 			s.cursors.closeWhere(func(c *cursor) bool { return now.Sub(c.used) > cursorIdle })
+			s.snapshots.expire(now.Add(-snapshotLifetime))
 		}
 	}
 }

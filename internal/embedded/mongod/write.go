@@ -417,7 +417,8 @@ func (r *request) modifyOnce(ctx context.Context, w *writer, m *modification) (m
 // snapshot, and earlier statements of the same command must be seen.
 func (r *request) modifyView(w *writer, m *modification) (*view, error) {
 	if r.txn != nil {
-		return r.view()
+		v, _, err := r.view()
+		return v, err
 	}
 	v := &view{base: r.s.db, cat: r.s.catalog.Load()}
 	if _, ok := m.filter.idEquality(); !ok {
