@@ -102,7 +102,7 @@ func Reference(v personal.Text) (Normal, error) {
 	if !ok {
 		return Normal{}, ErrReference
 	}
-	return normal(KindReference, referenceVersion, s), nil
+	return Normal{KindReference, referenceVersion, personal.NewText(s)}, nil
 }
 
 // Text normalises any text to be found exactly: Unicode form C, trimmed, 1 to
@@ -112,7 +112,7 @@ func Text(v personal.Text) (Normal, error) {
 	if !ok {
 		return Normal{}, ErrText
 	}
-	return normal(KindText, textVersion, s), nil
+	return Normal{KindText, textVersion, personal.NewText(s)}, nil
 }
 
 // NameAndBirthDate normalises a person's name together with the date of birth.
@@ -150,7 +150,7 @@ func NameAndBirthDate(name personal.Text, born civil.Date) (Normal, error) {
 	if !letters || utf8.RuneCountInString(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
 		return Normal{}, ErrName
 	}
-	return normal(KindNameAndBirthDate, nameAndBirthDateVersion, born.String()+" "+s), nil
+	return Normal{KindNameAndBirthDate, nameAndBirthDateVersion, personal.NewText(born.String() + " " + s)}, nil
 }
 
 // plain returns v in Unicode form C without surrounding white space, unless it
@@ -163,8 +163,4 @@ func plain(v personal.Text, limit int) (string, bool) {
 	s = strings.TrimSpace(norm.NFC.String(s))
 	hidden := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
 	return s, s != "" && utf8.RuneCountInString(s) <= limit && !strings.ContainsFunc(s, hidden)
-}
-
-func normal(k Kind, version int, s string) Normal {
-	return Normal{Kind: k, Version: version, Value: personal.NewText(s)}
 }

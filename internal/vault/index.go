@@ -43,7 +43,7 @@ func (v *Vault) Index(ctx context.Context, t tenant.ID) (*Index, error) {
 	}
 	k := IndexKey{Tenant: t, Epoch: master.Epoch, WrappedIn: master.Epoch, CreatedAt: v.now().UTC()}
 	root := newRoot()
-	k.Wrapped = tk.aead.Seal(nil, nil, root[:], indexKeyAAD(&k))
+	k.Wrapped = seal(tk.aead, nil, root[:], indexKeyAAD(&k))
 	if k, err = v.store.InsertIndexKey(ctx, k); err != nil {
 		return nil, fmt.Errorf("insert index key of %s: %w", t, err)
 	}

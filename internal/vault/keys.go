@@ -67,7 +67,7 @@ func (k *Keys) Seal(o Owner, p Place, v personal.Value) ([]byte, error) {
 	sealed := make([]byte, 0, Overhead+len(plain))
 	sealed = append(sealed, versionValue, typ)
 	sealed = append(sealed, e.current.id[:]...)
-	return e.current.field.Seal(sealed, nil, plain, valueAAD(sealed, o, p)), nil
+	return seal(e.current.field, sealed, plain, valueAAD(sealed, o, p)), nil
 }
 
 // Open decrypts what Seal made for the same owner and place. Anything else is

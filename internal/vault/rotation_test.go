@@ -75,7 +75,7 @@ func TestGenerations(t *testing.T) {
 	)
 	for i := range int32(3) {
 		e := Epoch(56) + Epoch(i)
-		ref, err := file.Create(t.Context(), "epoch-"+string(rune('a'+i)))
+		ref, err := file.Create(t.Context(), "epoch-"+string('a'+i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func (k *Keys) SealStream(o Owner, p Place, w io.Writer) (io.WriteCloser, error)
 	prefix := make([]byte, prefixSize)
 	prefix[0], prefix[1] = versionStream, bsonBinary
 	copy(prefix[2:], e.current.id[:])
-	rand.Read(prefix[headerSize:]) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(prefix[headerSize:]) // never fails
 	c, err := newChunks(e.current, prefix, o, p)
 	if err != nil {
 		return nil, fmt.Errorf("seal stream: %w", err)
@@ -144,7 +144,7 @@ func (s *sealer) flush(last bool) {
 		s.err = errStreamSize
 		return
 	}
-	s.out = s.aead.Seal(s.out, nil, s.plain, s.bind(s.n, last))
+	s.out = seal(s.aead, s.out, s.plain, s.bind(s.n, last))
 	if _, err := s.dst.Write(s.out); err != nil {
 		s.err = fmt.Errorf("write sealed stream: %w", err)
 		return

@@ -30,22 +30,22 @@ func text(n int) []byte {
 	return b
 }
 
-func sealStream(t testing.TB, k *vault.Keys, o vault.Owner, p vault.Place, plain []byte, piece int) []byte {
-	t.Helper()
+func sealStream(tb testing.TB, k *vault.Keys, o vault.Owner, p vault.Place, plain []byte, piece int) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	w, err := k.SealStream(o, p, &b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for rest := plain; len(rest) > 0; {
 		n := min(piece, len(rest))
 		if _, err := w.Write(rest[:n]); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		rest = rest[n:]
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }

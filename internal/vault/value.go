@@ -55,8 +55,10 @@ func encodeValue(v personal.Value) (typ byte, plain []byte, err error) {
 		if len(b) > maxText {
 			return 0, nil, ErrValue
 		}
-		plain = binary.LittleEndian.AppendUint32(make([]byte, 0, 5+len(b)), uint32(len(b))) //nolint:gosec // G115: bounded by maxText
-		return bsonBinary, append(append(plain, 0), b...), nil
+		plain = make([]byte, 5+len(b))                       // length, subtype 0, bytes
+		binary.LittleEndian.PutUint32(plain, uint32(len(b))) //nolint:gosec // G115: bounded by maxText
+		copy(plain[5:], b)
+		return bsonBinary, plain, nil
 	case personal.KindBool:
 		if b, _ := v.RevealBool(); b {
 			return bsonBool, []byte{1}, nil

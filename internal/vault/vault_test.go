@@ -52,60 +52,63 @@ type rig struct {
 	clock   *clock
 }
 
-func newRig(t testing.TB) *rig {
-	t.Helper()
-	r := &rig{store: vaulttest.NewMemory(), keyFile: filepath.Join(t.TempDir(), "masters.json"), clock: newClock()}
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	r := &rig{store: vaulttest.NewMemory(), keyFile: filepath.Join(tb.TempDir(), "masters.json"), clock: newClock()}
 	var err error
 	if r.kms, err = localfile.Open(r.keyFile, r.clock.now); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r.Vault = r.fresh(t)
+	r.Vault = r.fresh(tb)
 	return r
 }
 
 // fresh returns another process's vault over the same store and key file.
-func (r *rig) fresh(t testing.TB) *vault.Vault { return newVault(t, r.store, r.kms, r.clock) }
+func (r *rig) fresh(tb testing.TB) *vault.Vault {
+	tb.Helper()
+	return newVault(tb, r.store, r.kms, r.clock)
+}
 
-func newVault(t testing.TB, s vault.KeyStore, k kms.Wrapper, c *clock) *vault.Vault {
-	t.Helper()
+func newVault(tb testing.TB, s vault.KeyStore, k kms.Wrapper, c *clock) *vault.Vault {
+	tb.Helper()
 	v, err := vault.New(vault.Config{Store: s, KMS: k, Now: c.now})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v
 }
 
-func (r *rig) ensure(t testing.TB, owners ...vault.Owner) *vault.Keys {
-	t.Helper()
-	keys, err := r.Ensure(t.Context(), owners...)
+func (r *rig) ensure(tb testing.TB, owners ...vault.Owner) *vault.Keys {
+	tb.Helper()
+	keys, err := r.Ensure(tb.Context(), owners...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keys
 }
 
-func load(t testing.TB, v *vault.Vault, owners ...vault.Owner) *vault.Keys {
-	t.Helper()
-	keys, err := v.Load(t.Context(), owners...)
+func load(tb testing.TB, v *vault.Vault, owners ...vault.Owner) *vault.Keys {
+	tb.Helper()
+	keys, err := v.Load(tb.Context(), owners...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keys
 }
 
-func seal(t testing.TB, k *vault.Keys, o vault.Owner, p vault.Place, v personal.Value) []byte {
-	t.Helper()
+func seal(tb testing.TB, k *vault.Keys, o vault.Owner, p vault.Place, v personal.Value) []byte {
+	tb.Helper()
 	sealed, err := k.Seal(o, p, v)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return sealed
 }
 
-func wantErr(t testing.TB, err, want error, what string) {
-	t.Helper()
+func wantErr(tb testing.TB, err, want error, what string) {
+	tb.Helper()
 	if !errors.Is(err, want) {
-		t.Errorf("%s: got error %v, want %v", what, err, want)
+		tb.Errorf("%s: got error %v, want %v", what, err, want)
 	}
 }
 

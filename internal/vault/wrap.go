@@ -57,7 +57,7 @@ type generation struct {
 
 func newRoot() rootKey {
 	var k rootKey
-	rand.Read(k[:]) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(k[:]) // never fails
 	return k
 }
 
@@ -87,13 +87,18 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 	return aead, nil
 }
 
+// seal appends nonce, ciphertext and tag to dst.
+func seal(aead cipher.AEAD, dst, plain, aad []byte) []byte {
+	return aead.Seal(dst, nil, plain, aad) //nolint:gosec // G407: newAEAD's ciphers draw the nonce themselves
+}
+
 // newGeneration makes a generation of o's key and wraps it under the tenant key
 // of the epoch.
 func newGeneration(tk wrapKey, o Owner, number int32, epoch Epoch) (*generation, Generation, error) {
 	stored := Generation{Number: number, Epoch: epoch}
-	rand.Read(stored.KeyID[:]) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(stored.KeyID[:]) // never fails
 	root := newRoot()
-	stored.Wrapped = tk.aead.Seal(nil, nil, root[:], dataKeyAAD(o, &stored))
+	stored.Wrapped = seal(tk.aead, nil, root[:], dataKeyAAD(o, &stored))
 	g, err := useGeneration(stored.KeyID, root)
 	return g, stored, err
 }
@@ -131,7 +136,8 @@ func (v *Vault) open(ctx context.Context, doc *DataKey) (*entry, error) {
 		}
 		plain, err := tk.aead.Open(nil, nil, stored.Wrapped, dataKeyAAD(doc.Owner, stored))
 		if err != nil || len(plain) != keySize {
-			return &entry{err: fmt.Errorf("unwrap generation %d: %w", stored.Number, ErrAuth)}, nil
+			e.err = fmt.Errorf("unwrap generation %d: %w", stored.Number, ErrAuth)
+			return e, nil //nolint:nilerr // the entry tells it when the key is used
 		}
 		g, err := useGeneration(stored.KeyID, rootKey(plain))
 		if err != nil {

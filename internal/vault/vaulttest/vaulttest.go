@@ -59,6 +59,7 @@ func key(o vault.Owner, mark byte) vault.DataKey {
 }
 
 func masters(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	first := vault.Master{Epoch: 55, KeyRef: "first", State: vault.MasterOpen, CreatedAt: at(1)}
 	got, err := s.InsertMaster(t.Context(), first)
 	check(t, err, got, first)
@@ -74,6 +75,7 @@ func masters(t *testing.T, s vault.KeyStore) {
 }
 
 func tenantKeys(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	first := vault.TenantKey{Tenant: One, Epoch: 55, Wrapped: []byte{1, 0, 255}, CreatedAt: at(1)}
 	got, err := s.InsertTenantKey(t.Context(), first)
 	check(t, err, got, first)
@@ -93,6 +95,7 @@ func tenantKeys(t *testing.T, s vault.KeyStore) {
 }
 
 func indexKeys(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	first := vault.IndexKey{Tenant: One, Epoch: 55, WrappedIn: 56, Wrapped: []byte{1, 0, 255}, CreatedAt: at(1)}
 	got, err := s.InsertIndexKey(t.Context(), first)
 	check(t, err, got, first)
@@ -112,6 +115,7 @@ func indexKeys(t *testing.T, s vault.KeyStore) {
 }
 
 func dataKeys(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	a, b := key(owner(One, "sub_a", vault.Identity), 1), key(owner(One, "sub_a", "dst_x"), 2)
 	foreign := key(owner(Two, "sub_a", vault.Identity), 3)
 	got, err := s.FindDataKeys(t.Context(), []vault.Owner{a.Owner})
@@ -131,6 +135,7 @@ func dataKeys(t *testing.T, s vault.KeyStore) {
 }
 
 func firstWins(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	old := key(owner(One, "sub_a", vault.Identity), 1)
 	_, err := s.InsertDataKeys(t.Context(), []vault.DataKey{old})
 	check(t, err, 0, 0)
@@ -142,17 +147,18 @@ func firstWins(t *testing.T, s vault.KeyStore) {
 }
 
 func concurrentInserts(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	const writers = 16
 	var (
 		wg  sync.WaitGroup
 		got [writers][]vault.DataKey
 		err [writers]error
 	)
-	for i := range writers {
+	for i := range byte(writers) {
 		wg.Go(func() {
 			keys := []vault.DataKey{
-				key(owner(One, "sub_a", vault.Identity), byte(i)),
-				key(owner(One, "sub_b", vault.Identity), byte(i)),
+				key(owner(One, "sub_a", vault.Identity), i),
+				key(owner(One, "sub_b", vault.Identity), i),
 			}
 			if i%2 == 1 {
 				slices.Reverse(keys)
@@ -168,6 +174,7 @@ func concurrentInserts(t *testing.T, s vault.KeyStore) {
 }
 
 func destroy(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	k, other := key(owner(One, "sub_a", vault.Identity), 1), key(owner(One, "sub_a", vault.Evidence), 2)
 	foreign := key(owner(Two, "sub_a", vault.Identity), 3)
 	_, err := s.InsertDataKeys(t.Context(), []vault.DataKey{k, other})
@@ -191,6 +198,7 @@ func destroy(t *testing.T, s vault.KeyStore) {
 }
 
 func bareTombstone(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	o := owner(One, "sub_a", vault.Identity)
 	check(t, s.DestroyDataKey(t.Context(), o, at(5)), 0, 0)
 	got, err := s.InsertDataKeys(t.Context(), []vault.DataKey{key(o, 1)})
@@ -200,6 +208,7 @@ func bareTombstone(t *testing.T, s vault.KeyStore) {
 }
 
 func largeBatch(t *testing.T, s vault.KeyStore) {
+	t.Helper()
 	var (
 		keys   []vault.DataKey
 		owners []vault.Owner
