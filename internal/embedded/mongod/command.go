@@ -60,7 +60,7 @@ func (s *Server) commandTable() map[string]command {
 		"delete":            {run: s.delete, fields: "deletes ordered", txn: true, retry: true},
 		"findAndModify":     {run: s.findAndModify, fields: "query sort remove update new fields upsert arrayFilters bypassDocumentValidation", txn: true, retry: true},
 		"find":              {run: s.find, fields: "filter sort projection skip limit batchSize singleBatch allowDiskUse", txn: true, reads: true},
-		"getMore":           {run: s.getMore, fields: "collection batchSize", txn: true},
+		"getMore":           {run: s.getMore, fields: "collection batchSize", txn: true, reads: true},
 		"killCursors":       {run: s.killCursors, fields: "cursors", txn: true},
 		"count":             {run: s.count, fields: "query limit skip"},
 		"aggregate":         {run: s.aggregate, fields: "pipeline cursor allowDiskUse bypassDocumentValidation", txn: true, reads: true},

@@ -104,9 +104,12 @@ func planIndex(c *collection, ix *index, conj []node, or *node, sort []keyField)
 			score += 4
 		}
 	}
-	if ix.isRecords(c) && b.pointed == 1 {
+	switch {
+	case ix.isRecords(c) && b.pointed == 1:
 		p.points = true
 		score += 1000
+	case ix.isRecords(c) && b.closed: // a slice of ids is narrower than what they share
+		score += 20
 	}
 	multikey := ix.multikey.Load()
 	p.dedup = multikey>>b.fixed != 0
@@ -123,9 +126,10 @@ func planIndex(c *collection, ix *index, conj []node, or *node, sort []keyField)
 // bounds is what a conjunction says about the leading fields of an index.
 type bounds struct {
 	ranges  []keyRange
-	fixed   int // leading fields with exactly one value
-	pointed int // leading fields with a list of values
-	bounded int // pointed, and one more if it has a range
+	fixed   int  // leading fields with exactly one value
+	pointed int  // leading fields with a list of values
+	bounded int  // pointed, and one more if it has a range
+	closed  bool // that range has both ends
 }
 
 func boundsOf(ix *index, conj []node) bounds {
@@ -142,6 +146,7 @@ func boundsOf(ix *index, conj []node) bounds {
 		}
 		b.bounded++
 		if !ivs[0].point {
+			b.closed = len(ivs[0].low) > 1 && len(ivs[0].high) > 1 // not just the ends of a type
 			lower, upper := ivs[0].edges(field.desc)
 			for _, p := range prefixes {
 				b.ranges = append(b.ranges, keyRange{lower: slices.Concat(p, lower), upper: slices.Concat(p, upper)})
