@@ -142,7 +142,8 @@ func details(touches []Touch) (subjects []string, encoded [][]byte, err error) {
 	return subjects, encoded, nil
 }
 
-// saltSize is the length of the random salt before each sealed details.
+// saltSize is the length in bytes of the random salt of a commitment. Sealed
+// details are the salt in hexadecimal, followed by the details' JSON.
 const saltSize = 16
 
 // Commit returns the commitment to details under salt: SHA-256 over salt and details.

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
@@ -110,7 +111,7 @@ func (r *Recorder) Row(ctx context.Context, at time.Time, ev Event) (Row, error)
 		salt := make([]byte, saltSize)
 		rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails
 		place := vault.Place{Collection: Collection, Record: row.ID, Field: s}
-		sealed, err := keys.Seal(owners[i], place, personal.String(string(salt)+string(encoded[i])))
+		sealed, err := keys.Seal(owners[i], place, personal.String(hex.EncodeToString(salt)+string(encoded[i])))
 		if err != nil {
 			return Row{}, fmt.Errorf("seal audit details: %w", err)
 		}

@@ -176,10 +176,13 @@ func (r *Runner) run(ctx context.Context, fn func(ctx context.Context) ([]Change
 			}
 			for _, spec := range c.Then {
 				jobID := spec.ID
-				if jobID == "" {
-					jobID = id.New(id.Job, of)
+				if spec.Tenant == "" {
+					spec.Tenant = of
 				}
-				queued = append(queued, job.New(spec, of, jobID, at))
+				if jobID == "" {
+					jobID = id.New(id.Job, spec.Tenant)
+				}
+				queued = append(queued, job.New(spec, spec.Tenant, jobID, at))
 			}
 		}
 		if err := r.store.InsertAudit(ctx, rows...); err != nil {

@@ -166,8 +166,18 @@ func (d *Dataset) Field(keyOrID string) *Field {
 	return nil
 }
 
-// SecretField reports whether f is secret by itself or by its dataset.
-func (d *Dataset) SecretField(f *Field) bool { return d.Secrecy != NoSecrecy || f.Secrecy != NoSecrecy }
+// Index returns the position of the field with an id, -1 if there is none.
+func (d *Dataset) Index(fieldID string) int {
+	return slices.IndexFunc(d.Fields, func(f Field) bool { return f.ID == fieldID })
+}
+
+// SecrecyOf returns the secrecy of f: its own, or else that of the dataset.
+func (d *Dataset) SecrecyOf(f *Field) Secrecy {
+	if f.Secrecy != NoSecrecy {
+		return f.Secrecy
+	}
+	return d.Secrecy
+}
 
 func validKey(key string) bool {
 	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,63}$`).MatchString(key)
@@ -341,7 +351,7 @@ func (s *Service) AddField(ctx context.Context, in AddFieldInput) (*Dataset, err
 			return ErrRetired
 		}
 		if err := d.add(in.Field, id.New(id.Field, of)); err != nil {
-			return at(err, "field")
+			return errs.At(err, "field")
 		}
 		return nil
 	})

@@ -199,12 +199,4 @@ func decimal(raw Raw) (string, error) {
 	return s, nil
 }
 
-// at puts field in front of the path of an errs.Error.
-func at(err error, field string) error {
-	if e, ok := errors.AsType[*errs.Error](err); ok {
-		return e.At(field)
-	}
-	return err
-}
-
-func atIndex(err error, field string, i int) error { return at(err, field+"."+strconv.Itoa(i)) }
+func atIndex(err error, field string, i int) error { return errs.At(err, field+"."+strconv.Itoa(i)) }

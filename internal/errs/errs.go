@@ -114,3 +114,12 @@ func KindOf(err error) Kind {
 	}
 	return Internal
 }
+
+// At puts a field in front of the path of an *Error; other errors, and nil, stay
+// as they are.
+func At(err error, field string) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.At(field)
+	}
+	return err
+}

@@ -107,8 +107,11 @@ func ValidTenant(of tenant.ID) bool {
 	return err == nil
 }
 
+// Encode writes bytes in the alphabet of ids.
+func Encode(b []byte) string { return encoding().EncodeToString(b) }
+
 func random(n int) string {
 	b := make([]byte, n)
 	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails
-	return encoding().EncodeToString(b)
+	return Encode(b)
 }

@@ -28,4 +28,5 @@ type Key struct {
 	Unique     bool // within the tenant
 	Normaliser int  // version of the rule that made Value
 	Value      personal.Text
+	About      string // the subject it is about; "" when that is what is found
 }

@@ -8,8 +8,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// The collections. Every one but those of the key store holds {tenant, _id} in
-// each document, which is its shard key.
+// The collections. Every one but leases and those of the key store holds
+// {tenant, _id} in each document, which is its shard key.
 const (
 	tenantsColl  = "tenants"
 	membersColl  = "members"
@@ -22,6 +22,7 @@ const (
 	auditColl    = "audit"
 	jobsColl     = "jobs"
 	receiptsColl = "receipts"
+	leasesColl   = "leases" // of the platform, and small: without a tenant, not sharded
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".

@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -134,6 +135,11 @@ func Identity(of tenant.ID, subjectID string) vault.Owner {
 	return vault.Owner{Tenant: of, Subject: subjectID, Unit: vault.Identity}
 }
 
+// Owners returns the owners of the keys that a new subject needs.
+func Owners(of tenant.ID, subjectID string) []vault.Owner {
+	return []vault.Owner{Identity(of, subjectID), audit.Evidence(of, subjectID)}
+}
+
 // Store keeps subjects with their lookups. Reads return subjects whose data is
 // gone with their state and nothing else.
 type Store interface {
@@ -141,16 +147,16 @@ type Store interface {
 	GetMany(ctx context.Context, ids []string) ([]*Subject, error)
 	// List returns up to limit subjects after a position, newest first.
 	List(ctx context.Context, after *page.Position, limit int) ([]*Subject, error)
-	// Find is List for those with a lookup.
+	// Find returns those with a lookup after a position, by id.
 	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*Subject, error)
 	// Count counts all subjects, Count Found those with a lookup, up to limit.
 	Count(ctx context.Context, limit int) (int, error)
 	CountFound(ctx context.Context, key lookup.Key, limit int) (int, error)
 
-	// Insert and Update write the subject and its lookups in the change's
-	// transaction, and return the digest of the content as stored. They fail with
+	// Insert and Update write subjects and their lookups in the change's
+	// transaction, and return the digests of the content as stored. They fail with
 	// ErrDuplicate; Update, at the version before, with change.ErrVersion.
-	Insert(ctx context.Context, s *Subject, keys []lookup.Key) (digest []byte, err error)
+	Insert(ctx context.Context, made ...New) (digests [][]byte, err error)
 	Update(ctx context.Context, s *Subject, keys []lookup.Key) (digest []byte, err error)
 	// Guard counts up the guards of the subjects in the change's transaction, so
 	// that it and an erasure exclude each other. It fails with ErrNotFound,

@@ -1,0 +1,455 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/lookup"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+var _ record.Store = (*RecordStore)(nil)
+
+// RecordStore keeps records.
+type RecordStore struct {
+	coll, subjects *mongo.Collection
+	lookups        *lookups
+	vault          *vault.Vault
+	log            *slog.Logger
+}
+
+// NewRecordStore returns the store of records in d.
+func NewRecordStore(d *DB, v *vault.Vault, log *slog.Logger) *RecordStore {
+	return &RecordStore{
+		coll: d.db.Collection(recordsColl), subjects: d.db.Collection(subjectsColl),
+		lookups: &lookups{d.db.Collection(lookupsColl), v}, vault: v, log: log,
+	}
+}
+
+type recordDoc struct {
+	ID             string        `bson:"_id"`
+	Tenant         tenant.ID     `bson:"tenant"`
+	Subject        string        `bson:"subject"`
+	Subjects       []string      `bson:"subjects"` // the subject and the parties, for the index
+	Dataset        string        `bson:"dataset"`
+	DatasetVersion int64         `bson:"datasetVersion"`
+	Key            sealed        `bson:"key,omitempty"`
+	Origin         record.Origin `bson:"origin"`
+	Source         sealed        `bson:"source,omitempty"`
+	CollectedAt    *time.Time    `bson:"collectedAt,omitempty"`
+	Parties        []partyDoc    `bson:"parties,omitempty"`
+	Fields         []fieldDoc    `bson:"fields"`
+	Version        int64         `bson:"version"`
+	CreatedAt      time.Time     `bson:"createdAt"`
+	UpdatedAt      time.Time     `bson:"updatedAt"`
+}
+
+type partyDoc struct {
+	Subject string `bson:"subject"`
+	Role    string `bson:"role"`
+}
+
+type fieldDoc struct {
+	Field string `bson:"f"`
+	Value sealed `bson:"v"`
+	About string `bson:"about,omitempty"`
+}
+
+// about returns the person that a value is about.
+func (d *recordDoc) about(f *fieldDoc) string {
+	if f.About != "" {
+		return f.About
+	}
+	return d.Subject
+}
+
+func recordSealer(keys *vault.Keys, of tenant.ID, person, dataset, id string) *sealer {
+	return &sealer{
+		keys: keys, owner: record.Unit(of, person, dataset),
+		place: vault.Place{Collection: recordsColl, Record: id},
+	}
+}
+
+// seal makes the stored form of r. Values that r couldn't show stay as they are
+// in before.
+func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, before *recordDoc) (recordDoc, []byte, error) {
+	own := recordSealer(keys, of, r.SubjectID, r.DatasetID, r.ID)
+	doc := recordDoc{
+		ID: r.ID, Tenant: of, Subject: r.SubjectID, Subjects: r.Subjects(), Dataset: r.DatasetID,
+		DatasetVersion: r.DatasetVersion, Key: own.text("key", r.Key), Origin: r.Origin,
+		Source: own.text("source", r.Source), CollectedAt: r.CollectedAt, Fields: make([]fieldDoc, len(r.Fields)),
+		Version: r.Version, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}
+	if own.err != nil {
+		return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, own.err)
+	}
+	for _, p := range r.Parties {
+		doc.Parties = append(doc.Parties, partyDoc(p))
+	}
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		stored := &doc.Fields[i]
+		stored.Field = f.FieldID
+		if f.About != nil {
+			stored.About = *f.About
+		}
+		if f.State != personal.Clear {
+			if before == nil {
+				return doc, nil, fmt.Errorf("seal record %s: a value to insert isn't clear", r.ID)
+			}
+			at := slices.IndexFunc(before.Fields, func(b fieldDoc) bool { return b.Field == stored.Field && b.About == stored.About })
+			if at < 0 {
+				return doc, nil, fmt.Errorf("seal record %s: a value that isn't clear isn't stored", r.ID)
+			}
+			stored.Value = before.Fields[at].Value
+			continue
+		}
+		seal := recordSealer(keys, of, doc.about(stored), r.DatasetID, r.ID)
+		if stored.Value = seal.seal(f.FieldID, f.Value.Value); seal.err != nil {
+			return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, seal.err)
+		}
+	}
+	sum, err := digest(bson.D{
+		{Key: "version", Value: doc.Version}, {Key: "key", Value: doc.Key}, {Key: "source", Value: doc.Source},
+		{Key: "fields", Value: doc.Fields}, {Key: "parties", Value: doc.Parties},
+	})
+	return doc, sum, err
+}
+
+// open returns the records that docs hold, in their order.
+func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Record, error) {
+	gone, err := s.gone(ctx, docs)
+	if err != nil {
+		return nil, err
+	}
+	var owners []vault.Owner
+	for i := range docs {
+		for _, person := range docs[i].Subjects {
+			if !gone[person] {
+				owners = append(owners, record.Unit(docs[i].Tenant, person, docs[i].Dataset))
+			}
+		}
+	}
+	keys, err := s.vault.Load(ctx, owners...)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]*record.Record, len(docs))
+	for i := range docs {
+		if records[i], err = s.openOne(ctx, keys, gone, &docs[i]); err != nil {
+			return nil, fmt.Errorf("open record %s: %w", docs[i].ID, err)
+		}
+	}
+	return records, nil
+}
+
+// gone tells which of the persons in docs may not be read any more, those that
+// aren't there included.
+func (s *RecordStore) gone(ctx context.Context, docs []recordDoc) (map[string]bool, error) {
+	gone := map[string]bool{}
+	for i := range docs {
+		for _, person := range docs[i].Subjects {
+			gone[person] = true
+		}
+	}
+	if len(gone) == 0 {
+		return gone, nil
+	}
+	ids := make([]string, 0, len(gone))
+	for person := range gone {
+		ids = append(ids, person)
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	states, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("find subjects' states: %w", err)
+	}
+	for _, d := range states {
+		gone[d.ID] = d.State.Gone()
+	}
+	return gone, nil
+}
+
+func (s *RecordStore) openOne(
+	ctx context.Context, keys *vault.Keys, gone map[string]bool, d *recordDoc,
+) (*record.Record, error) {
+	r := &record.Record{
+		ID: d.ID, SubjectID: d.Subject, DatasetID: d.Dataset, DatasetVersion: d.DatasetVersion, Origin: d.Origin,
+		CollectedAt: d.CollectedAt, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Fields: make([]record.Field, len(d.Fields)),
+	}
+	for _, p := range d.Parties {
+		r.Parties = append(r.Parties, record.Party(p))
+	}
+	if !gone[d.Subject] {
+		own := recordSealer(keys, d.Tenant, d.Subject, d.Dataset, d.ID)
+		r.Key, r.Source = own.openText("key", d.Key), own.openText("source", d.Source)
+		if _, is := unreadable(own.err); own.err != nil && !is {
+			return nil, own.err
+		}
+	}
+	for i := range d.Fields {
+		stored := &d.Fields[i]
+		f := record.Field{FieldID: stored.Field, State: personal.Clear}
+		if stored.About != "" {
+			f.About = &stored.About
+		}
+		if gone[d.about(stored)] {
+			f.State = personal.Erased
+		} else {
+			open := recordSealer(keys, d.Tenant, d.about(stored), d.Dataset, d.ID)
+			f.Value.Value = open.open(stored.Field, stored.Value)
+			if state, is := unreadable(open.err); is {
+				f.State = state
+			} else if open.err != nil {
+				return nil, open.err
+			}
+			if f.State == personal.Withheld {
+				s.log.ErrorContext(ctx, "value can't be opened", "record", d.ID, "field", stored.Field, "err", open.err)
+			}
+		}
+		f.Reason = reason(f.State)
+		r.Fields[i] = f
+	}
+	return r, nil
+}
+
+// reason says why a value isn't shown.
+func reason(s personal.State) *string {
+	var why string
+	switch s {
+	case personal.Erased:
+		why = "the person's data is erased"
+	case personal.Withheld:
+		why = "the stored value can't be opened; the operator has been told"
+	default:
+		return nil
+	}
+	return &why
+}
+
+// Get implements record.Store.
+func (s *RecordStore) Get(ctx context.Context, recordID string) (*record.Record, error) {
+	d, err := s.doc(ctx, recordID)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := s.gone(ctx, []recordDoc{*d})
+	if err != nil {
+		return nil, err
+	}
+	if gone[d.Subject] {
+		return nil, subject.ErrErased
+	}
+	read, err := s.open(ctx, []recordDoc{*d})
+	if err != nil {
+		return nil, err
+	}
+	return read[0], nil
+}
+
+func (s *RecordStore) doc(ctx context.Context, recordID string) (*recordDoc, error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: recordID})
+	if err != nil {
+		return nil, err
+	}
+	var d recordDoc
+	err = s.coll.FindOne(ctx, filter).Decode(&d)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, record.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find record %s: %w", recordID, translate(err))
+	}
+	return &d, nil
+}
+
+// equal returns the equalities that a query asks for.
+func equal(q record.Query) bson.D {
+	filter := bson.D{}
+	if q.Subject != "" {
+		filter = append(filter, bson.E{Key: "subjects", Value: q.Subject})
+	}
+	if q.Dataset != "" {
+		filter = append(filter, bson.E{Key: "dataset", Value: q.Dataset})
+	}
+	return filter
+}
+
+// List implements record.Store.
+func (s *RecordStore) List(ctx context.Context, q record.Query, after *page.Position, limit int) ([]*record.Record, error) {
+	if q.Subject != "" {
+		gone, err := s.gone(ctx, []recordDoc{{Subjects: []string{q.Subject}}})
+		if err != nil {
+			return nil, err
+		}
+		if gone[q.Subject] {
+			return nil, subject.ErrErased
+		}
+	}
+	docs, err := keyset[recordDoc](ctx, s.coll, equal(q), after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list records: %w", err)
+	}
+	return s.open(ctx, docs)
+}
+
+// Find implements record.Store.
+func (s *RecordStore) Find(ctx context.Context, k lookup.Key, after *page.Position, limit int) ([]*record.Record, error) {
+	from := ""
+	if after != nil {
+		from = after.ID
+	}
+	ids, err := s.lookups.owners(ctx, k, from, limit)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[recordDoc](ctx, s.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find records: %w", err)
+	}
+	slices.SortFunc(docs, func(a, b recordDoc) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
+	return s.open(ctx, docs)
+}
+
+// Count implements record.Store.
+func (s *RecordStore) Count(ctx context.Context, q record.Query, limit int) (int, error) {
+	filter, err := scoped(ctx, equal(q)...)
+	if err != nil {
+		return 0, err
+	}
+	return count(ctx, s.coll, filter, limit)
+}
+
+// CountFound implements record.Store.
+func (s *RecordStore) CountFound(ctx context.Context, k lookup.Key, limit int) (int, error) {
+	return s.lookups.count(ctx, k, limit)
+}
+
+// Insert implements record.Store.
+func (s *RecordStore) Insert(ctx context.Context, made ...record.New) ([][]byte, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		owners  []vault.Owner
+		docs    = make([]recordDoc, len(made))
+		digests = make([][]byte, len(made))
+		found   []lookupDoc
+		keys    []lookup.Key
+		keyOf   []string
+	)
+	for _, m := range made {
+		for _, person := range m.Record.Subjects() {
+			owners = append(owners, record.Unit(of, person, m.Record.DatasetID))
+		}
+		for _, k := range m.Keys {
+			keys, keyOf = append(keys, k), append(keyOf, m.Record.ID)
+		}
+		own, err := s.lookups.docs(ctx, m.Record.ID, m.Keys)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, own...)
+	}
+	opened, err := s.vault.Load(ctx, owners...)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range made {
+		if docs[i], digests[i], err = s.seal(opened, of, m.Record, nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.unique(ctx, keyOf, keys); err != nil {
+		return nil, err
+	}
+	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
+		return nil, fmt.Errorf("insert records: %w", translate(err))
+	}
+	return digests, s.lookups.insert(ctx, found)
+}
+
+func (s *RecordStore) unique(ctx context.Context, owners []string, keys []lookup.Key) error {
+	i, err := s.lookups.taken(ctx, owners, keys)
+	if err != nil {
+		return err
+	}
+	if i >= 0 {
+		return record.ErrDuplicate
+	}
+	return nil
+}
+
+// Update implements record.Store.
+func (s *RecordStore) Update(ctx context.Context, r *record.Record, keys []lookup.Key) ([]byte, error) {
+	before, err := s.doc(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if before.Version != r.Version-1 {
+		return nil, change.ErrVersion
+	}
+	var owners []vault.Owner
+	for _, person := range r.Subjects() {
+		owners = append(owners, record.Unit(before.Tenant, person, r.DatasetID))
+	}
+	opened, err := s.vault.Load(ctx, owners...)
+	if err != nil {
+		return nil, err
+	}
+	doc, sum, err := s.seal(opened, before.Tenant, r, before)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: r.ID}, bson.E{Key: "version", Value: before.Version})
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.coll.ReplaceOne(ctx, filter, doc)
+	if err != nil {
+		return nil, fmt.Errorf("update record %s: %w", r.ID, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return nil, change.ErrVersion
+	}
+	return sum, s.lookups.replace(ctx, r.ID, keys)
+}
+
+// Delete implements record.Store.
+func (s *RecordStore) Delete(ctx context.Context, r *record.Record) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: r.ID}, bson.E{Key: "version", Value: r.Version})
+	if err != nil {
+		return err
+	}
+	res, err := s.coll.DeleteOne(ctx, filter)
+	if err != nil {
+		return fmt.Errorf("delete record %s: %w", r.ID, translate(err))
+	}
+	if res.DeletedCount == 0 {
+		return change.ErrVersion
+	}
+	return s.lookups.remove(ctx, r.ID)
+}

@@ -1,0 +1,409 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/lookup"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+var _ subject.Store = (*SubjectStore)(nil)
+
+// SubjectStore keeps subjects.
+type SubjectStore struct {
+	coll    *mongo.Collection
+	lookups *lookups
+	vault   *vault.Vault
+	log     *slog.Logger
+}
+
+// NewSubjectStore returns the store of subjects in d.
+func NewSubjectStore(d *DB, v *vault.Vault, log *slog.Logger) *SubjectStore {
+	return &SubjectStore{
+		coll:    d.db.Collection(subjectsColl),
+		lookups: &lookups{d.db.Collection(lookupsColl), v},
+		vault:   v, log: log,
+	}
+}
+
+type subjectDoc struct {
+	ID        string        `bson:"_id"`
+	Tenant    tenant.ID     `bson:"tenant"`
+	State     subject.State `bson:"state"`
+	Guard     int64         `bson:"guard"`
+	Version   int64         `bson:"version"`
+	Identity  identityDoc   `bson:"identity"`
+	Relations []relationDoc `bson:"relations"`
+	CreatedAt time.Time     `bson:"createdAt"`
+	UpdatedAt time.Time     `bson:"updatedAt"`
+}
+
+type identityDoc struct {
+	Reference   sealed `bson:"reference,omitempty"`
+	Name        sealed `bson:"name,omitempty"`
+	BirthDate   sealed `bson:"birthDate,omitempty"`
+	Emails      sealed `bson:"emails,omitempty"`
+	Phones      sealed `bson:"phones,omitempty"`
+	NationalIDs sealed `bson:"nationalIds,omitempty"`
+}
+
+type relationDoc struct {
+	ID        string               `bson:"id"`
+	Kind      subject.RelationKind `bson:"kind"`
+	StartedOn string               `bson:"startedOn"`
+	EndedOn   string               `bson:"endedOn,omitempty"`
+}
+
+// The JSON forms of what is sealed as a whole.
+type (
+	nameJSON struct {
+		Full   string `json:"full"`
+		Given  string `json:"given,omitempty"`
+		Family string `json:"family,omitempty"`
+	}
+	nationalIDJSON struct {
+		Country string `json:"country"`
+		Number  string `json:"number"`
+	}
+)
+
+func (s *SubjectStore) sealer(keys *vault.Keys, of tenant.ID, id string) *sealer {
+	return &sealer{keys: keys, owner: subject.Identity(of, id), place: vault.Place{Collection: subjectsColl, Record: id}}
+}
+
+func (s *SubjectStore) seal(keys *vault.Keys, of tenant.ID, sub *subject.Subject) (subjectDoc, []byte, error) {
+	seal := s.sealer(keys, of, sub.ID)
+	doc := subjectDoc{
+		ID: sub.ID, Tenant: of, State: sub.State, Version: sub.Version, CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,
+		Relations: make([]relationDoc, len(sub.Relations)),
+	}
+	var name nameJSON
+	if n := sub.Name; n != nil {
+		name = nameJSON{n.Full.Reveal(), n.Given.Reveal(), n.Family.Reveal()}
+	}
+	national := make([]nationalIDJSON, len(sub.NationalIDs))
+	for i, n := range sub.NationalIDs {
+		national[i] = nationalIDJSON{n.Country, n.Number.Reveal()}
+	}
+	doc.Identity = identityDoc{
+		Reference:   seal.text("reference", sub.Reference),
+		Name:        seal.json("name", name, sub.Name == nil),
+		BirthDate:   seal.text("birthDate", sub.BirthDate),
+		Emails:      seal.json("emails", reveal(sub.Emails), len(sub.Emails) == 0),
+		Phones:      seal.json("phones", reveal(sub.Phones), len(sub.Phones) == 0),
+		NationalIDs: seal.json("nationalIds", national, len(national) == 0),
+	}
+	for i, r := range sub.Relations {
+		doc.Relations[i] = relationDoc{ID: r.ID, Kind: r.Kind, StartedOn: r.StartedOn.String()}
+		if r.EndedOn != nil {
+			doc.Relations[i].EndedOn = r.EndedOn.String()
+		}
+	}
+	if seal.err != nil {
+		return doc, nil, fmt.Errorf("seal subject %s: %w", sub.ID, seal.err)
+	}
+	sum, err := digest(bson.D{
+		{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity}, {Key: "relations", Value: doc.Relations},
+	})
+	return doc, sum, err
+}
+
+func reveal(texts []personal.Text) []string {
+	plain := make([]string, len(texts))
+	for i, t := range texts {
+		plain[i] = t.Reveal()
+	}
+	return plain
+}
+
+func texts(plain []string) []personal.Text {
+	t := make([]personal.Text, len(plain))
+	for i, p := range plain {
+		t[i] = personal.NewText(p)
+	}
+	return t
+}
+
+func (s *SubjectStore) open(ctx context.Context, docs []subjectDoc) ([]*subject.Subject, error) {
+	owners := make([]vault.Owner, 0, len(docs))
+	for _, d := range docs {
+		if !d.State.Gone() {
+			owners = append(owners, subject.Identity(d.Tenant, d.ID))
+		}
+	}
+	keys, err := s.vault.Load(ctx, owners...)
+	if err != nil {
+		return nil, err
+	}
+	subjects := make([]*subject.Subject, len(docs))
+	for i, d := range docs {
+		if subjects[i], err = s.openOne(ctx, keys, &d); err != nil {
+			return nil, fmt.Errorf("open subject %s: %w", d.ID, err)
+		}
+	}
+	return subjects, nil
+}
+
+func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subjectDoc) (*subject.Subject, error) {
+	bare := subject.Subject{
+		ID: d.ID, State: d.State, Identity: personal.Erased, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+	if d.State.Gone() {
+		return &bare, nil
+	}
+	for _, r := range d.Relations {
+		relation := subject.Relation{ID: r.ID, Kind: r.Kind}
+		var err error
+		if relation.StartedOn, err = civil.Parse(r.StartedOn); err != nil {
+			return nil, err
+		}
+		if r.EndedOn != "" {
+			ended, err := civil.Parse(r.EndedOn)
+			if err != nil {
+				return nil, err
+			}
+			relation.EndedOn = &ended
+		}
+		bare.Relations = append(bare.Relations, relation)
+	}
+	sub, open := bare, s.sealer(keys, d.Tenant, d.ID)
+	sub.Identity = personal.Clear
+	sub.Reference = open.openText("reference", d.Identity.Reference)
+	sub.BirthDate = open.openText("birthDate", d.Identity.BirthDate)
+	if d.Identity.Name != nil {
+		var n nameJSON
+		open.openJSON("name", d.Identity.Name, &n)
+		sub.Name = &subject.Name{
+			Full: personal.NewText(n.Full), Given: personal.NewText(n.Given), Family: personal.NewText(n.Family),
+		}
+	}
+	var emails, phones []string
+	var national []nationalIDJSON
+	open.openJSON("emails", d.Identity.Emails, &emails)
+	open.openJSON("phones", d.Identity.Phones, &phones)
+	open.openJSON("nationalIds", d.Identity.NationalIDs, &national)
+	sub.Emails, sub.Phones = texts(emails), texts(phones)
+	for _, n := range national {
+		sub.NationalIDs = append(sub.NationalIDs, subject.NationalID{Country: n.Country, Number: personal.NewText(n.Number)})
+	}
+	if state, is := unreadable(open.err); is {
+		if state == personal.Withheld {
+			s.log.ErrorContext(ctx, "identity can't be opened", "subject", d.ID, "err", open.err)
+		}
+		bare.Identity = state
+		return &bare, nil
+	}
+	return &sub, open.err
+}
+
+// GetMany implements subject.Store.
+func (s *SubjectStore) GetMany(ctx context.Context, ids []string) ([]*subject.Subject, error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[subjectDoc](ctx, s.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find subjects: %w", err)
+	}
+	return s.open(ctx, docs)
+}
+
+// List implements subject.Store.
+func (s *SubjectStore) List(ctx context.Context, after *page.Position, limit int) ([]*subject.Subject, error) {
+	docs, err := keyset[subjectDoc](ctx, s.coll, nil, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list subjects: %w", err)
+	}
+	return s.open(ctx, docs)
+}
+
+// Find implements subject.Store.
+func (s *SubjectStore) Find(ctx context.Context, k lookup.Key, after *page.Position, limit int) ([]*subject.Subject, error) {
+	from := ""
+	if after != nil {
+		from = after.ID
+	}
+	ids, err := s.lookups.owners(ctx, k, from, limit)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	found, err := s.GetMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b *subject.Subject) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
+	return found, nil
+}
+
+// Count implements subject.Store.
+func (s *SubjectStore) Count(ctx context.Context, limit int) (int, error) {
+	filter, err := scoped(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return count(ctx, s.coll, filter, limit)
+}
+
+// CountFound implements subject.Store.
+func (s *SubjectStore) CountFound(ctx context.Context, k lookup.Key, limit int) (int, error) {
+	return s.lookups.count(ctx, k, limit)
+}
+
+// Insert implements subject.Store.
+func (s *SubjectStore) Insert(ctx context.Context, made ...subject.New) ([][]byte, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		owners  = make([]vault.Owner, len(made))
+		docs    = make([]subjectDoc, len(made))
+		digests = make([][]byte, len(made))
+		found   []lookupDoc
+		keys    []lookup.Key
+		keyOf   []string
+	)
+	for i, m := range made {
+		owners[i] = subject.Identity(of, m.Subject.ID)
+		for _, k := range m.Keys {
+			keys, keyOf = append(keys, k), append(keyOf, m.Subject.ID)
+		}
+		own, err := s.lookups.docs(ctx, m.Subject.ID, m.Keys)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, own...)
+	}
+	opened, err := s.vault.Load(ctx, owners...)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range made {
+		if docs[i], digests[i], err = s.seal(opened, of, m.Subject); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.unique(ctx, keyOf, keys); err != nil {
+		return nil, err
+	}
+	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
+		return nil, fmt.Errorf("insert subjects: %w", translate(err))
+	}
+	return digests, s.lookups.insert(ctx, found)
+}
+
+func (s *SubjectStore) unique(ctx context.Context, owners []string, keys []lookup.Key) error {
+	i, err := s.lookups.taken(ctx, owners, keys)
+	if err != nil {
+		return err
+	}
+	if i >= 0 {
+		return subject.ErrDuplicate.At(string(keys[i].Name))
+	}
+	return nil
+}
+
+// Update implements subject.Store.
+func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []lookup.Key) ([]byte, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := s.vault.Load(ctx, subject.Identity(of, sub.ID))
+	if err != nil {
+		return nil, err
+	}
+	doc, sum, err := s.seal(opened, of, sub)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.coll.UpdateOne(ctx,
+		bson.D{{Key: "_id", Value: sub.ID}, {Key: "tenant", Value: of}, {Key: "version", Value: sub.Version - 1}},
+		bson.D{{Key: "$set", Value: bson.D{
+			{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity},
+			{Key: "relations", Value: doc.Relations}, {Key: "updatedAt", Value: doc.UpdatedAt},
+		}}})
+	if err != nil {
+		return nil, fmt.Errorf("update subject %s: %w", sub.ID, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return nil, change.ErrVersion
+	}
+	owners := make([]string, len(keys))
+	for i := range owners {
+		owners[i] = sub.ID
+	}
+	if err := s.unique(ctx, owners, keys); err != nil {
+		return nil, err
+	}
+	return sum, s.lookups.replace(ctx, sub.ID, keys)
+}
+
+// Guard implements subject.Store.
+func (s *SubjectStore) Guard(ctx context.Context, ids ...string) error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	in := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}
+	filter, err := scoped(ctx, in, bson.E{Key: "state", Value: subject.Active})
+	if err != nil {
+		return err
+	}
+	res, err := s.coll.UpdateMany(ctx, filter, bson.D{{Key: "$inc", Value: bson.D{{Key: "guard", Value: int64(1)}}}})
+	if err != nil {
+		return fmt.Errorf("guard subjects: %w", translate(err))
+	}
+	if res.MatchedCount == int64(len(ids)) {
+		return nil
+	}
+	filter, err = scoped(ctx, in)
+	if err != nil {
+		return err
+	}
+	docs, err := all[subjectDoc](ctx, s.coll, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}}))
+	if err != nil {
+		return fmt.Errorf("find subjects: %w", err)
+	}
+	for _, d := range docs {
+		switch {
+		case d.State.Gone():
+			return subject.ErrErased
+		case d.State == subject.Restricted:
+			return subject.ErrRestricted
+		}
+	}
+	return subject.ErrNotFound
+}
+
+// keyset returns up to limit documents that match, after a position in the order
+// of creation and id, both descending. Equal are the filter's equalities, which
+// with the tenant are the beginning of an index.
+func keyset[T any](ctx context.Context, c *mongo.Collection, equal bson.D, after *page.Position, limit int) ([]T, error) {
+	filter, err := scoped(ctx, equal...)
+	if err != nil {
+		return nil, err
+	}
+	if after != nil {
+		filter = append(filter,
+			bson.E{Key: "createdAt", Value: bson.D{{Key: "$lte", Value: after.CreatedAt}}},
+			bson.E{Key: "$or", Value: bson.A{
+				bson.D{{Key: "createdAt", Value: bson.D{{Key: "$lt", Value: after.CreatedAt}}}},
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: after.ID}}}},
+			}})
+	}
+	return all[T](ctx, c, filter,
+		options.Find().SetSort(bson.D{{Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(int64(limit)))
+}

@@ -1,0 +1,484 @@
+package record
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/lookup"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+// Datasets knows what records hold.
+type Datasets interface {
+	Get(ctx context.Context, datasetID string) (*dataset.Dataset, error)
+}
+
+// Subjects guards the persons whose data is written: within a change's
+// transaction, see subject.Store.
+type Subjects interface {
+	Guard(ctx context.Context, ids ...string) error
+}
+
+// Files takes part in a record's transaction: Attach makes stored uploads the
+// record's, Detach gives them up and returns the jobs that remove them.
+type Files interface {
+	Attach(ctx context.Context, recordID string, files []Attachment) error
+	Detach(ctx context.Context, recordID string, files []Attachment) ([]job.Spec, error)
+}
+
+// Vault makes the keys of new data before the transaction that writes it.
+type Vault interface {
+	Ensure(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
+}
+
+// Service keeps a tenant's records.
+type Service struct {
+	store    Store
+	changes  *change.Runner
+	recorder *audit.Recorder
+	vault    Vault
+	datasets Datasets
+	subjects Subjects
+	files    Files
+	regions  subject.Regions
+	now      func() time.Time
+}
+
+// Parts is what a Service is made of.
+type Parts struct {
+	Store    Store
+	Changes  *change.Runner
+	Recorder *audit.Recorder
+	Vault    Vault
+	Datasets Datasets
+	Subjects Subjects
+	Files    Files
+	Regions  subject.Regions
+	Now      func() time.Time
+}
+
+// NewService returns a Service.
+func NewService(p Parts) *Service {
+	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Datasets, p.Subjects, p.Files, p.Regions, p.Now}
+}
+
+// Get returns a record. It fails with ErrNotFound, and with subject.ErrErased
+// when its subject is gone.
+func (s *Service) Get(ctx context.Context, recordID string) (*Record, error) {
+	if _, err := checkID(ctx, recordID); err != nil {
+		return nil, err
+	}
+	r, err := s.store.Get(ctx, recordID)
+	if err != nil {
+		return nil, err
+	}
+	return r, s.answer(ctx, "record.read", r)
+}
+
+// List returns a page of records, the newest first.
+func (s *Service) List(ctx context.Context, q Query, r page.Request) (*Connection, error) {
+	list := page.List{Of: id.Record, Scope: q.Subject + "/" + q.Dataset}
+	after, err := list.After(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(ctx, q); err != nil {
+		return nil, err
+	}
+	read, err := s.store.List(ctx, q, after, r.First+1)
+	if err != nil {
+		return nil, err
+	}
+	return s.connection(ctx, "record.read", list, r, read, func(ctx context.Context) (int, error) {
+		return s.store.Count(ctx, q, page.CountMax)
+	})
+}
+
+// Page is List for a job that notes its reading itself: up to limit records
+// after a position, nil for the first.
+func (s *Service) Page(ctx context.Context, q Query, after *page.Position, limit int) ([]*Record, error) {
+	if err := s.check(ctx, q); err != nil {
+		return nil, err
+	}
+	read, err := s.store.List(ctx, q, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return read, s.describe(ctx, read...)
+}
+
+func (s *Service) check(ctx context.Context, q Query) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	if q.Subject != "" && id.Check(id.Subject, of, q.Subject) != nil {
+		return subject.ErrNotFound
+	}
+	if q.Dataset != "" && id.Check(id.Dataset, of, q.Dataset) != nil {
+		return dataset.ErrNotFound
+	}
+	return nil
+}
+
+// Find returns a page of the records with a value. A search is written to the
+// audit log even if it finds nothing.
+func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection, error) {
+	key, err := s.key(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	list := page.List{Of: id.Record, Scope: string(key.Name)}
+	after, err := list.After(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	read, err := s.store.Find(ctx, key, after, r.First+1)
+	if err != nil {
+		return nil, err
+	}
+	return s.connection(ctx, "record.find", list, r, read, func(ctx context.Context) (int, error) {
+		return s.store.CountFound(ctx, key, page.CountMax)
+	})
+}
+
+func (s *Service) key(ctx context.Context, by By) (lookup.Key, error) {
+	d, err := s.datasets.Get(ctx, by.Dataset)
+	if err != nil {
+		return lookup.Key{}, errs.At(err, "by.dataset")
+	}
+	if by.Field == nil {
+		k, err := keyOf(by.Value, d.ID)
+		return k, errs.At(err, "by.value")
+	}
+	f := d.Field(*by.Field)
+	if f == nil || f.Lookup != dataset.Exact {
+		return lookup.Key{}, errs.New(errs.Invalid, "the dataset has no such field with a lookup").At("by.field")
+	}
+	region, err := s.regions.Country(ctx)
+	if err != nil {
+		return lookup.Key{}, err
+	}
+	k, err := fieldKey(f, by.Value, region)
+	return k, errs.At(err, "by.value")
+}
+
+func (s *Service) connection(
+	ctx context.Context, action string, list page.List, r page.Request, read []*Record,
+	count func(context.Context) (int, error),
+) (*Connection, error) {
+	read, info := page.Cut(list, r, read, position)
+	c := &Connection{PageInfo: info, count: count, Edges: make([]Edge, len(read))}
+	for i, n := range read {
+		c.Edges[i] = Edge{Cursor: list.Cursor(position(n)), Node: n}
+	}
+	return c, s.answer(ctx, action, read...)
+}
+
+// answer makes records ready to be answered, and notes that they are.
+func (s *Service) answer(ctx context.Context, action string, read ...*Record) error {
+	if err := s.describe(ctx, read...); err != nil {
+		return err
+	}
+	var touches []audit.Touch
+	for _, r := range read {
+		touches = append(touches, r.touches(nil, nil)...)
+	}
+	object := ""
+	if len(read) == 1 {
+		object = read[0].ID
+	}
+	return s.recorder.Read(ctx, action, object, touches...)
+}
+
+// describe gives the fields of stored records their present keys, classes and types.
+func (s *Service) describe(ctx context.Context, read ...*Record) error {
+	known := map[string]*dataset.Dataset{}
+	for _, r := range read {
+		d := known[r.DatasetID]
+		if d == nil {
+			var err error
+			if d, err = s.datasets.Get(ctx, r.DatasetID); err != nil {
+				return err
+			}
+			known[r.DatasetID] = d
+		}
+		for i := range r.Fields {
+			f := &r.Fields[i]
+			if of := d.Field(f.FieldID); of != nil {
+				f.Key, f.Class, f.Secrecy, f.Value.Type = of.Key, of.DataClass, d.SecrecyOf(of), of.Type
+			}
+		}
+		// In the dataset's order, the subject's own values before those of parties.
+		slices.SortStableFunc(r.Fields, func(a, b Field) int { return d.Index(a.FieldID) - d.Index(b.FieldID) })
+	}
+	return nil
+}
+
+// Write makes a record.
+func (s *Service) Write(ctx context.Context, in WriteInput) (*Record, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.datasets.Get(ctx, in.Dataset)
+	if err != nil {
+		return nil, errs.At(err, "dataset")
+	}
+	region, err := s.regions.Country(ctx)
+	if err != nil {
+		return nil, err
+	}
+	made, err := Make(id.New(id.Record, of), in, d, of, region, s.at())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.vault.Ensure(ctx, Owners(of, made)...); err != nil {
+		return nil, err
+	}
+	recordID, err := s.changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
+		if err := s.subjects.Guard(ctx, made.Record.Subjects()...); err != nil {
+			return change.Change{}, err
+		}
+		changes, err := s.Insert(ctx, made)
+		if err != nil {
+			return change.Change{}, err
+		}
+		return changes[0], nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if recordID != made.Record.ID {
+		return s.Get(ctx, recordID)
+	}
+	return made.Record, nil
+}
+
+// at is the present instant as it is stored.
+func (s *Service) at() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
+
+// Owners returns the owners of the keys that new records need.
+func Owners(of tenant.ID, made ...New) []vault.Owner {
+	var owners []vault.Owner
+	for _, m := range made {
+		owners = append(owners, m.Record.owners(of)...)
+	}
+	return owners
+}
+
+// Insert writes records made by Make within a change's transaction, and returns
+// the changes. Their keys (see Owners) must be there, and their subjects guarded.
+func (s *Service) Insert(ctx context.Context, made ...New) ([]change.Change, error) {
+	digests, err := s.store.Insert(ctx, made...)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]change.Change, len(made))
+	for i, m := range made {
+		if files := m.Record.files(); len(files) > 0 {
+			if err := s.files.Attach(ctx, m.Record.ID, files); err != nil {
+				return nil, err
+			}
+		}
+		changes[i] = change.Change{
+			Action: "record.write", Object: m.Record.ID, Touches: m.Record.touches(digests[i], nil),
+		}
+	}
+	return changes, nil
+}
+
+// Update changes a record.
+func (s *Service) Update(ctx context.Context, in UpdateInput) (*Record, error) {
+	return s.update(ctx, in.ID, func(r *Record) (UpdateInput, error) {
+		if r.Version != in.ExpectedVersion {
+			return in, change.ErrVersion
+		}
+		return in, nil
+	})
+}
+
+// Upsert makes the record with a key, or updates the one that has it.
+func (s *Service) Upsert(ctx context.Context, in UpsertInput) (r *Record, created bool, err error) {
+	// A record made by another call in between is found in the second round.
+	for range 2 {
+		key, err := s.key(ctx, By{Dataset: in.Dataset, Value: in.Key})
+		if err != nil {
+			return nil, false, err
+		}
+		found, err := s.store.Find(ctx, key, nil, 1)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(found) == 1 {
+			updated, err := s.update(ctx, found[0].ID, func(r *Record) (UpdateInput, error) {
+				if r.SubjectID != in.Subject {
+					return UpdateInput{}, errs.New(errs.Conflict, "the record with this key is about another subject").At("subject")
+				}
+				return in.update(r), nil
+			})
+			return updated, false, err
+		}
+		made, err := s.Write(ctx, in.Write())
+		if errs.KindOf(err) != errs.Conflict {
+			return made, err == nil, err
+		}
+	}
+	return nil, false, ErrDuplicate
+}
+
+func (s *Service) update(ctx context.Context, recordID string, next func(*Record) (UpdateInput, error)) (*Record, error) {
+	of, err := checkID(ctx, recordID)
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.store.Get(ctx, recordID)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.datasets.Get(ctx, before.DatasetID)
+	if err != nil {
+		return nil, err
+	}
+	region, err := s.regions.Country(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The keys of parties to come are made before the transaction.
+	in, err := next(before)
+	if err != nil {
+		return nil, err
+	}
+	owners := before.owners(of)
+	for _, p := range in.Parties {
+		owners = append(owners, Unit(of, p.Subject, d.ID), audit.Evidence(of, p.Subject))
+	}
+	if _, err := s.vault.Ensure(ctx, owners...); err != nil {
+		return nil, err
+	}
+	var updated *Record
+	at := s.at()
+	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
+		r, err := s.store.Get(ctx, recordID)
+		if err != nil {
+			return c, err
+		}
+		if err := s.describe(ctx, r); err != nil {
+			return c, err
+		}
+		was, had := r.Subjects(), r.files()
+		if in, err = next(r); err != nil {
+			return c, err
+		}
+		if err := r.apply(in, d, of); err != nil {
+			return c, err
+		}
+		if err := s.subjects.Guard(ctx, append(was, r.Subjects()...)...); err != nil {
+			return c, err
+		}
+		keys, err := r.keys(d, region)
+		if err != nil {
+			return c, err
+		}
+		jobs, err := s.moveFiles(ctx, r, had)
+		if err != nil {
+			return c, err
+		}
+		r.Version++
+		r.UpdatedAt = at
+		digest, err := s.store.Update(ctx, r, keys)
+		if err != nil {
+			return c, err
+		}
+		updated = r
+		fields := in.names(d)
+		return change.Change{
+			Action: "record.update", Object: r.ID, Fields: fields, Touches: r.touches(digest, fields), Then: jobs,
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return updated, s.describe(ctx, updated)
+}
+
+// names returns the keys of the fields that in changes.
+func (in UpdateInput) names(d *dataset.Dataset) []string {
+	names := make([]string, 0, len(in.Fields))
+	for _, f := range in.Fields {
+		if of := d.Field(f.Key); of != nil {
+			names = append(names, of.Key)
+		}
+	}
+	return names
+}
+
+// moveFiles attaches the files that r has now and hadn't, and detaches those it
+// had and hasn't any more.
+func (s *Service) moveFiles(ctx context.Context, r *Record, had []Attachment) ([]job.Spec, error) {
+	have := r.files()
+	missing := func(from []Attachment) func(Attachment) bool {
+		return func(a Attachment) bool { return slices.Contains(from, a) }
+	}
+	fresh := slices.DeleteFunc(slices.Clone(have), missing(had))
+	gone := slices.DeleteFunc(slices.Clone(had), missing(have))
+	if len(fresh) > 0 {
+		if err := s.files.Attach(ctx, r.ID, fresh); err != nil {
+			return nil, err
+		}
+	}
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	return s.files.Detach(ctx, r.ID, gone)
+}
+
+// Delete removes a record for good, with its lookups and files.
+func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
+	of, err := checkID(ctx, in.ID)
+	if err != nil {
+		return err
+	}
+	before, err := s.store.Get(ctx, in.ID)
+	if err != nil {
+		return err
+	}
+	if _, err := s.vault.Ensure(ctx, before.owners(of)...); err != nil {
+		return err
+	}
+	return s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
+		r, err := s.store.Get(ctx, in.ID)
+		if err != nil {
+			return c, err
+		}
+		if in.ExpectedVersion != nil && *in.ExpectedVersion != r.Version {
+			return c, change.ErrVersion
+		}
+		if err := s.describe(ctx, r); err != nil {
+			return c, err
+		}
+		if err := s.subjects.Guard(ctx, r.Subjects()...); err != nil {
+			return c, err
+		}
+		var jobs []job.Spec
+		if files := r.files(); len(files) > 0 {
+			if jobs, err = s.files.Detach(ctx, r.ID, files); err != nil {
+				return c, err
+			}
+		}
+		if err := s.store.Delete(ctx, r); err != nil {
+			return c, err
+		}
+		return change.Change{Action: "record.delete", Object: r.ID, Touches: r.touches(nil, nil), Then: jobs}, nil
+	})
+}
