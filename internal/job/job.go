@@ -34,10 +34,11 @@ const MaxAttempts = 10
 
 // Spec asks for a job. It holds ids only.
 type Spec struct {
-	ID          string // optional: so that the object can name its job
-	Type        string // "export:build"
-	Object      string // opaque id of what to work on
-	MaxAttempts int    // MaxAttempts when 0
+	ID          string    // optional: so that the object can name its job
+	Type        string    // "export:build"
+	Object      string    // opaque id of what to work on
+	Tenant      tenant.ID // whose job it is; that of the change when empty
+	MaxAttempts int       // MaxAttempts when 0
 	NotBefore   time.Time
 }
 
@@ -89,12 +90,15 @@ var ErrNotFound = errs.New(errs.NotFound, "no such job")
 // ErrNotParked reports a retry of a job that isn't waiting for one.
 var ErrNotParked = errs.New(errs.Precondition, "only a parked job can be retried")
 
-// ErrFenced reports work under a claim that was lost: the job was given to
+// ErrFenced reports work under a claim or lease that was lost: it was given to
 // another worker, or ended. Nothing was written.
-var ErrFenced = errs.New(errs.Conflict, "the job is no longer this worker's")
+var ErrFenced = errs.New(errs.Conflict, "the work is no longer this worker's")
 
 // New returns the row of a job asked for at now.
 func New(s Spec, of tenant.ID, id string, now time.Time) *Job {
+	if s.Tenant != "" {
+		of = s.Tenant
+	}
 	j := &Job{
 		ID: id, Tenant: of, Type: s.Type, Object: s.Object, State: Queued,
 		Attempt: 1, MaxAttempts: s.MaxAttempts, Delivery: 1, RunAfter: s.NotBefore, CreatedAt: now,

@@ -22,6 +22,9 @@ const (
 	auditColl    = "audit"
 	jobsColl     = "jobs"
 	receiptsColl = "receipts"
+	filesColl    = "files"
+	exportsColl  = "exports"
+	grantsColl   = "grants"
 	leasesColl   = "leases" // of the platform, and small: without a tenant, not sharded
 )
 
@@ -56,6 +59,9 @@ func indexes() map[string][]index {
 		auditColl:    {{"tenant", "at", "_id"}, {"tenant", "subjects.id", "at", "_id"}, {"unsealed", "tenant", "at"}},
 		jobsColl:     {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
 		receiptsColl: {{"createdAt"}},
+		filesColl:    {{"state", "createdAt"}},
+		exportsColl:  {{"state", "expiresAt"}},
+		grantsColl:   {{"expiresAt"}},
 	}
 }
 

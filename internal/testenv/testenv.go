@@ -31,7 +31,13 @@ const (
 // Mongo returns an empty data database with its indexes.
 func Mongo(tb testing.TB) *mongo.DB {
 	tb.Helper()
-	db := Connect(tb, MongoURI(tb))
+	return Data(tb, MongoURI(tb))
+}
+
+// Data opens the data database at uri and makes its indexes.
+func Data(tb testing.TB, uri string) *mongo.DB {
+	tb.Helper()
+	db := Connect(tb, uri)
 	if err := db.EnsureIndexes(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
@@ -39,8 +45,15 @@ func Mongo(tb testing.TB) *mongo.DB {
 }
 
 // MongoURI starts a document engine and returns its connection string, for
-// tests that connect from several processes.
+// tests that connect several times or from several processes.
 func MongoURI(tb testing.TB) string {
+	tb.Helper()
+	uri, _ := Engine(tb)
+	return uri
+}
+
+// Engine is MongoURI for tests that look at the engine's counters.
+func Engine(tb testing.TB) (uri string, engine *mongod.Server) {
 	tb.Helper()
 	engine, err := mongod.Open(mongod.Options{Dir: filepath.Join(tb.TempDir(), "engine"), Logger: Logger(tb), Now: Now})
 	if err != nil {
@@ -62,7 +75,7 @@ func MongoURI(tb testing.TB) string {
 			tb.Errorf("close document engine: %v", err)
 		}
 	})
-	return mongod.URI(l)
+	return mongod.URI(l), engine
 }
 
 // Connect opens the database at uri.
