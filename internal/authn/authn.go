@@ -12,10 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -26,9 +28,6 @@ const (
 	HeaderSession = "X-Session-Token"
 	SessionCookie = "ory_kratos_session"
 )
-
-// KeyPrefix begins every API key.
-const KeyPrefix = "vgt_"
 
 const maxPurpose = 100
 
@@ -64,14 +63,6 @@ type Session struct {
 	ExpiresAt       time.Time
 }
 
-// Membership is a person's place in a tenant.
-type Membership struct {
-	MemberID  string
-	Tenant    tenant.ID
-	LegalName string
-	Role      authz.Role
-}
-
 // Keys knows the API keys.
 type Keys interface {
 	// Authenticate returns the principal of a key. It fails with
@@ -90,7 +81,7 @@ type Sessions interface {
 type Members interface {
 	// MembershipsOf returns the memberships of a person in all tenants; ctx is a
 	// tenant.System context.
-	MembershipsOf(ctx context.Context, identity string) ([]Membership, error)
+	MembershipsOf(ctx context.Context, identity string) ([]tenancy.Membership, error)
 }
 
 // Config is what an Authenticator is made of.
@@ -163,7 +154,7 @@ func (a *Authenticator) authenticate(r *http.Request) (context.Context, error) {
 		return ctx, nil
 	}
 	wanted := tenant.ID(r.Header.Get(HeaderTenant))
-	if strings.HasPrefix(cred.Token, KeyPrefix) {
+	if strings.HasPrefix(cred.Token, apikey.Prefix) {
 		p, err := a.keys.Authenticate(tenant.System(ctx, "authenticate api key"), cred.Token)
 		if err != nil {
 			return nil, err
@@ -195,7 +186,7 @@ func (a *Authenticator) authenticate(r *http.Request) (context.Context, error) {
 	return enter(ctx, p, who.memberships), nil
 }
 
-func enter(ctx context.Context, p authz.Principal, all []Membership) context.Context {
+func enter(ctx context.Context, p authz.Principal, all []tenancy.Membership) context.Context {
 	ctx = context.WithValue(ctx, membershipsKey{}, all)
 	return tenant.NewContext(authz.NewContext(ctx, p), p.Tenant)
 }
@@ -204,8 +195,8 @@ type membershipsKey struct{}
 
 // Memberships returns all memberships of the member who is calling; none of an
 // API key.
-func Memberships(ctx context.Context) []Membership {
-	all, _ := ctx.Value(membershipsKey{}).([]Membership)
+func Memberships(ctx context.Context) []tenancy.Membership {
+	all, _ := ctx.Value(membershipsKey{}).([]tenancy.Membership)
 	return all
 }
 
@@ -222,7 +213,7 @@ func credential(r *http.Request) (Credential, error) {
 		return Credential{Token: token}, nil
 	}
 	if tokens := r.Header.Values(HeaderSession); len(tokens) > 0 {
-		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], KeyPrefix) {
+		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], apikey.Prefix) {
 			return Credential{}, ErrCredential
 		}
 		return Credential{Token: tokens[0]}, nil
@@ -248,9 +239,9 @@ func validToken(t string) bool {
 }
 
 // choose returns the membership of the tenant wanted, or the only one.
-func choose(all []Membership, wanted tenant.ID) (Membership, error) {
+func choose(all []tenancy.Membership, wanted tenant.ID) (tenancy.Membership, error) {
 	if len(all) == 0 {
-		return Membership{}, ErrNoTenant
+		return tenancy.Membership{}, ErrNoTenant
 	}
 	if wanted == "" {
 		if len(all) == 1 {
@@ -260,14 +251,14 @@ func choose(all []Membership, wanted tenant.ID) (Membership, error) {
 		for i, m := range all {
 			ids[i] = string(m.Tenant)
 		}
-		return Membership{}, errs.New(ErrWhich.Kind, "%s: %s", ErrWhich.Message, strings.Join(ids, ", "))
+		return tenancy.Membership{}, errs.New(ErrWhich.Kind, "%s: %s", ErrWhich.Message, strings.Join(ids, ", "))
 	}
 	for _, m := range all {
 		if m.Tenant == wanted {
 			return m, nil
 		}
 	}
-	return Membership{}, ErrNotMember
+	return tenancy.Membership{}, ErrNotMember
 }
 
 // validPurpose reports whether p is one term: free text could name a person.

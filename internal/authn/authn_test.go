@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/ory/orytest"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -65,9 +66,9 @@ func (s *sessions) WhoAmI(ctx context.Context, c authn.Credential) (authn.Sessio
 	return authn.Session{ID: "session-of-" + who, Identity: who, ExpiresAt: s.expires}, nil
 }
 
-type members map[string][]authn.Membership
+type members map[string][]tenancy.Membership
 
-func (m members) MembershipsOf(ctx context.Context, identity string) ([]authn.Membership, error) {
+func (m members) MembershipsOf(ctx context.Context, identity string) ([]tenancy.Membership, error) {
 	if err := tenant.RequireSystem(ctx); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -30,7 +31,7 @@ var ErrUnavailable = errs.New(errs.Unavailable, "sign-in can't be checked just n
 // caller is what a session's credential proves.
 type caller struct {
 	session     Session
-	memberships []Membership
+	memberships []tenancy.Membership
 	until       time.Time
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/tenancy"
 )
 
 // Sentinels. The causes that they wrap hold no address and no credential.
@@ -49,7 +50,10 @@ type Client struct {
 	public, admin *ory.APIClient
 }
 
-var _ authn.Sessions = (*Client)(nil)
+var (
+	_ authn.Sessions     = (*Client)(nil)
+	_ tenancy.Identities = (*Client)(nil)
+)
 
 // New returns a client of the Kratos with these two addresses. The admin
 // address has no authentication of its own and belongs in a private network.
@@ -115,16 +119,16 @@ func (c *Client) WhoAmI(ctx context.Context, cred authn.Credential) (authn.Sessi
 	}, nil
 }
 
-// FindOrCreateIdentity returns the id of the identity with this e-mail address
+// FindOrCreate returns the id of the identity with this e-mail address
 // and makes it, without a password, if there is none.
-func (c *Client) FindOrCreateIdentity(ctx context.Context, email personal.Text) (string, error) {
+func (c *Client) FindOrCreate(ctx context.Context, email personal.Text) (string, error) {
 	identity, _, err := c.findOrCreate(ctx, email, nil)
 	return identity, err
 }
 
 // SetPassword gives the identity with this e-mail address a password, and makes
 // the identity if there is none. It is for the demo members of one machine:
-// people choose their own by SendRecovery. It fails with ErrPassword.
+// people choose their own by SendCode. It fails with ErrPassword.
 func (c *Client) SetPassword(ctx context.Context, email, password personal.Text) (string, error) {
 	if utf8.RuneCountInString(password.Reveal()) < MinPassword {
 		return "", ErrPassword
@@ -173,9 +177,9 @@ func (c *Client) findOrCreate(
 	return found[0].Id, false, nil
 }
 
-// SendRecovery has Kratos mail a code to this address, by which the person signs
+// SendCode has Kratos mail a code to this address, by which the person signs
 // in and chooses a password. An unknown address gets no mail, and no error.
-func (c *Client) SendRecovery(ctx context.Context, email personal.Text) error {
+func (c *Client) SendCode(ctx context.Context, email personal.Text) error {
 	flow, res, err := c.public.FrontendAPI.CreateNativeRecoveryFlow(ctx).Execute()
 	drop(res)
 	if err != nil {

@@ -42,11 +42,11 @@ func TestSignIn(t *testing.T) {
 	}
 
 	t.Run("identity is found, not made twice", func(t *testing.T) {
-		again, err := c.FindOrCreateIdentity(ctx, email)
+		again, err := c.FindOrCreate(ctx, email)
 		if err != nil || again != identity {
 			t.Errorf("got %s, %v, want %s", again, err, identity)
 		}
-		other, err := c.FindOrCreateIdentity(ctx, text("other@example.test"))
+		other, err := c.FindOrCreate(ctx, text("other@example.test"))
 		if err != nil || other == identity {
 			t.Errorf("got %s, %v, want another", other, err)
 		}
@@ -84,7 +84,7 @@ func TestSignIn(t *testing.T) {
 		}
 	})
 	t.Run("recovery mail", func(t *testing.T) {
-		if err := c.SendRecovery(ctx, email); err != nil {
+		if err := c.SendCode(ctx, email); err != nil {
 			t.Fatal(err)
 		}
 		deadline := time.Now().Add(20 * time.Second)
@@ -97,7 +97,7 @@ func TestSignIn(t *testing.T) {
 		if to := fmt.Sprint(kratos.Mail.Messages()[0].To); !strings.Contains(to, "member@example.test") {
 			t.Error("the mail went to another address")
 		}
-		if err := c.SendRecovery(ctx, text("nobody@example.test")); err != nil {
+		if err := c.SendCode(ctx, text("nobody@example.test")); err != nil {
 			t.Errorf("unknown address: %v", err)
 		}
 	})
@@ -150,15 +150,15 @@ func unavailable(t *testing.T, c *ory.Client) {
 			_, err := c.WhoAmI(ctx, authn.Credential{Token: "planted-token"})
 			return err
 		},
-		"FindOrCreateIdentity": func(ctx context.Context) error {
-			_, err := c.FindOrCreateIdentity(ctx, email)
+		"FindOrCreate": func(ctx context.Context) error {
+			_, err := c.FindOrCreate(ctx, email)
 			return err
 		},
 		"SetPassword": func(ctx context.Context) error {
 			_, err := c.SetPassword(ctx, email, password)
 			return err
 		},
-		"SendRecovery": func(ctx context.Context) error { return c.SendRecovery(ctx, email) },
+		"SendCode": func(ctx context.Context) error { return c.SendCode(ctx, email) },
 		"Login": func(ctx context.Context) error {
 			_, err := c.Login(ctx, email, password)
 			return err
