@@ -26,18 +26,18 @@ type JobStore struct {
 func NewJobStore(d *DB) *JobStore { return &JobStore{d.db.Collection(jobsColl)} }
 
 type jobDoc struct {
-	ID           string      `bson:"_id"`
-	Tenant       tenant.ID   `bson:"tenant"`
-	Type         string      `bson:"type"`
-	Object       string      `bson:"object"`
-	MaxAttempts  int         `bson:"maxAttempts"`
-	Fence        int64       `bson:"fence"`
-	Progress     progressDoc `bson:"progress"`
-	Steps        []stepDoc   `bson:"steps"`
-	CreatedAt    time.Time   `bson:"createdAt"`
-	StartedAt    time.Time   `bson:"startedAt,omitempty"`
-	LeaseUntil   time.Time   `bson:"leaseUntil"`
-	lifecycleDoc `bson:",inline"`
+	ID          string       `bson:"_id"`
+	Tenant      tenant.ID    `bson:"tenant"`
+	Type        string       `bson:"type"`
+	Object      string       `bson:"object"`
+	MaxAttempts int          `bson:"maxAttempts"`
+	Fence       int64        `bson:"fence"`
+	Progress    progressDoc  `bson:"progress"`
+	Steps       []stepDoc    `bson:"steps"`
+	CreatedAt   time.Time    `bson:"createdAt"`
+	StartedAt   time.Time    `bson:"startedAt,omitempty"`
+	LeaseUntil  time.Time    `bson:"leaseUntil"`
+	Life        lifecycleDoc `bson:",inline"`
 }
 
 // lifecycleDoc is what Swap writes.
@@ -77,11 +77,11 @@ func lifecycle(j *job.Job) lifecycleDoc {
 
 func (d *jobDoc) job() *job.Job {
 	j := &job.Job{
-		ID: d.ID, Tenant: d.Tenant, Type: d.Type, Object: d.Object, State: d.State, Attempt: d.Attempt,
-		LastAttempt: d.LastAttempt, MaxAttempts: d.MaxAttempts, Delivery: d.Delivery, Fence: d.Fence,
-		Progress: job.Progress(d.Progress), Steps: make([]job.Step, len(d.Steps)), Error: (*job.Failure)(d.Error),
-		RunAfter: d.RunAfter, EnqueuedAt: d.EnqueuedAt, LeaseUntil: d.LeaseUntil, CreatedAt: d.CreatedAt,
-		StartedAt: d.StartedAt, EndedAt: d.EndedAt,
+		ID: d.ID, Tenant: d.Tenant, Type: d.Type, Object: d.Object, State: d.Life.State, Attempt: d.Life.Attempt,
+		LastAttempt: d.Life.LastAttempt, MaxAttempts: d.MaxAttempts, Delivery: d.Life.Delivery, Fence: d.Fence,
+		Progress: job.Progress(d.Progress), Steps: make([]job.Step, len(d.Steps)), Error: (*job.Failure)(d.Life.Error),
+		RunAfter: d.Life.RunAfter, EnqueuedAt: d.Life.EnqueuedAt, LeaseUntil: d.LeaseUntil, CreatedAt: d.CreatedAt,
+		StartedAt: d.StartedAt, EndedAt: d.Life.EndedAt,
 	}
 	for i, s := range d.Steps {
 		j.Steps[i] = job.Step(s)
@@ -98,7 +98,7 @@ func (d *DB) InsertJobs(ctx context.Context, jobs ...*job.Job) error {
 		}
 		docs[i] = jobDoc{
 			ID: j.ID, Tenant: j.Tenant, Type: j.Type, Object: j.Object, MaxAttempts: j.MaxAttempts,
-			Progress: progressDoc(j.Progress), Steps: []stepDoc{}, CreatedAt: j.CreatedAt, lifecycleDoc: lifecycle(j),
+			Progress: progressDoc(j.Progress), Steps: []stepDoc{}, CreatedAt: j.CreatedAt, Life: lifecycle(j),
 		}
 	}
 	if _, err := d.db.Collection(jobsColl).InsertMany(ctx, docs); err != nil {
