@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -212,7 +213,7 @@ func (s *Server) each(prefix []byte, f func(key, val []byte) error) error {
 }
 
 func identOf(key []byte) uint32 {
-	return uint32(key[1])<<24 | uint32(key[2])<<16 | uint32(key[3])<<8 | uint32(key[4])
+	return binary.BigEndian.Uint32(key[1:])
 }
 
 // dropIdent deletes a record store or index.
@@ -462,10 +463,15 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 	return nil
 }
 
+// multikeyMark is the key that says that field i of the index met an array.
+func (ix *index) multikeyMark(i int) []byte {
+	return append(identPrefix(spaceMultikey, ix.ident), byte(i)) //nolint:gosec // an index has at most 32 fields
+}
+
 func markMultikey(batch *pebble.Batch, ix *index, multikey uint64) error {
 	for i := range ix.fields {
 		if multikey&^ix.marked.Load()&(1<<i) != 0 {
-			if err := batch.Set(append(identPrefix(spaceMultikey, ix.ident), byte(i)), nil, nil); err != nil {
+			if err := batch.Set(ix.multikeyMark(i), nil, nil); err != nil {
 				return fmt.Errorf("mark index as multikey: %w", err)
 			}
 		}
@@ -484,7 +490,7 @@ func (s *Server) checkUnique(ix *index) error {
 			return err
 		}
 		if bytes.Equal(last, key[:offset]) {
-			return &commandError{code: codeDuplicateKey, msg: fmt.Sprintf("E11000 duplicate key error: index %s", ix.name), keyPattern: ix.spec}
+			return &commandError{code: codeDuplicateKey, msg: "E11000 duplicate key error: index " + ix.name, keyPattern: ix.spec}
 		}
 		last = append(last[:0], key[:offset]...)
 		return nil
@@ -511,14 +517,14 @@ func (ix *index) entries(doc, id []byte) ([]entry, uint64, error) {
 
 // encodeOffset encodes where key(_id) begins within an index entry.
 func encodeOffset(n int) []byte {
-	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	return binary.BigEndian.AppendUint32(nil, uint32(n)) //nolint:gosec // a key is shorter than a document
 }
 
 func entryOffset(key, val []byte) (int, error) {
 	if len(val) != 4 {
 		return 0, errors.New("read index: damaged entry")
 	}
-	n := int(val[0])<<24 | int(val[1])<<16 | int(val[2])<<8 | int(val[3])
+	n := int(binary.BigEndian.Uint32(val))
 	if n < identLen || n > len(key) {
 		return 0, errors.New("read index: damaged entry")
 	}

@@ -18,9 +18,6 @@ type command struct {
 	reads  bool   // can read at a snapshot outside a transaction
 }
 
-// commonFields may come with every command.
-const commonFields = " $db lsid $clusterTime $readPreference maxTimeMS comment writeConcern readConcern txnNumber autocommit startTransaction "
-
 // request is a command while it is being answered.
 type request struct {
 	s       *Server

@@ -424,12 +424,12 @@ func isNaN(v value) bool {
 	return ok && d != d
 }
 
-// idEquality returns the value of _id when the filter's conjunction fixes it.
-func (f *filter) idEquality() ([]byte, bool) {
+// fixesID reports whether the filter's conjunction gives _id one value.
+func (f *filter) fixesID() bool {
 	for i := range f.root.children {
 		if n := &f.root.children[i]; n.op == opEq && n.path == "_id" {
-			return n.key, true
+			return true
 		}
 	}
-	return nil, false
+	return false
 }

@@ -138,7 +138,7 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 
 // findView avoids a snapshot where one read of one key is all there is to do.
 func (r *request) findView(q *query) (*view, uint64, error) {
-	if _, ok := q.filter.idEquality(); ok && r.txn == nil && r.level != "snapshot" {
+	if q.filter.fixesID() && r.txn == nil && r.level != "snapshot" {
 		return &view{base: r.s.db, cat: r.s.catalog.Load()}, 0, nil
 	}
 	return r.view()
@@ -212,7 +212,7 @@ func (t *cursorTable) add(c *cursor, now time.Time) {
 	for c.id == 0 || t.byID[c.id] != nil {
 		var b [8]byte
 		_, _ = rand.Read(b[:])                                    // never fails
-		c.id = int64(binary.BigEndian.Uint64(b[:]) & (1<<63 - 1)) //nolint:gosec // the sign bit is cleared
+		c.id = int64(binary.BigEndian.Uint64(b[:]) & (1<<63 - 1)) // the sign bit is cleared
 	}
 	c.used = now
 	t.byID[c.id] = c

@@ -20,7 +20,7 @@ type interval struct {
 func pointAt(key []byte) interval { return interval{low: key, high: key, point: true} }
 
 // edges returns the interval as a range of key bytes: [lower, upper).
-func (iv interval) edges(desc bool) (lower, upper []byte) {
+func (iv *interval) edges(desc bool) (lower, upper []byte) {
 	low, high, openLow, openHigh := iv.low, iv.high, iv.openLow, iv.openHigh
 	lower, upper = bytes.Clone(low), bytes.Clone(high)
 	if desc {
@@ -241,7 +241,7 @@ func intervals(conj []node, path string, multikey bool) []interval {
 			case span == nil:
 				span = &iv
 			case !multikey:
-				span.intersect(iv)
+				span.intersect(&iv)
 			}
 		case opAnd, opOr, opNor, opNe, opNin, opExists, opLungo:
 		}
@@ -271,7 +271,7 @@ func intervalOf(n *node) interval {
 	return iv
 }
 
-func (iv *interval) intersect(other interval) {
+func (iv *interval) intersect(other *interval) {
 	if c := bytes.Compare(other.low, iv.low); c > 0 || c == 0 && other.openLow {
 		iv.low, iv.openLow = other.low, other.openLow
 	}

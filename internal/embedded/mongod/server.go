@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -115,11 +116,16 @@ func Open(opts Options) (*Server, error) {
 func (s *Server) open(dir string, lock *pebble.Lock) error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
-	db, err := pebble.Open(dir, &pebble.Options{
+	opts := &pebble.Options{
 		Lock: lock, Cache: cache, Merger: sumMerger(), Logger: pebbleLogger{s.logger},
 		MemTableSize: memTableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatValueSeparation,
-	})
+	}
+	for i := range opts.Levels {
+		// An insert asks for a key that does not exist: answered from memory.
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
@@ -292,7 +298,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		c, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // closed on purpose
+				return nil // closed on purpose
 			}
 			return fmt.Errorf("accept: %w", err)
 		}
@@ -414,7 +420,7 @@ func (pebbleLogger) Infof(string, ...any) {}
 
 // Errorf logs an error of the store.
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.logger.Error("document store error", "detail", fmt.Sprintf(format, args...)) //nolint:sloglint // pebble's interface has no context
+	l.logger.Error("document store error", "detail", fmt.Sprintf(format, args...))
 }
 
 // Fatalf is called when the store cannot go on (the disk is lost under it).

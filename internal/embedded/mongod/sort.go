@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 )
@@ -66,24 +65,24 @@ func compareSorted(a, b sorted) int {
 }
 
 // topHeap holds the first documents so far, the last of them on top.
-type topHeap []sorted
+type topHeap struct{ docs []sorted }
 
-func (h topHeap) Len() int           { return len(h) }
-func (h topHeap) Less(i, j int) bool { return compareSorted(h[i], h[j]) > 0 }
-func (h topHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *topHeap) Len() int           { return len(h.docs) }
+func (h *topHeap) Less(i, j int) bool { return compareSorted(h.docs[i], h.docs[j]) > 0 }
+func (h *topHeap) Swap(i, j int)      { h.docs[i], h.docs[j] = h.docs[j], h.docs[i] }
 
 // Push is for the heap package only.
 func (h *topHeap) Push(x any) {
 	if s, ok := x.(sorted); ok {
-		*h = append(*h, s)
+		h.docs = append(h.docs, s)
 	}
 }
 
 // Pop is for the heap package only.
 func (h *topHeap) Pop() any {
-	last := len(*h) - 1
-	s := (*h)[last]
-	*h = (*h)[:last]
+	last := len(h.docs) - 1
+	s := h.docs[last]
+	h.docs = h.docs[:last]
 	return s
 }
 
@@ -106,24 +105,24 @@ func sortStream(ctx context.Context, src stream, fields []keyField, keep int64, 
 			return nil, err
 		}
 		s := sorted{key: keys[0], order: order, doc: doc}
-		if bounded && int64(len(top)) == keep {
-			if compareSorted(s, top[0]) > 0 {
+		if bounded && int64(len(top.docs)) == keep {
+			if compareSorted(s, top.docs[0]) > 0 {
 				continue
 			}
-			size -= len(top[0].key) + len(top[0].doc)
-			top[0] = s
+			size -= len(top.docs[0].key) + len(top.docs[0].doc)
+			top.docs[0] = s
 			heap.Fix(&top, 0)
 		} else if bounded {
 			heap.Push(&top, s)
 		} else {
-			top = append(top, s)
+			top.docs = append(top.docs, s)
 		}
 		if size += len(s.key) + len(s.doc); size > maxSortMemory {
 			return nil, errorf(codeExceededMemoryLimit, "sort exceeded the memory limit of %d bytes; add an index", maxSortMemory)
 		}
 	}
-	slices.SortFunc(top, compareSorted)
-	return &sortedStream{docs: top}, errors.Join(src.close())
+	slices.SortFunc(top.docs, compareSorted)
+	return &sortedStream{docs: top.docs}, src.close()
 }
 
 type sortedStream struct{ docs []sorted }

@@ -73,7 +73,7 @@ func (v *view) get(key []byte) ([]byte, error) {
 func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 	val, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil //nolint:nilnil // no value is an ordinary answer
+		return nil, nil // no value is an ordinary answer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)

@@ -323,7 +323,7 @@ func widen(op string, current, operand any) (any, error) {
 		return operand, nil
 	}
 	var result int64
-	overflow := false
+	var overflow bool
 	if op == "$inc" {
 		result = a + b
 		overflow = (result > a) != (b > 0) && b != 0

@@ -53,7 +53,7 @@ func readMessage(r *bufio.Reader) (*message, error) {
 	switch opcode {
 	case wiremessage.OpMsg:
 		err = m.parseMsg(header[:], payload)
-	case wiremessage.OpQuery:
+	case wiremessage.OpQuery: //nolint:staticcheck // drivers still open a connection with it
 		err = m.parseQuery(payload)
 	default:
 		err = fmt.Errorf("%w: opcode %d", errProtocol, opcode)

@@ -421,7 +421,7 @@ func (r *request) modifyView(w *writer, m *modification) (*view, error) {
 		return v, err
 	}
 	v := &view{base: r.s.db, cat: r.s.catalog.Load()}
-	if _, ok := m.filter.idEquality(); !ok {
+	if !m.filter.fixesID() {
 		v = r.s.newView()
 	}
 	if w.over.Len() > 0 {

@@ -327,7 +327,7 @@ func (w *writer) fill(batch *pebble.Batch) error {
 			if multikey&(1<<i) == 0 {
 				continue
 			}
-			if err := batch.Set(append(identPrefix(spaceMultikey, ix.ident), byte(i)), nil, nil); err != nil {
+			if err := batch.Set(ix.multikeyMark(i), nil, nil); err != nil {
 				return fmt.Errorf("commit: %w", err)
 			}
 		}
