@@ -133,7 +133,7 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 		return n, errSource
 	}
-	return n, err //nolint:wrapcheck // io.EOF as it is
+	return n, err
 }
 
 // Delete removes every version of the object of that key, and what unfinished

@@ -69,7 +69,7 @@ func (b *Bucket) probe(ctx context.Context, key string) error {
 			opts.SetMatchETagExcept("*")
 		}
 		_, err := b.client.PutObject(ctx, b.name, key, bytes.NewReader(content), int64(len(content)), opts)
-		return err //nolint:wrapcheck // looked at below
+		return err
 	}
 	if err := put(true); err != nil {
 		return fmt.Errorf("probe object storage: write: %w", translate(ctx, err))

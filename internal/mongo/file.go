@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
@@ -153,29 +154,29 @@ func (s *FileStore) Finish(ctx context.Context, f *file.File) error {
 }
 
 // Attach implements file.Store.
-func (s *FileStore) Attach(ctx context.Context, id string, to file.Holder) error {
-	err := s.move(ctx, id, bson.D{
-		{Key: "state", Value: file.Stored}, {Key: "subject", Value: to.Subject}, {Key: "dataset", Value: to.Dataset},
-	}, bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: to.Record}})
+func (s *FileStore) Attach(ctx context.Context, recordID string, a record.Attachment) error {
+	err := s.move(ctx, a.File, bson.D{
+		{Key: "state", Value: file.Stored}, {Key: "subject", Value: a.Subject}, {Key: "dataset", Value: a.Dataset},
+	}, bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: recordID}})
 	if !errors.Is(err, file.ErrState) {
 		return err
 	}
-	f, err := s.Get(ctx, id)
+	f, err := s.Get(ctx, a.File)
 	switch {
 	case err != nil:
 		return err
-	case f.Subject != to.Subject || f.Dataset != to.Dataset:
-		return file.ErrHolder
-	case f.State == file.Attached && f.Record == to.Record:
+	case f.Subject != a.Subject || f.Dataset != a.Dataset:
+		return file.ErrOther
+	case f.State == file.Attached && f.Record == recordID:
 		return nil
 	}
 	return file.ErrState
 }
 
 // Detach implements file.Store.
-func (s *FileStore) Detach(ctx context.Context, id, record string) (bool, error) {
+func (s *FileStore) Detach(ctx context.Context, recordID, id string) (bool, error) {
 	err := s.move(ctx, id,
-		bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: record}},
+		bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: recordID}},
 		bson.D{{Key: "state", Value: file.Removing}})
 	if errors.Is(err, file.ErrState) {
 		return false, nil

@@ -109,7 +109,7 @@ func (m *member) Write(b []byte) (int, error) {
 	n, err := m.w.Write(b)
 	m.file.Bytes += int64(n)
 	m.hash.Write(b[:n])
-	return n, err //nolint:wrapcheck // the destination's own error
+	return n, err
 }
 
 // NewWriter returns a Writer to w. All members carry the time modified, cut to

@@ -1,0 +1,103 @@
+package download
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/httperr"
+)
+
+// idleTimeout is how long a download may take in nothing.
+const idleTimeout = time.Minute
+
+func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	if !authz.FromContext(ctx).SignedIn() {
+		httperr.Write(w, r, authz.ErrUnauthenticated, s.Log)
+		return
+	}
+	if r.Method != http.MethodGet { // HEAD too: it would show the name and be no use
+		w.Header().Set("Allow", http.MethodGet)
+		httperr.Write(w, r, errs.New(errs.Invalid, "a download is fetched with GET"), s.Log)
+		return
+	}
+	row, c, err := s.use(ctx, path.Base(r.URL.Path), resumes(r.Header.Get("Range")))
+	if err != nil {
+		httperr.Write(w, r, err, s.Log)
+		return
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			s.Log.WarnContext(ctx, "download not closed", "object", row.Object, "err", err)
+		}
+	}()
+	h := w.Header()
+	h.Set("Content-Type", c.media)
+	h.Set("Content-Disposition", disposition(c.name.Reveal()))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("ETag", `"`+row.Object+`"`) // what an id names never changes
+	body := &watched{ReadSeeker: c, control: http.NewResponseController(w), now: s.Now}
+	http.ServeContent(w, r, "", time.Time{}, body)
+	if body.err != nil && ctx.Err() == nil {
+		s.Log.ErrorContext(ctx, "download broke off", "object", row.Object, "err", body.err)
+		// The answer has begun: breaking the connection is all that tells the caller.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// resumes reports whether a Range header asks for all that is behind a first
+// part. Any other range is a download like any other.
+func resumes(header string) bool {
+	return regexp.MustCompile(`^bytes=0*[1-9][0-9]*-[0-9]*$`).MatchString(header)
+}
+
+// watched remembers the error of a reader, which http.ServeContent swallows, and
+// gives the caller time for each piece whatever the server's own limit is.
+type watched struct {
+	io.ReadSeeker
+	control *http.ResponseController
+	now     func() time.Time
+	err     error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if err := w.control.SetWriteDeadline(w.now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		w.err = err
+		return 0, err
+	}
+	n, err := w.ReadSeeker.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
+}
+
+// disposition returns the header that has a browser save the content under a
+// name that every system takes (RFC 6266).
+func disposition(name string) string {
+	clean := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '_'
+		}
+		return r
+	}, name)
+	clean = strings.Trim(clean, " .")
+	if clean == "" {
+		clean = "download"
+	}
+	if h := mime.FormatMediaType("attachment", map[string]string{"filename": clean}); h != "" {
+		return h
+	}
+	return "attachment"
+}

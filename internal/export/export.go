@@ -1,0 +1,458 @@
+// Package export makes packages of all that a tenant keeps on a person. They
+// are copies for staff, no answers under GDPR Art. 15, and leave out what the
+// law keeps secret from the person: nothing in them differs with or without it
+// (DOMAIN §2.7).
+//
+// A package is sealed under a key of its own, which is destroyed with it after
+// 14 days.
+package export
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+// State is where an export stands.
+type State string
+
+// The states of an export.
+const (
+	Building State = "BUILDING"
+	Ready    State = "READY"
+	Expired  State = "EXPIRED"
+	Failed   State = "FAILED" // its job is parked; retrying the job makes it BUILDING again
+)
+
+const (
+	// Life is how long a package can be fetched before it is destroyed.
+	Life = 14 * 24 * time.Hour
+
+	sweepBatch = 500
+)
+
+// JobBuild is the type of the job that builds a package: its object is the export's id.
+const JobBuild = "export:build"
+
+// Export is a package of a person's data.
+type Export struct {
+	ID        string
+	SubjectID string
+	JobID     string
+	State     State
+	Language  string // "da" or "en"
+	Size      *int64 // of the package, in bytes, once READY
+	CreatedAt time.Time
+	ExpiresAt *time.Time // when the package is destroyed, once READY
+
+	// Object and Fence say which object the package is: that of the job's claim
+	// which finished it.
+	Object file.Object
+	Fence  int64
+}
+
+// Ref names an export of any tenant.
+type Ref struct {
+	Tenant  tenant.ID
+	ID      string
+	Subject string
+}
+
+// Sentinels.
+var (
+	ErrNotFound = errs.New(errs.NotFound, "no such export")
+	ErrLanguage = errs.New(errs.Invalid, `the language of a package is "da" or "en"`).At("language")
+	ErrNotReady = errs.New(errs.Precondition, "the package is not ready yet").Under("export.ready")
+	ErrExpired  = errs.New(errs.Precondition, "the package is destroyed: ask for a new export").Under("export.alive")
+	// ErrMoved reports that the person's data changed while it was being copied.
+	ErrMoved = errs.New(errs.Unavailable, "the data changed while the package was built; it is built again")
+)
+
+// Store keeps exports. Insert, Finish and Expire work in the transaction of a change.
+type Store interface {
+	// Get returns the export as it is stored, or ErrNotFound.
+	Get(ctx context.Context, id string) (*Export, error)
+	// Insert stores an export that is due to be destroyed at the time given,
+	// whatever becomes of it.
+	Insert(ctx context.Context, e *Export, due time.Time) error
+	// Finish makes a BUILDING export READY, or fails with ErrExpired.
+	Finish(ctx context.Context, e *Export) error
+	// Expire makes the export EXPIRED.
+	Expire(ctx context.Context, id string) error
+	// Due returns exports of any tenant, not yet EXPIRED, that are due to be
+	// destroyed. It needs a system context.
+	Due(ctx context.Context, now time.Time, limit int) ([]Ref, error)
+}
+
+// Subjects tells of persons.
+type Subjects interface {
+	GetMany(ctx context.Context, ids []string) ([]*subject.Subject, error)
+	// GuardRead counts up the guards of the subjects like Guard, and lets pass
+	// those whose processing is restricted: giving them a copy is no change.
+	GuardRead(ctx context.Context, ids ...string) error
+}
+
+// Datasets tells of datasets.
+type Datasets interface {
+	List(ctx context.Context) ([]*dataset.Dataset, error)
+}
+
+// Records lists a person's records in a dataset, also those in which the person
+// is a party only: up to limit after a position, the newest first.
+type Records interface {
+	Page(ctx context.Context, q record.Query, after *page.Position, limit int) ([]*record.Record, error)
+}
+
+// Files gives the documents that records name.
+type Files interface {
+	FindMany(ctx context.Context, ids []string) ([]*file.File, error)
+	Open(ctx context.Context, id string) (*file.File, io.ReadSeekCloser, error)
+}
+
+// Tenants tells of the controller and the processor.
+type Tenants interface {
+	Get(ctx context.Context) (*tenancy.Tenant, error)
+	// ProviderID needs a system context.
+	ProviderID(ctx context.Context) (tenant.ID, error)
+}
+
+// Jobs tells how the work stands.
+type Jobs interface {
+	Get(ctx context.Context, id string) (*job.Job, error)
+}
+
+// Objects is the object storage.
+type Objects interface {
+	file.Objects
+	// DeletePrefix removes every version and part of all objects whose key begins so.
+	DeletePrefix(ctx context.Context, prefix string) error
+}
+
+// Vault has the keys.
+type Vault interface {
+	file.Vault
+	Evict(owners ...vault.Owner)
+}
+
+// Keys destroys keys.
+type Keys interface {
+	DestroyDataKey(ctx context.Context, o vault.Owner, at time.Time) error
+}
+
+// Run is one attempt at building, see job.Run.
+type Run interface {
+	Object() string
+	Fence() int64
+	Guard(ctx context.Context) error
+	Progress(ctx context.Context, done, total int64, unit string) error
+	Step(ctx context.Context, name string) error
+}
+
+// Config is what a Service needs. All of it is required.
+type Config struct {
+	Store    Store
+	Objects  Objects
+	Subjects Subjects
+	Datasets Datasets
+	Records  Records
+	Files    Files
+	Tenants  Tenants
+	Jobs     Jobs
+	Vault    Vault
+	Keys     Keys
+	Changes  *change.Runner
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Service makes packages and gives them out.
+type Service struct{ Config }
+
+// NewService returns a Service.
+func NewService(c Config) *Service { return &Service{c} }
+
+// Owner returns the owner of the key that a package is sealed under: a unit of
+// its own, so that it can be destroyed alone.
+func Owner(of tenant.ID, subjectID, exportID string) vault.Owner {
+	return vault.Owner{Tenant: of, Subject: subjectID, Unit: vault.Unit(exportID)}
+}
+
+// Collection is the collection that sealed packages are bound to.
+const Collection = "exports"
+
+func place(exportID string) vault.Place {
+	return vault.Place{Collection: Collection, Record: exportID, Field: "package"}
+}
+
+// key returns the key of the object that a claim on the job writes, so that two
+// claims never write the same.
+func key(exportID string, fence int64) string {
+	return exportID + "." + strconv.FormatInt(fence, 10)
+}
+
+// RequestInput asks for an export.
+type RequestInput struct {
+	Subject  string
+	Language *string // the tenant's first that there is when nil
+}
+
+// Request asks for a package of a person's data and queues the job that builds
+// it. It obeys the caller's Idempotency-Key.
+func (s *Service) Request(ctx context.Context, in RequestInput) (*Export, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id.Check(id.Subject, of, in.Subject) != nil {
+		return nil, subject.ErrNotFound.At("subject")
+	}
+	e := &Export{
+		ID: id.New(id.Export, of), SubjectID: in.Subject, JobID: id.New(id.Job, of), State: Building,
+		CreatedAt: s.Now().UTC().Truncate(time.Millisecond),
+	}
+	if e.Language, err = s.language(ctx, in.Language); err != nil {
+		return nil, err
+	}
+	if _, err := s.alive(ctx, in.Subject); err != nil {
+		return nil, errs.At(err, "subject")
+	}
+	if _, err := s.Vault.Ensure(ctx, audit.Evidence(of, in.Subject)); err != nil {
+		return nil, fmt.Errorf("request export: %w", err)
+	}
+	exportID, err := s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
+		if err := s.Subjects.GuardRead(ctx, e.SubjectID); err != nil {
+			return change.Change{}, err
+		}
+		c := changed("export.request", e)
+		c.Then = []job.Spec{{ID: e.JobID, Type: JobBuild, Object: e.ID}}
+		return c, s.Store.Insert(ctx, e, e.CreatedAt.Add(Life))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("request export: %w", err)
+	}
+	return s.Get(ctx, exportID)
+}
+
+// language chooses the language of a package.
+func (s *Service) language(ctx context.Context, asked *string) (string, error) {
+	if asked != nil {
+		if _, ok := languages()[*asked]; !ok {
+			return "", ErrLanguage
+		}
+		return *asked, nil
+	}
+	t, err := s.Tenants.Get(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find tenant: %w", err)
+	}
+	for _, tag := range t.Languages {
+		base, _ := language.Make(tag).Base()
+		if _, ok := languages()[base.String()]; ok {
+			return base.String(), nil
+		}
+	}
+	return english, nil
+}
+
+// Get returns an export, or ErrNotFound.
+func (s *Service) Get(ctx context.Context, exportID string) (*Export, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id.Check(id.Export, of, exportID) != nil {
+		return nil, ErrNotFound
+	}
+	e, err := s.Store.Get(ctx, exportID)
+	if err != nil {
+		return nil, fmt.Errorf("find export %s: %w", exportID, err)
+	}
+	switch {
+	case e.State == Ready && !s.Now().Before(*e.ExpiresAt): // the sweeper is on its way
+		e.State, e.Size = Expired, nil
+	case e.State == Building:
+		j, err := s.Jobs.Get(ctx, e.JobID)
+		if err != nil {
+			return nil, fmt.Errorf("find job of export %s: %w", exportID, err)
+		}
+		if j.State == job.Parked || j.State == job.Cancelled {
+			e.State = Failed
+		}
+	}
+	return e, nil
+}
+
+// Open returns a READY export with a reader of its package, which the caller
+// closes and whose reads ctx bounds. The caller records the read.
+func (s *Service) Open(ctx context.Context, exportID string) (*Export, io.ReadSeekCloser, error) {
+	e, err := s.Get(ctx, exportID)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch e.State {
+	case Ready:
+	case Expired:
+		return nil, nil, ErrExpired
+	case Building, Failed:
+		return nil, nil, ErrNotReady
+	}
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := s.alive(ctx, e.SubjectID); err != nil {
+		return nil, nil, err
+	}
+	content, err := file.Unseal(ctx, s.Vault, Owner(of, e.SubjectID, e.ID), place(e.ID), s.Objects, key(e.ID, e.Fence), e.Object)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open export %s: %w", e.ID, err)
+	}
+	return e, content, nil
+}
+
+// Build builds the package that a job is about. It can be repeated, also by two
+// workers at once: only the holder of the job's claim finishes.
+func (s *Service) Build(ctx context.Context, run Run) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	if id.Check(id.Export, of, run.Object()) != nil {
+		return ErrNotFound
+	}
+	e, err := s.Store.Get(ctx, run.Object())
+	if err != nil {
+		return fmt.Errorf("build export %s: %w", run.Object(), err)
+	}
+	switch e.State {
+	case Ready: // finished by an attempt that couldn't say so
+		return nil
+	case Expired:
+		return ErrExpired
+	case Building, Failed:
+	}
+	if err := s.build(ctx, of, e, run); err != nil {
+		return fmt.Errorf("build export %s: %w", e.ID, err)
+	}
+	return nil
+}
+
+func (s *Service) build(ctx context.Context, of tenant.ID, e *Export, run Run) error {
+	owner := Owner(of, e.SubjectID, e.ID)
+	keys, err := s.Vault.Ensure(ctx, owner, audit.Evidence(of, e.SubjectID))
+	if err != nil {
+		return err
+	}
+	// The data is read in the name of this entry.
+	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		if err := run.Guard(ctx); err != nil {
+			return change.Change{}, err
+		}
+		return changed("export.build", e), s.Subjects.GuardRead(ctx, e.SubjectID)
+	})
+	if err != nil {
+		return err
+	}
+	object, err := file.Seal(ctx, keys, owner, place(e.ID), s.Objects, key(e.ID, run.Fence()), func(w io.Writer) error {
+		return s.write(ctx, e, run, w)
+	})
+	if err != nil {
+		return err
+	}
+	if err := run.Step(ctx, "package"); err != nil {
+		return err
+	}
+	size, err := vault.PlainSize(object.Size)
+	if err != nil {
+		return err
+	}
+	expires := s.Now().UTC().Truncate(time.Millisecond).Add(Life)
+	e.State, e.Object, e.Fence, e.Size, e.ExpiresAt = Ready, object, run.Fence(), &size, &expires
+	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		if err := run.Guard(ctx); err != nil {
+			return change.Change{}, err
+		}
+		if err := s.Subjects.GuardRead(ctx, e.SubjectID); err != nil {
+			return change.Change{}, err
+		}
+		return changed("export.ready", e), s.Store.Finish(ctx, e)
+	})
+}
+
+// Sweep destroys packages, of all tenants, whose time is over: first the key,
+// then the object in all its versions. It needs a system context and may run
+// anywhere, also twice.
+func (s *Service) Sweep(ctx context.Context) error {
+	for {
+		due, err := s.Store.Due(ctx, s.Now(), sweepBatch)
+		if err != nil {
+			return fmt.Errorf("sweep exports: %w", err)
+		}
+		for _, e := range due {
+			if err := s.expire(ctx, e); err != nil {
+				return fmt.Errorf("sweep export %s: %w", e.ID, err)
+			}
+		}
+		if len(due) < sweepBatch {
+			return nil
+		}
+	}
+}
+
+func (s *Service) expire(ctx context.Context, e Ref) error {
+	ctx = authz.NewContext(tenant.NewContext(ctx, e.Tenant), authz.Principal{Kind: authz.KindSystem, ID: "sweep:exports", Tenant: e.Tenant})
+	owner := Owner(e.Tenant, e.Subject, e.ID)
+	if err := s.Keys.DestroyDataKey(ctx, owner, s.Now().UTC()); err != nil {
+		return err
+	}
+	s.Vault.Evict(owner)
+	if err := s.Objects.DeletePrefix(ctx, e.ID); err != nil {
+		return err
+	}
+	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		// The person's evidence key may be gone by now, so the entry names the export only.
+		return change.Change{Action: "export.expire", Object: e.ID}, s.Store.Expire(ctx, e.ID)
+	})
+}
+
+// alive returns the person unless it isn't there or is erased.
+func (s *Service) alive(ctx context.Context, subjectID string) (*subject.Subject, error) {
+	found, err := s.Subjects.GetMany(ctx, []string{subjectID})
+	if err != nil {
+		return nil, fmt.Errorf("find subject: %w", err)
+	}
+	switch {
+	case len(found) == 0:
+		return nil, subject.ErrNotFound
+	case found[0].State.Gone():
+		return nil, subject.ErrErased
+	}
+	return found[0], nil
+}
+
+func changed(action string, e *Export) change.Change {
+	return change.Change{
+		Action: action, Object: e.ID,
+		Touches: []audit.Touch{{Subject: e.SubjectID, Object: e.ID, Digest: e.Object.SHA256}},
+	}
+}

@@ -1,0 +1,99 @@
+package file
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/personal"
+)
+
+// NameHeader holds the document's name as percent-encoded UTF-8, with or without
+// the charset in front that RFC 8187 has. It is personal data, which a URL must
+// not hold.
+const NameHeader = "Vogter-File-Name"
+
+// idleTimeout is how long an upload may send nothing.
+const idleTimeout = time.Minute
+
+// Handler serves PUT /v1/uploads?subject=…&dataset=…: the body is the document.
+// It answers 201 with {"id", "size"}. Principal, tenant and request must be in
+// the request's context.
+func Handler(s *Service, a authz.Authorizer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, err := s.serve(w, r, a)
+		if err != nil {
+			httperr.Write(w, r, err, s.Log)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusCreated)
+		answer := struct {
+			ID   string `json:"id"`
+			Size int64  `json:"size"`
+		}{f.ID, f.Size}
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			s.Log.DebugContext(r.Context(), "answer not sent", "file", f.ID, "err", err)
+		}
+	})
+}
+
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, a authz.Authorizer) (*File, error) {
+	ctx := r.Context()
+	if err := authz.Require(ctx, a, authz.FileWrite); err != nil {
+		return nil, err
+	}
+	ctx = authz.WithPolicy(ctx, a.Can(ctx, authz.FileWrite).Policy)
+	in, err := parse(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.Upload(ctx, in, &body{ReadCloser: r.Body, control: http.NewResponseController(w), now: s.Now})
+}
+
+func parse(r *http.Request) (UploadInput, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return UploadInput{}, errs.New(errs.Invalid, "the query is malformed")
+	}
+	for name := range query {
+		if name != "subject" && name != "dataset" {
+			return UploadInput{}, errs.New(errs.Invalid, "the query has subject and dataset only; the file's name goes in the header %s", NameHeader)
+		}
+	}
+	encoded := r.Header.Get(NameHeader)
+	if charset, rest, ok := strings.Cut(encoded, "'"); ok && strings.EqualFold(charset, "UTF-8") {
+		_, encoded, _ = strings.Cut(rest, "'") // what is between is a language
+	}
+	name, err := url.PathUnescape(encoded)
+	if err != nil {
+		return UploadInput{}, errs.New(errs.Invalid, "the header %s is not percent-encoded UTF-8", NameHeader).At("name")
+	}
+	return UploadInput{
+		Subject: query.Get("subject"), Dataset: query.Get("dataset"), Name: personal.NewText(name),
+		MediaType: r.Header.Get("Content-Type"), Size: r.ContentLength,
+	}, nil
+}
+
+// body is a request's body that may pause for idleTimeout and take as long as it
+// needs otherwise, whatever the server's own limit is.
+type body struct {
+	io.ReadCloser
+	control *http.ResponseController
+	now     func() time.Time
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.control.SetReadDeadline(b.now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return b.ReadCloser.Read(p)
+}
