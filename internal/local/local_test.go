@@ -96,15 +96,15 @@ func TestStack(t *testing.T) {
 		}
 	})
 
-	t.Run("a killed worker comes back", func(t *testing.T) {
-		for range 2 {
-			old := s.PID(local.PartWorker)
+	t.Run("a killed part comes back", func(t *testing.T) {
+		for _, part := range []string{local.PartWorker, local.PartWorker, local.PartData} {
+			old := s.PID(part)
 			if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, func() bool { now := s.PID(local.PartWorker); return now != old && alive(now) })
+			eventually(t, func() bool { pids[part] = s.PID(part); return pids[part] != old && alive(pids[part]) })
 		}
-		pids[local.PartWorker] = s.PID(local.PartWorker)
+		checkEngines(t, s)
 	})
 
 	if err := s.Stop(); err != nil {
@@ -328,7 +328,13 @@ func TestNoOrphans(t *testing.T) {
 				t.Fatal(err)
 			}
 			ready := filepath.Join(dir, "ready.json")
-			eventually(t, func() bool { _, err := os.Stat(ready); return err == nil })
+			eventually(t, func() bool {
+				if !alive(supervisor.Process.Pid) {
+					t.Fatalf("the supervisor ended: %v: %s", supervisor.Wait(), stderr.String())
+				}
+				_, err := os.Stat(ready)
+				return err == nil
+			})
 			pids := descendants(t, supervisor.Process.Pid)
 			if len(pids) != len(children) {
 				t.Errorf("%d children, want %d", len(pids), len(children))
@@ -376,7 +382,7 @@ func TestTakenPort(t *testing.T) {
 			if err == nil {
 				t.Fatal("it started")
 			}
-			for _, want := range []string{strconv.Itoa(address.Port), tt.env, tt.flag} {
+			for _, want := range []string{strconv.Itoa(address.Port) + " is taken", tt.env, tt.flag} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%v does not name %s", err, want)
 				}

@@ -47,9 +47,13 @@ func versitygwProgram() program {
 
 // Prepare builds the programs that every stack needs, where they aren't built
 // yet, and says so on out: what `make test` runs first. The folder source is
-// the root of the repository.
+// the root of the repository, found from the working directory when it is empty.
 func Prepare(ctx context.Context, source string, out io.Writer, now func() time.Time) error {
 	c := &console{out: out, now: now}
+	source, err := findSource(source)
+	if err != nil {
+		return err
+	}
 	if err := install(ctx, c, "redis-server", "redis-server"); err != nil {
 		c.say("%v; an in-process stand-in takes its place", err)
 	}

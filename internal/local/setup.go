@@ -2,15 +2,18 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -166,12 +169,33 @@ func (b *setup) ports() error {
 	return nil
 }
 
-func (b *setup) hold(setting string, port int) (net.Listener, error) {
-	l, err := listen(setting, port)
+// hold takes a port for a child, which binds it itself once it is let go.
+func (b *setup) hold(setting string, port int) (l net.Listener, err error) {
+	if port == 0 {
+		l, err = listenBelowEphemeral(setting)
+	} else {
+		l, err = listen(setting, port)
+	}
 	if err == nil {
 		b.held = append(b.held, l)
 	}
 	return l, err
+}
+
+// listenBelowEphemeral takes a free port that the kernel hands to nobody else
+// before the child has bound it: one outside the range of outgoing connections.
+func listenBelowEphemeral(setting string) (net.Listener, error) {
+	const first, count, attempts = 20000, 12000, 100
+	for range attempts {
+		n, err := rand.Int(rand.Reader, big.NewInt(count))
+		if err != nil {
+			return nil, fmt.Errorf("choose a port: %w", err)
+		}
+		if l, err := listen(setting, first+int(n.Int64())); err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port was found: choose one with %sPORT_%s", config.LocalPrefix, setting)
 }
 
 // listen takes a port on loopback; a taken one is an error that names its setting.
@@ -179,8 +203,12 @@ func listen(setting string, port int) (net.Listener, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // loopback, immediate
 	if err != nil {
 		flag := "--port-" + strings.ToLower(strings.ReplaceAll(setting, "_", "-"))
-		return nil, fmt.Errorf("port %d is taken: choose another with %s%s or %s (%w)",
-			port, config.LocalPrefix+"PORT_", setting, flag, err)
+		fault := "can't be used"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			fault = "is taken"
+		}
+		return nil, fmt.Errorf("port %d %s: choose another with %sPORT_%s or %s (%w)",
+			port, fault, config.LocalPrefix, setting, flag, err)
 	}
 	return l, nil
 }
