@@ -3,6 +3,7 @@ package mongod
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 // command describes one command of the protocol.
 type command struct {
 	run    func(context.Context, *request) (document, error)
-	fields string // names of its options, separated by spaces
-	txn    bool   // allowed within a transaction
-	retry  bool   // takes a transaction number as a retryable write
-	reads  bool   // can read at a snapshot outside a transaction
+	fields []string // names of its options
+	txn    bool     // allowed within a transaction
+	retry  bool     // takes a transaction number as a retryable write
+	reads  bool     // can read at a snapshot outside a transaction
 }
 
 // request is a command while it is being answered.
@@ -36,35 +37,37 @@ type request struct {
 }
 
 func (s *Server) commandTable() map[string]command {
+	words := strings.Fields
+	greeting := words("helloOk client compression speculativeAuthenticate saslSupportedMechs topologyVersion maxAwaitTimeMS loadBalanced backpressure")
 	return map[string]command{
-		"hello":             {run: s.hello, fields: "helloOk client compression speculativeAuthenticate saslSupportedMechs topologyVersion maxAwaitTimeMS loadBalanced backpressure"},
-		"ismaster":          {run: s.hello, fields: "helloOk client compression speculativeAuthenticate saslSupportedMechs topologyVersion maxAwaitTimeMS loadBalanced backpressure"},
-		"isMaster":          {run: s.hello, fields: "helloOk client compression speculativeAuthenticate saslSupportedMechs topologyVersion maxAwaitTimeMS loadBalanced backpressure"},
+		"hello":             {run: s.hello, fields: greeting},
+		"ismaster":          {run: s.hello, fields: greeting},
+		"isMaster":          {run: s.hello, fields: greeting},
 		"ping":              {run: s.ping},
 		"buildInfo":         {run: s.buildInfo},
 		"buildinfo":         {run: s.buildInfo},
 		"endSessions":       {run: s.endSessions},
-		"listDatabases":     {run: s.listDatabases, fields: "filter nameOnly authorizedDatabases"},
-		"listCollections":   {run: s.listCollections, fields: "filter nameOnly authorizedCollections cursor"},
+		"listDatabases":     {run: s.listDatabases, fields: words("filter nameOnly authorizedDatabases")},
+		"listCollections":   {run: s.listCollections, fields: words("filter nameOnly authorizedCollections cursor")},
 		"create":            {run: s.create},
 		"drop":              {run: s.drop},
 		"dropDatabase":      {run: s.dropDatabase},
-		"createIndexes":     {run: s.createIndexesCommand, fields: "indexes commitQuorum"},
-		"listIndexes":       {run: s.listIndexes, fields: "cursor"},
-		"dropIndexes":       {run: s.dropIndexesCommand, fields: "index"},
-		"insert":            {run: s.insert, fields: "documents ordered bypassDocumentValidation", txn: true, retry: true},
-		"update":            {run: s.update, fields: "updates ordered bypassDocumentValidation", txn: true, retry: true},
-		"delete":            {run: s.delete, fields: "deletes ordered", txn: true, retry: true},
-		"findAndModify":     {run: s.findAndModify, fields: "query sort remove update new fields upsert arrayFilters bypassDocumentValidation", txn: true, retry: true},
-		"find":              {run: s.find, fields: "filter sort projection skip limit batchSize singleBatch allowDiskUse", txn: true, reads: true},
-		"getMore":           {run: s.getMore, fields: "collection batchSize", txn: true, reads: true},
-		"killCursors":       {run: s.killCursors, fields: "cursors", txn: true},
-		"count":             {run: s.count, fields: "query limit skip"},
-		"aggregate":         {run: s.aggregate, fields: "pipeline cursor allowDiskUse bypassDocumentValidation", txn: true, reads: true},
-		"distinct":          {run: s.distinct, fields: "key query", txn: true, reads: true},
-		"explain":           {run: s.explain, fields: "verbosity"},
-		"commitTransaction": {run: s.commitTransaction, fields: "recoveryToken", txn: true},
-		"abortTransaction":  {run: s.abortTransaction, fields: "recoveryToken", txn: true},
+		"createIndexes":     {run: s.createIndexesCommand, fields: words("indexes commitQuorum")},
+		"listIndexes":       {run: s.listIndexes, fields: words("cursor")},
+		"dropIndexes":       {run: s.dropIndexesCommand, fields: words("index")},
+		"insert":            {run: s.insert, fields: words("documents ordered bypassDocumentValidation"), txn: true, retry: true},
+		"update":            {run: s.update, fields: words("updates ordered bypassDocumentValidation"), txn: true, retry: true},
+		"delete":            {run: s.delete, fields: words("deletes ordered"), txn: true, retry: true},
+		"findAndModify":     {run: s.findAndModify, fields: words("query sort remove update new fields upsert arrayFilters bypassDocumentValidation"), txn: true, retry: true},
+		"find":              {run: s.find, fields: words("filter sort projection skip limit batchSize singleBatch allowDiskUse"), txn: true, reads: true},
+		"getMore":           {run: s.getMore, fields: words("collection batchSize"), txn: true, reads: true},
+		"killCursors":       {run: s.killCursors, fields: words("cursors"), txn: true},
+		"count":             {run: s.count, fields: words("query limit skip")},
+		"aggregate":         {run: s.aggregate, fields: words("pipeline cursor allowDiskUse bypassDocumentValidation"), txn: true, reads: true},
+		"distinct":          {run: s.distinct, fields: words("key query"), txn: true, reads: true},
+		"explain":           {run: s.explain, fields: words("verbosity")},
+		"commitTransaction": {run: s.commitTransaction, fields: words("recoveryToken"), txn: true},
+		"abortTransaction":  {run: s.abortTransaction, fields: words("recoveryToken"), txn: true},
 	}
 }
 
@@ -197,7 +200,7 @@ func (r *request) parseCommon(cmd command) error {
 			if r.message.legacy && strings.HasPrefix(key, "$") {
 				continue
 			}
-			if !hasWord(cmd.fields, key) {
+			if !slices.Contains(cmd.fields, key) {
 				return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, key)
 			}
 		}
@@ -205,7 +208,7 @@ func (r *request) parseCommon(cmd command) error {
 			return err
 		}
 	}
-	if seq := r.message.sequence; seq != "" && !hasWord(cmd.fields, seq) {
+	if seq := r.message.sequence; seq != "" && !slices.Contains(cmd.fields, seq) {
 		return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, seq)
 	}
 	return r.resolveSession(cmd, numbered, autocommit, start)

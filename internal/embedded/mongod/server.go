@@ -61,6 +61,7 @@ type Options struct {
 // Server is an open data folder that serves connections.
 type Server struct {
 	db     *pebble.DB
+	lock   *pebble.Lock // keeps other processes out
 	logger *slog.Logger
 	now    func() time.Time
 
@@ -98,7 +99,7 @@ func Open(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("open data folder: %w: %w", ErrInUse, err)
 	}
 	s := &Server{
-		logger: opts.Logger, now: opts.Now,
+		lock: lock, logger: opts.Logger, now: opts.Now,
 		locks: lockTable{locks: map[string]*keyLock{}},
 		conns: map[net.Conn]struct{}{}, stop: make(chan struct{}),
 	}
@@ -106,18 +107,18 @@ func Open(opts Options) (*Server, error) {
 	s.sessions.byID = map[string]*session{}
 	s.cursors.byID = map[int64]*cursor{}
 	s.snapshots.byTime = map[uint64]*sharedSnapshot{}
-	if err := s.open(opts.Dir, lock); err != nil {
+	if err := s.open(opts.Dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.wg.Go(s.janitor)
 	return s, nil
 }
 
-func (s *Server) open(dir string, lock *pebble.Lock) error {
+func (s *Server) open(dir string) error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		Lock: lock, Cache: cache, Merger: sumMerger(), Logger: pebbleLogger{s.logger},
+		Lock: s.lock, Cache: cache, Merger: sumMerger(), Logger: pebbleLogger{s.logger},
 		MemTableSize: memTableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatValueSeparation,
 	}
@@ -178,7 +179,7 @@ func (s *Server) Close() error {
 	s.sessions.closeAll()
 	s.cursors.closeWhere(func(*cursor) bool { return true })
 	s.snapshots.expire(s.now().Add(snapshotLifetime))
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil

@@ -164,6 +164,7 @@ func (ss *session) end(state transactionState) error {
 		return nil
 	}
 	t.state = state
+	t.writer.s.cursors.closeWhere(func(c *cursor) bool { return c.txn == t })
 	var err error
 	if state == committed {
 		err = t.writer.finish()

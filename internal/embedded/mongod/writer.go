@@ -215,15 +215,8 @@ func (w *writer) put(c *collection, key []byte, before, after document) error {
 		}
 		ch.remove, ch.add = difference(ch.remove, ch.add)
 		if ix.unique {
-			for _, e := range ch.add {
-				prefix := e.key[:len(e.key)-len(id)]
-				taken, err := w.taken(prefix, id)
-				if err != nil {
-					return err
-				}
-				if taken {
-					return duplicateKey(c, ix, after)
-				}
+			if err := w.claim(c, ix, id, ch.remove, ch.add, after); err != nil {
+				return err
 			}
 		}
 		changes[i] = ch
@@ -248,6 +241,26 @@ func (w *writer) put(c *collection, key []byte, before, after document) error {
 	val := make([]byte, 0, writeNumberLen+len(after))
 	val = binary.BigEndian.AppendUint64(val, w.s.writeNumber.Add(1))
 	w.set(key, append(val, after...))
+	return nil
+}
+
+// claim locks the keys of a unique index that a document gives up and takes, and
+// refuses those that another document holds.
+func (w *writer) claim(c *collection, ix *index, id []byte, remove, add []entry, after document) error {
+	for _, e := range remove {
+		if err := w.lock(e.key[:len(e.key)-len(id)]); err != nil {
+			return err
+		}
+	}
+	for _, e := range add {
+		taken, err := w.taken(e.key[:len(e.key)-len(id)], id)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return duplicateKey(c, ix, after)
+		}
+	}
 	return nil
 }
 
