@@ -143,7 +143,7 @@ func details(touches []Touch) (subjects []string, encoded [][]byte, err error) {
 }
 
 // saltSize is the length in bytes of the random salt of a commitment. Sealed
-// details are the salt in hexadecimal, followed by the details' JSON.
+// details are the salt, followed by the details' JSON.
 const saltSize = 16
 
 // Commit returns the commitment to details under salt: SHA-256 over salt and details.

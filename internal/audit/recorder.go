@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
@@ -111,7 +110,7 @@ func (r *Recorder) Row(ctx context.Context, at time.Time, ev Event) (Row, error)
 		salt := make([]byte, saltSize)
 		rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails
 		place := vault.Place{Collection: Collection, Record: row.ID, Field: s}
-		sealed, err := keys.Seal(owners[i], place, personal.String(hex.EncodeToString(salt)+string(encoded[i])))
+		sealed, err := keys.Seal(owners[i], place, personal.Bytes(slices.Concat(salt, encoded[i])))
 		if err != nil {
 			return Row{}, fmt.Errorf("seal audit details: %w", err)
 		}
@@ -260,4 +259,11 @@ func (c *Reads) take() []Event {
 	events := c.events
 	c.events = nil
 	return events
+}
+
+// Len returns how many entries Flush would write.
+func (c *Reads) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.events)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -206,11 +207,12 @@ func (s *KeyStore) DestroyDataKey(ctx context.Context, o vault.Owner, at time.Ti
 	}
 	for doc.DestroyedAt == nil {
 		alive := bson.D{{Key: "_id", Value: doc.ID}, {Key: "generations", Value: doc.Generations}}
-		for i := range doc.Generations {
-			doc.Generations[i].Wrapped = nil
+		unset := slices.Clone(doc.Generations)
+		for i := range unset {
+			unset[i].Wrapped = nil
 		}
 		res, err := s.dataKeys.UpdateOne(outside(ctx), alive, bson.D{{Key: "$set", Value: bson.D{
-			{Key: "generations", Value: doc.Generations}, {Key: "destroyedAt", Value: at},
+			{Key: "generations", Value: unset}, {Key: "destroyedAt", Value: at},
 		}}})
 		if err != nil {
 			return fmt.Errorf("destroy data key: %w", translate(err))

@@ -200,6 +200,9 @@ type Store interface {
 	List(ctx context.Context, q Query, after *page.Position, limit int) ([]*Record, error)
 	// Find returns those with a lookup after a position, by id.
 	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*Record, error)
+	// FindByKeys returns those that unique lookups name, in the order of keys, nil
+	// where there is none.
+	FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Record, error)
 	// Count counts the records of a list, CountFound those with a lookup, up to limit.
 	Count(ctx context.Context, q Query, limit int) (int, error)
 	CountFound(ctx context.Context, key lookup.Key, limit int) (int, error)

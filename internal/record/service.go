@@ -323,7 +323,7 @@ func (s *Service) Upsert(ctx context.Context, in UpsertInput) (r *Record, create
 		if len(found) == 1 {
 			updated, err := s.update(ctx, found[0].ID, func(r *Record) (UpdateInput, error) {
 				if r.SubjectID != in.Subject {
-					return UpdateInput{}, errs.New(errs.Conflict, "the record with this key is about another subject").At("subject")
+					return UpdateInput{}, ErrOtherSubject
 				}
 				return in.update(r), nil
 			})
@@ -369,47 +369,59 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	var updated *Record
 	at := s.at()
 	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
-		r, err := s.store.Get(ctx, recordID)
-		if err != nil {
-			return c, err
-		}
-		if err := s.describe(ctx, r); err != nil {
-			return c, err
-		}
-		was, had := r.Subjects(), r.files()
-		if in, err = next(r); err != nil {
-			return c, err
-		}
-		if err := r.apply(in, d, of); err != nil {
-			return c, err
-		}
-		if err := s.subjects.Guard(ctx, append(was, r.Subjects()...)...); err != nil {
-			return c, err
-		}
-		keys, err := r.keys(d, region)
-		if err != nil {
-			return c, err
-		}
-		jobs, err := s.moveFiles(ctx, r, had)
-		if err != nil {
-			return c, err
-		}
-		r.Version++
-		r.UpdatedAt = at
-		digest, err := s.store.Update(ctx, r, keys)
-		if err != nil {
-			return c, err
-		}
-		updated = r
-		fields := in.names(d)
-		return change.Change{
-			Action: "record.update", Object: r.ID, Fields: fields, Touches: r.touches(digest, fields), Then: jobs,
-		}, nil
+		c, updated, err = s.amend(ctx, recordID, d, region, at, next)
+		return c, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return updated, s.describe(ctx, updated)
+}
+
+// amend reads, changes and writes a record of d within a change's transaction.
+func (s *Service) amend(
+	ctx context.Context, recordID string, d *dataset.Dataset, region string, at time.Time,
+	next func(*Record) (UpdateInput, error),
+) (c change.Change, r *Record, err error) {
+	of, err := checkID(ctx, recordID)
+	if err != nil {
+		return c, nil, err
+	}
+	if r, err = s.store.Get(ctx, recordID); err != nil {
+		return c, nil, err
+	}
+	if err := s.describe(ctx, r); err != nil {
+		return c, nil, err
+	}
+	was, had := r.Subjects(), r.files()
+	in, err := next(r)
+	if err != nil {
+		return c, nil, err
+	}
+	if err := r.apply(in, d, of); err != nil {
+		return c, nil, err
+	}
+	if err := s.subjects.Guard(ctx, append(was, r.Subjects()...)...); err != nil {
+		return c, nil, err
+	}
+	keys, err := r.keys(d, region)
+	if err != nil {
+		return c, nil, err
+	}
+	jobs, err := s.moveFiles(ctx, r, had)
+	if err != nil {
+		return c, nil, err
+	}
+	r.Version++
+	r.UpdatedAt = at
+	digest, err := s.store.Update(ctx, r, keys)
+	if err != nil {
+		return c, nil, err
+	}
+	fields := in.names(d)
+	return change.Change{
+		Action: "record.update", Object: r.ID, Fields: fields, Touches: r.touches(digest, fields), Then: jobs,
+	}, r, nil
 }
 
 // names returns the keys of the fields that in changes.
