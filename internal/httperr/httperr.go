@@ -46,14 +46,15 @@ func Write(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) 
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status(e))
+	w.WriteHeader(Status(e))
 	b := body{Code: e.Kind, Message: e.Message, Field: e.Field, Rule: e.Rule, RequestID: audit.RequestFrom(ctx).ID}
 	if err := json.NewEncoder(w).Encode(b); err != nil {
 		log.DebugContext(ctx, "error answer not sent", "err", err)
 	}
 }
 
-func status(e *errs.Error) int {
+// Status returns the HTTP status of e.
+func Status(e *errs.Error) int {
 	switch e.Kind {
 	case errs.Invalid:
 		return http.StatusBadRequest

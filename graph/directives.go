@@ -1,0 +1,151 @@
+package graph
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/errs"
+)
+
+// HeaderIdempotency is the header that a create is repeated safely by.
+const HeaderIdempotency = "Idempotency-Key"
+
+const maxIdempotencyKey = 255
+
+// Sentinels of @idempotent.
+var (
+	ErrNoKey  = errs.New(errs.Invalid, "send header %s with a value of your own, such as a UUID, and the same one when you repeat the call", HeaderIdempotency)
+	ErrBadKey = errs.New(errs.Invalid, "header %s takes 1 to %d printable ASCII characters", HeaderIdempotency, maxIdempotencyKey)
+	ErrKeyed  = errs.New(errs.Invalid, "a mutation that needs header %s is the only one of its document: send the others by themselves", HeaderIdempotency)
+)
+
+// Recorder is what the edge needs of the audit log.
+type Recorder interface {
+	Record(ctx context.Context, ev audit.Event) error
+	Flush(ctx context.Context, c *audit.Reads) error
+}
+
+// guard decides whether a field may be asked for.
+type guard struct {
+	authorizer authz.Authorizer
+	recorder   Recorder
+}
+
+// can implements @can.
+func (g *guard) can(ctx context.Context, _ any, next graphql.Resolver, do authz.Permission) (any, error) {
+	ctx, err := g.require(ctx, do, action(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return next(ctx)
+}
+
+// require returns ctx with the policy that lets the caller do it. A refusal of
+// somebody who signed in is in the audit log before it is answered.
+func (g *guard) require(ctx context.Context, do authz.Permission, action string) (context.Context, error) {
+	d := g.authorizer.Can(ctx, do)
+	ctx = authz.WithPolicy(ctx, d.Policy)
+	if d.Allowed {
+		return ctx, nil
+	}
+	if !authz.FromContext(ctx).SignedIn() {
+		return ctx, authz.ErrUnauthenticated // there is no tenant in whose log it could be
+	}
+	if err := refusalsFrom(ctx).once(action, func() error {
+		return g.recorder.Record(ctx, audit.Event{Action: action, Outcome: audit.Refused})
+	}); err != nil {
+		return ctx, fmt.Errorf("record refusal: %w", err)
+	}
+	return ctx, authz.ErrForbidden.Under(string(do))
+}
+
+// action returns what the audit log calls the field: "createSubject" for one of
+// a root type, "record.subject" for another.
+func action(ctx context.Context) string {
+	fc := graphql.GetFieldContext(ctx)
+	switch fc.Object {
+	case "Query", "Mutation", "Subscription":
+		return fc.Field.Name
+	default:
+		return strings.ToLower(fc.Object[:1]) + fc.Object[1:] + "." + fc.Field.Name
+	}
+}
+
+// refusals are those of one operation: a field that is refused for each object
+// of a page is one entry.
+type refusals struct {
+	mu   sync.Mutex
+	seen map[string]func() error
+}
+
+type refusalsKey struct{}
+
+func withRefusals(ctx context.Context) context.Context {
+	return context.WithValue(ctx, refusalsKey{}, &refusals{seen: make(map[string]func() error)})
+}
+
+func refusalsFrom(ctx context.Context) *refusals {
+	if r, ok := ctx.Value(refusalsKey{}).(*refusals); ok {
+		return r
+	}
+	return &refusals{seen: make(map[string]func() error)}
+}
+
+// once records an action's refusal the first time; all wait for the outcome.
+func (r *refusals) once(action string, record func() error) error {
+	r.mu.Lock()
+	result, ok := r.seen[action]
+	if !ok {
+		result = sync.OnceValue(record)
+		r.seen[action] = result
+	}
+	r.mu.Unlock()
+	return result()
+}
+
+// idempotent implements @idempotent: it hands the key and the input, as it was
+// sent, to the change that the field makes.
+func idempotent(ctx context.Context, _ any, next graphql.Resolver) (any, error) {
+	op, fc := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx)
+	keys := op.Headers.Values(HeaderIdempotency)
+	switch {
+	case len(keys) == 0:
+		return nil, ErrNoKey
+	case len(keys) > 1 || !validKey(keys[0]):
+		return nil, ErrBadKey
+	case len(rootFields(op)) > 1:
+		return nil, ErrKeyed
+	}
+	// The raw arguments: personal data in the bound input refuses to be encoded.
+	input, err := json.Marshal([]any{fc.Field.Name, fc.Field.ArgumentMap(op.Variables)})
+	if err != nil {
+		return nil, fmt.Errorf("encode input: %w", err)
+	}
+	return next(change.WithIdempotency(ctx, change.Idempotency{Key: keys[0], Input: input}))
+}
+
+func validKey(k string) bool {
+	return k != "" && len(k) <= maxIdempotencyKey &&
+		!strings.ContainsFunc(k, func(c rune) bool { return c < ' ' || c > '~' })
+}
+
+// rootFields returns the fields that the operation asks its root type for.
+func rootFields(op *graphql.OperationContext) []graphql.CollectedField {
+	root := string(op.Operation.Operation)
+	fields := graphql.CollectFields(op, op.Operation.SelectionSet, []string{strings.ToUpper(root[:1]) + root[1:]})
+	asked := make([]graphql.CollectedField, 0, len(fields))
+	for _, f := range fields {
+		if !strings.HasPrefix(f.Name, "__") {
+			asked = append(asked, f)
+		}
+	}
+	return asked
+}

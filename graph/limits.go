@@ -1,0 +1,245 @@
+package graph
+
+import (
+	"context"
+	"reflect"
+	"strconv"
+
+	"github.com/99designs/gqlgen/complexity"
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator/core"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"github.com/vogter/vogter/graph/generated"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
+)
+
+// Limits of one call.
+const (
+	maxBody       = 2 << 20 // bytes
+	maxTokens     = 5_000   // of the document
+	maxDepth      = 15      // of fields within fields
+	maxAliases    = 100     // with those of fragments, as often as they are used
+	maxComplexity = 20_000  // fields, times the size of their pages
+	countCost     = 50      // of totalCount, in fields
+)
+
+// Sentinels of documents that ask for too much.
+var (
+	ErrDepth         = errs.New(errs.Limited, "fields are nested more than %d deep", maxDepth)
+	ErrAliases       = errs.New(errs.Limited, "the document has more than %d aliases", maxAliases)
+	ErrComplexity    = errs.New(errs.Limited, "the document asks for too much at once: at most %d fields, those of a page counted for each of its objects", maxComplexity)
+	ErrDefer         = errs.New(errs.Invalid, "@defer is not supported")
+	ErrIntrospection = errs.New(errs.Invalid, "introspection is off: GET /schema.graphql has the schema")
+	ErrNumber        = errs.New(errs.Invalid, "a number in the document is out of range")
+	ErrEnum          = errs.New(errs.Invalid, "this takes one of the values that the schema lists, in capitals")
+)
+
+// limits is the executor's extension that refuses an operation before anything
+// of it is answered.
+type limits struct {
+	introspection bool
+	es            graphql.ExecutableSchema
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.OperationContextMutator
+} = (*limits)(nil)
+
+// ExtensionName implements graphql.HandlerExtension.
+func (*limits) ExtensionName() string { return "Limits" }
+
+// Validate implements graphql.HandlerExtension.
+func (l *limits) Validate(es graphql.ExecutableSchema) error {
+	l.es = es
+	return nil
+}
+
+// MutateOperationContext implements graphql.OperationContextMutator.
+func (l *limits) MutateOperationContext(ctx context.Context, op *graphql.OperationContext) *gqlerror.Error {
+	op.DisableIntrospection = !l.introspection
+	w := walk{introspection: l.introspection}
+	err := w.selections(op.Operation.SelectionSet, 1)
+	if err == nil {
+		err = l.exactEnums(op)
+	}
+	if err == nil && complexity.Calculate(ctx, l.es, op.Operation, op.Variables) > maxComplexity {
+		err = ErrComplexity
+	}
+	if err != nil {
+		return gqlerror.Wrap(err)
+	}
+	return nil
+}
+
+// walk counts what an operation asks for. It ends: validation has refused
+// fragments that hold themselves, and the count of aliases and fields bounds
+// those that are used again and again.
+type walk struct {
+	introspection   bool
+	aliases, fields int
+}
+
+func (w *walk) selections(set ast.SelectionSet, depth int) error {
+	for _, s := range set {
+		var err error
+		switch s := s.(type) {
+		case *ast.Field:
+			err = w.field(s, depth)
+		case *ast.InlineFragment:
+			err = w.fragment(s.Directives, s.SelectionSet, depth)
+		case *ast.FragmentSpread:
+			err = w.fragment(s.Directives, s.Definition.SelectionSet, depth)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) fragment(directives ast.DirectiveList, set ast.SelectionSet, depth int) error {
+	if directives.ForName("defer") != nil {
+		return ErrDefer
+	}
+	if w.fields++; w.fields > maxComplexity {
+		return ErrAliases
+	}
+	return w.selections(set, depth)
+}
+
+func (w *walk) field(f *ast.Field, depth int) error {
+	if f.Alias != f.Name {
+		w.aliases++
+	}
+	w.fields++
+	switch {
+	case depth > maxDepth:
+		return ErrDepth
+	case w.aliases > maxAliases || w.fields > maxComplexity:
+		return ErrAliases
+	case f.Name == "__schema" || f.Name == "__type":
+		if !w.introspection {
+			return ErrIntrospection
+		}
+		return nil // a rule of validation bounds its depth
+	}
+	for _, a := range f.Arguments {
+		if err := numbers(a.Value); err != nil {
+			return err
+		}
+	}
+	return w.selections(f.SelectionSet, depth+1)
+}
+
+// numbers refuses what the executor would choke on.
+func numbers(v *ast.Value) error {
+	var err error
+	switch v.Kind {
+	case ast.IntValue:
+		_, err = strconv.ParseInt(v.Raw, 10, 64)
+	case ast.FloatValue:
+		_, err = strconv.ParseFloat(v.Raw, 64)
+	default:
+	}
+	if err != nil {
+		return ErrNumber
+	}
+	for _, c := range v.Children {
+		if err := numbers(c.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exactEnums refuses values of enums in another case, which validation of
+// variables lets pass, and nobody behind it would know.
+func (l *limits) exactEnums(op *graphql.OperationContext) error {
+	for _, v := range op.Operation.VariableDefinitions {
+		if err := l.exact(v.Type, op.Variables[v.Variable]); err != nil {
+			if v.Variable == "input" { // it goes without saying, as everywhere
+				return err
+			}
+			return errs.At(err, v.Variable)
+		}
+	}
+	return nil
+}
+
+func (l *limits) exact(t *ast.Type, v any) error {
+	if v == nil {
+		return nil
+	}
+	if t.Elem != nil {
+		list := reflect.ValueOf(v)
+		if list.Kind() != reflect.Slice {
+			return l.exact(t.Elem, v) // one value stands for a list of one
+		}
+		for i := range list.Len() {
+			if err := l.exact(t.Elem, list.Index(i).Interface()); err != nil {
+				return errs.At(err, strconv.Itoa(i))
+			}
+		}
+		return nil
+	}
+	switch def := l.es.Schema().Types[t.NamedType]; def.Kind {
+	case ast.Enum:
+		if s, ok := v.(string); !ok || def.EnumValues.ForName(s) == nil {
+			return ErrEnum
+		}
+	case ast.InputObject:
+		fields, ok := v.(map[string]any)
+		if !ok {
+			return nil // validation has seen to it
+		}
+		for _, f := range def.Fields {
+			if err := l.exact(f.Type, fields[f.Name]); err != nil {
+				return errs.At(err, f.Name)
+			}
+		}
+	default:
+	}
+	return nil
+}
+
+// costs returns what the fields cost that are more than one field: a page
+// costs as much as all of its objects.
+func costs() generated.ComplexityRoot {
+	var c generated.ComplexityRoot
+	paged := func(child, first int) int { return 1 + child*min(max(first, 1), page.Max) }
+	c.Query.Subjects = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.FindSubjects = func(child int, _ subject.By, first int, _ *string) int { return paged(child, first) }
+	c.Query.FindRecords = func(child int, _ record.By, first int, _ *string) int { return paged(child, first) }
+	c.Subject.Records = func(child, first int, _, _ *string) int { return paged(child, first) }
+	c.Dataset.Records = func(child, first int, _ *string) int { return paged(child, first) }
+	counted := func(int) int { return countCost }
+	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
+	return c
+}
+
+// validationRules returns the rules of the specification, in the forms that
+// don't tell what the schema has instead of what was asked for.
+func validationRules() *rules.Rules {
+	r := rules.NewDefaultRules()
+	for _, quiet := range []struct {
+		name string
+		rule core.Rule
+	}{
+		{"FieldsOnCorrectType", rules.FieldsOnCorrectTypeRuleWithoutSuggestions},
+		{"KnownArgumentNames", rules.KnownArgumentNamesRuleWithoutSuggestions},
+		{"KnownTypeNames", rules.KnownTypeNamesRuleWithoutSuggestions},
+		{"ScalarLeafs", rules.ScalarLeafsRuleWithoutSuggestions},
+		{"ValuesOfCorrectType", rules.ValuesOfCorrectTypeRuleWithoutSuggestions},
+	} {
+		r.RemoveRule(quiet.name)
+		r.AddRule(quiet.rule.Name, quiet.rule.RuleFunc)
+	}
+	return r
+}

@@ -1,0 +1,111 @@
+package graph
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vogter/vogter/graph/node"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
+)
+
+// node returns any object by its id, under the permission of its type.
+func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
+	kinds := map[id.Type]struct {
+		do  authz.Permission
+		get func(context.Context) (node.Node, error)
+	}{
+		id.Tenant:  {authz.TenantRead, func(ctx context.Context) (node.Node, error) { return r.ownTenant(ctx, nodeID) }},
+		id.APIKey:  {authz.APIKeyManage, func(ctx context.Context) (node.Node, error) { return r.apiKeys.Get(ctx, nodeID) }},
+		id.Dataset: {authz.DatasetRead, func(ctx context.Context) (node.Node, error) { return r.datasets.Get(ctx, nodeID) }},
+		id.Subject: {authz.SubjectRead, func(ctx context.Context) (node.Node, error) { return r.subjects.Get(ctx, nodeID) }},
+		id.Record:  {authz.RecordRead, func(ctx context.Context) (node.Node, error) { return r.records.Get(ctx, nodeID) }},
+		id.File:    {authz.FileRead, func(ctx context.Context) (node.Node, error) { return r.files.Get(ctx, nodeID) }},
+		id.Mapping: {authz.ImportRun, func(ctx context.Context) (node.Node, error) { return r.imports.Mapping(ctx, nodeID) }},
+		id.Export:  {authz.ExportRequest, func(ctx context.Context) (node.Node, error) { return r.exports.Get(ctx, nodeID) }},
+		id.Job:     {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+	}
+	kind, ok := kinds[id.TypeOf(nodeID)]
+	if !ok {
+		return nil, id.ErrUnknown
+	}
+	ctx, err := r.guard.require(ctx, kind.do, "node")
+	if err != nil {
+		return nil, err
+	}
+	found, err := kind.get(ctx)
+	if err != nil {
+		return nil, err // and no typed nil within the interface
+	}
+	return found, nil
+}
+
+func (r *Resolver) ownTenant(ctx context.Context, tenantID string) (node.Node, error) {
+	t, err := r.tenants.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if string(t.ID) != tenantID {
+		return nil, id.ErrUnknown
+	}
+	return t, nil
+}
+
+// subjectsOf returns the subject of each record, asked for together.
+func (r *Resolver) subjectsOf(ctx context.Context, records []*record.Record) ([]*subject.Subject, error) {
+	ids := unique(records, func(rec *record.Record) string { return rec.SubjectID })
+	read, err := r.subjects.GetMany(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("find subjects of records: %w", err)
+	}
+	byID := make(map[string]*subject.Subject, len(read))
+	for _, s := range read {
+		byID[s.ID] = s
+	}
+	return each(records, func(rec *record.Record) *subject.Subject { return byID[rec.SubjectID] }), nil
+}
+
+// datasetsOf returns the dataset of each record, each asked for once: the
+// records of a page are of few.
+func (r *Resolver) datasetsOf(ctx context.Context, records []*record.Record) ([]*dataset.Dataset, error) {
+	byID := map[string]*dataset.Dataset{}
+	for _, datasetID := range unique(records, func(rec *record.Record) string { return rec.DatasetID }) {
+		d, err := r.datasets.Get(ctx, datasetID)
+		if err != nil {
+			return nil, fmt.Errorf("find dataset of records: %w", err)
+		}
+		byID[datasetID] = d
+	}
+	return each(records, func(rec *record.Record) *dataset.Dataset { return byID[rec.DatasetID] }), nil
+}
+
+func each[T, U any](objs []T, of func(T) U) []U {
+	out := make([]U, len(objs))
+	for i, obj := range objs {
+		out[i] = of(obj)
+	}
+	return out
+}
+
+// unique returns the distinct ids of objs, in order of first appearance.
+func unique[T any](objs []T, of func(T) string) []string {
+	seen, ids := make(map[string]bool, len(objs)), make([]string, 0, len(objs))
+	for _, obj := range objs {
+		if k := of(obj); !seen[k] {
+			seen[k] = true
+			ids = append(ids, k)
+		}
+	}
+	return ids
+}
+
+// optional returns nil for an empty text, which the API shows as null.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
