@@ -48,7 +48,7 @@ type platform struct {
 
 // impatient is the timing of a platform under test.
 func impatient() (job.Timing, jobs.Timing) {
-	return job.Timing{Lease: 2 * time.Second, Renew: 300 * time.Millisecond, Pause: 20 * time.Millisecond},
+	return job.Timing{Lease: 4 * time.Second, Renew: 300 * time.Millisecond, Pause: 20 * time.Millisecond},
 		jobs.Timing{
 			Poll: 50 * time.Millisecond, Reconcile: 100 * time.Millisecond, LostAfter: 300 * time.Millisecond,
 			Check: 20 * time.Millisecond, Lease: time.Second, Renew: 200 * time.Millisecond,
@@ -348,7 +348,7 @@ func TestKilledWorker(t *testing.T) {
 		return p.effect(ctx, r)
 	}).Run)
 	p.until(t, testenv.One, job.Succeeded, ids...)
-	t.Logf("finished %s after the kill, with a lease of 2 s", time.Since(killed).Round(10*time.Millisecond))
+	t.Logf("finished %s after the kill, with a lease of 4 s", time.Since(killed).Round(10*time.Millisecond))
 }
 
 func TestPoisonIsParkedAndRetried(t *testing.T) {

@@ -59,12 +59,12 @@ func (e *env) ask(t *testing.T, spec job.Spec) *job.Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e.get(t, spec.ID)
+	return e.get(t.Context(), t, spec.ID)
 }
 
-func (e *env) get(t *testing.T, jobID string) *job.Job {
+func (e *env) get(ctx context.Context, t *testing.T, jobID string) *job.Job {
 	t.Helper()
-	j, err := e.Get(ctxOf(t, testenv.One), jobID)
+	j, err := e.Get(tenant.NewContext(ctx, testenv.One), jobID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,9 @@ func (e *env) get(t *testing.T, jobID string) *job.Job {
 }
 
 // work carries out the job's present delivery.
-func (e *env) work(t *testing.T, jobID string, do func(ctx context.Context, r *job.Run) error) error {
+func (e *env) work(ctx context.Context, t *testing.T, jobID string, do func(ctx context.Context, r *job.Run) error) error {
 	t.Helper()
-	return e.Work(ctxOf(t, testenv.One), jobID, e.get(t, jobID).Delivery, do)
+	return e.Work(tenant.NewContext(ctx, testenv.One), jobID, e.get(ctx, t, jobID).Delivery, do)
 }
 
 func TestWorkRecordsHowItWent(t *testing.T) {
@@ -83,7 +83,7 @@ func TestWorkRecordsHowItWent(t *testing.T) {
 	if j.State != job.Queued || j.Attempt != 1 || !j.StartedAt.IsZero() || !j.EnqueuedAt.IsZero() {
 		t.Fatalf("a fresh job is %+v", j)
 	}
-	err := e.work(t, j.ID, func(ctx context.Context, r *job.Run) error {
+	err := e.work(t.Context(), t, j.ID, func(ctx context.Context, r *job.Run) error {
 		p := authz.FromContext(ctx)
 		of, err := tenant.FromContext(ctx)
 		if err != nil || of != testenv.One || p.Kind != authz.KindSystem || p.ID != j.ID || p.Tenant != testenv.One {
@@ -92,7 +92,7 @@ func TestWorkRecordsHowItWent(t *testing.T) {
 		if r.ID() != j.ID || r.Type() != "test:work" || r.Object() != "obj_1" || r.Tenant() != testenv.One || r.Attempt() != 1 || r.Fence() != 1 {
 			t.Errorf("the handler got %s %s %s %s %d %d", r.ID(), r.Type(), r.Object(), r.Tenant(), r.Attempt(), r.Fence())
 		}
-		if running := e.get(t, j.ID); running.State != job.Running || running.StartedAt.IsZero() {
+		if running := e.get(ctx, t, j.ID); running.State != job.Running || running.StartedAt.IsZero() {
 			t.Errorf("a claimed job is %+v", running)
 		}
 		if r.Done("first") {
@@ -106,7 +106,7 @@ func TestWorkRecordsHowItWent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j = e.get(t, j.ID)
+	j = e.get(t.Context(), t, j.ID)
 	if j.State != job.Succeeded || j.EndedAt.IsZero() || j.Error != nil {
 		t.Errorf("a finished job is %+v", j)
 	}
@@ -149,10 +149,10 @@ func TestFailures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEnv(t, job.Timing{Pause: time.Minute})
 			j := e.ask(t, job.Spec{MaxAttempts: tt.attempts})
-			if err := e.work(t, j.ID, func(context.Context, *job.Run) error { return tt.do() }); err != nil {
+			if err := e.work(t.Context(), t, j.ID, func(context.Context, *job.Run) error { return tt.do() }); err != nil {
 				t.Fatal(err)
 			}
-			got := e.get(t, j.ID)
+			got := e.get(t.Context(), t, j.ID)
 			if got.State != tt.want || got.Error == nil || *got.Error != tt.failure {
 				t.Fatalf("got %s with %+v, want %s with %+v", got.State, got.Error, tt.want, tt.failure)
 			}
@@ -177,10 +177,10 @@ func TestPauseGrows(t *testing.T) {
 	for range 6 {
 		// Due looks at the clock; a delivery that is at hand may be carried out early.
 		before := testenv.Now()
-		if err := e.work(t, j.ID, func(context.Context, *job.Run) error { return errors.New("no") }); err != nil {
+		if err := e.work(t.Context(), t, j.ID, func(context.Context, *job.Run) error { return errors.New("no") }); err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, e.get(t, j.ID).RunAfter.Sub(before).Round(time.Minute))
+		got = append(got, e.get(t.Context(), t, j.ID).RunAfter.Sub(before).Round(time.Minute))
 	}
 	if diff := cmp.Diff([]time.Duration{1 * time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute}, got); diff != "" {
 		t.Error(diff)
@@ -191,9 +191,9 @@ func TestDeliveredTwice(t *testing.T) {
 	e := newEnv(t, job.Timing{})
 	j := e.ask(t, job.Spec{})
 	effects := 0
-	do := func(context.Context, *job.Run) error {
+	do := func(ctx context.Context, _ *job.Run) error {
 		effects++
-		if err := e.Work(ctxOf(t, testenv.One), j.ID, 1, func(context.Context, *job.Run) error {
+		if err := e.Work(ctx, j.ID, 1, func(context.Context, *job.Run) error {
 			effects++
 			return nil
 		}); !errors.Is(err, job.ErrFenced) {
@@ -219,12 +219,12 @@ func TestDeliveredTwice(t *testing.T) {
 func TestOvertakenWorkerIsFenced(t *testing.T) {
 	e := newEnv(t, job.Timing{Lease: 50 * time.Millisecond, Renew: time.Hour, Pause: time.Nanosecond, Progress: time.Nanosecond})
 	j := e.ask(t, job.Spec{})
-	err := e.work(t, j.ID, func(ctx context.Context, slow *job.Run) error {
+	err := e.work(t.Context(), t, j.ID, func(ctx context.Context, slow *job.Run) error {
 		time.Sleep(100 * time.Millisecond)
-		if n, err := e.RecoverDead(t.Context(), 10); n != 1 || err != nil {
+		if n, err := e.RecoverDead(ctx, 10); n != 1 || err != nil {
 			t.Fatalf("recovered %d: %v", n, err)
 		}
-		if err := e.work(t, j.ID, func(ctx context.Context, fast *job.Run) error {
+		if err := e.work(ctx, t, j.ID, func(ctx context.Context, fast *job.Run) error {
 			if fast.Attempt() != 2 || fast.Fence() != slow.Fence()+1 {
 				t.Errorf("attempt %d under fence %d", fast.Attempt(), fast.Fence())
 			}
@@ -247,7 +247,7 @@ func TestOvertakenWorkerIsFenced(t *testing.T) {
 	if !errors.Is(err, job.ErrFenced) {
 		t.Errorf("end of the overtaken worker: %v", err)
 	}
-	j = e.get(t, j.ID)
+	j = e.get(t.Context(), t, j.ID)
 	if j.State != job.Succeeded || len(j.Steps) != 1 || j.Steps[0].Name != "fast" || j.Error != nil {
 		t.Errorf("left as %+v", j)
 	}
@@ -258,9 +258,9 @@ func TestGuardedChange(t *testing.T) {
 	e := newEnv(t, job.Timing{Lease: 50 * time.Millisecond, Renew: time.Hour, Pause: time.Nanosecond})
 	j := e.ask(t, job.Spec{})
 	effect := e.ask(t, job.Spec{}).ID + "x" // any id that is free
-	err := e.work(t, j.ID, func(ctx context.Context, r *job.Run) error {
+	err := e.work(t.Context(), t, j.ID, func(ctx context.Context, r *job.Run) error {
 		time.Sleep(100 * time.Millisecond)
-		if _, err := e.RecoverDead(t.Context(), 10); err != nil {
+		if _, err := e.RecoverDead(ctx, 10); err != nil {
 			t.Fatal(err)
 		}
 		return e.changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
@@ -285,9 +285,9 @@ func TestGuardedChange(t *testing.T) {
 func TestLostClaimEndsTheHandler(t *testing.T) {
 	e := newEnv(t, job.Timing{Lease: 60 * time.Millisecond, Renew: 200 * time.Millisecond, Pause: time.Nanosecond})
 	j := e.ask(t, job.Spec{})
-	err := e.work(t, j.ID, func(ctx context.Context, _ *job.Run) error {
+	err := e.work(t.Context(), t, j.ID, func(ctx context.Context, _ *job.Run) error {
 		time.Sleep(100 * time.Millisecond)
-		if _, err := e.RecoverDead(t.Context(), 10); err != nil {
+		if _, err := e.RecoverDead(ctx, 10); err != nil {
 			t.Fatal(err)
 		}
 		<-ctx.Done()
@@ -299,32 +299,32 @@ func TestLostClaimEndsTheHandler(t *testing.T) {
 }
 
 func TestLeaseIsKept(t *testing.T) {
-	e := newEnv(t, job.Timing{Lease: 300 * time.Millisecond, Renew: 50 * time.Millisecond})
+	e := newEnv(t, job.Timing{Lease: time.Second, Renew: 50 * time.Millisecond})
 	j := e.ask(t, job.Spec{})
-	err := e.work(t, j.ID, func(context.Context, *job.Run) error {
-		for range 10 {
+	err := e.work(t.Context(), t, j.ID, func(ctx context.Context, _ *job.Run) error {
+		for range 15 {
 			time.Sleep(100 * time.Millisecond)
-			if n, err := e.RecoverDead(t.Context(), 10); n != 0 || err != nil {
+			if n, err := e.RecoverDead(ctx, 10); n != 0 || err != nil {
 				t.Errorf("recovered %d living jobs: %v", n, err)
 			}
 		}
 		return nil
 	})
-	if err != nil || e.get(t, j.ID).State != job.Succeeded {
-		t.Errorf("%v, %+v", err, e.get(t, j.ID))
+	if err != nil || e.get(t.Context(), t, j.ID).State != job.Succeeded {
+		t.Errorf("%v, %+v", err, e.get(t.Context(), t, j.ID))
 	}
 }
 
 func TestAttemptHasATime(t *testing.T) {
 	e := newEnv(t, job.Timing{Timeout: 50 * time.Millisecond, Pause: time.Minute})
 	j := e.ask(t, job.Spec{})
-	if err := e.work(t, j.ID, func(ctx context.Context, _ *job.Run) error {
+	if err := e.work(t.Context(), t, j.ID, func(ctx context.Context, _ *job.Run) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if j = e.get(t, j.ID); j.State != job.Queued || j.Attempt != 2 {
+	if j = e.get(t.Context(), t, j.ID); j.State != job.Queued || j.Attempt != 2 {
 		t.Errorf("left as %+v", j)
 	}
 }
@@ -340,13 +340,13 @@ func TestInterruptedAttemptIsNotCounted(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if j = e.get(t, j.ID); j.State != job.Queued || j.Attempt != 1 || j.Delivery != 2 || j.Error != nil {
+	if j = e.get(t.Context(), t, j.ID); j.State != job.Queued || j.Attempt != 1 || j.Delivery != 2 || j.Error != nil {
 		t.Errorf("left as %+v", j)
 	}
-	if err := e.work(t, j.ID, func(context.Context, *job.Run) error { return nil }); err != nil {
+	if err := e.work(t.Context(), t, j.ID, func(context.Context, *job.Run) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if j = e.get(t, j.ID); j.State != job.Succeeded {
+	if j = e.get(t.Context(), t, j.ID); j.State != job.Succeeded {
 		t.Errorf("left as %+v", j)
 	}
 }
@@ -356,15 +356,15 @@ func TestDeadlyJobIsParked(t *testing.T) {
 	e := newEnv(t, job.Timing{Lease: time.Nanosecond, Renew: time.Hour, Pause: time.Nanosecond})
 	j := e.ask(t, job.Spec{MaxAttempts: 2})
 	for range 2 {
-		if err := e.work(t, j.ID, func(context.Context, *job.Run) error {
+		if err := e.work(t.Context(), t, j.ID, func(ctx context.Context, _ *job.Run) error {
 			time.Sleep(2 * time.Millisecond) // as long as a lease can be stored
-			_, err := e.RecoverDead(t.Context(), 10)
+			_, err := e.RecoverDead(ctx, 10)
 			return err
 		}); !errors.Is(err, job.ErrFenced) {
 			t.Fatalf("end: %v", err)
 		}
 	}
-	if j = e.get(t, j.ID); j.State != job.Parked || j.Attempt != 2 || j.Error == nil || j.Error.Code != errs.Internal {
+	if j = e.get(t.Context(), t, j.ID); j.State != job.Parked || j.Attempt != 2 || j.Error == nil || j.Error.Code != errs.Internal {
 		t.Errorf("left as %+v", j)
 	}
 }
@@ -380,7 +380,7 @@ func TestRetry(t *testing.T) {
 		t.Errorf("retry of a queued job: %v", err)
 	}
 	for range 2 {
-		if err := e.work(t, j.ID, broken); err != nil {
+		if err := e.work(t.Context(), t, j.ID, broken); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -395,13 +395,13 @@ func TestRetry(t *testing.T) {
 		t.Errorf("a retried job is %+v", got)
 	}
 	// Two attempts again: the first may fail.
-	if err := e.work(t, j.ID, broken); err != nil {
+	if err := e.work(t.Context(), t, j.ID, broken); err != nil {
 		t.Fatal(err)
 	}
-	if got = e.get(t, j.ID); got.State != job.Queued || got.Attempt != 4 {
+	if got = e.get(t.Context(), t, j.ID); got.State != job.Queued || got.Attempt != 4 {
 		t.Fatalf("after a retry's first failure it is %+v", got)
 	}
-	if err := e.work(t, j.ID, func(_ context.Context, r *job.Run) error {
+	if err := e.work(t.Context(), t, j.ID, func(_ context.Context, r *job.Run) error {
 		if !r.Done("once") {
 			t.Error("the step of an earlier attempt is forgotten")
 		}
@@ -409,7 +409,7 @@ func TestRetry(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got = e.get(t, j.ID); got.State != job.Succeeded {
+	if got = e.get(t.Context(), t, j.ID); got.State != job.Succeeded {
 		t.Errorf("left as %+v", got)
 	}
 	if _, err := e.Retry(one, job.RetryInput{ID: j.ID}); !errors.Is(err, job.ErrNotParked) {
@@ -440,7 +440,7 @@ func TestAnotherTenantSeesNothing(t *testing.T) {
 	if _, err := e.Get(t.Context(), j.ID); !errors.Is(err, tenant.ErrNone) {
 		t.Errorf("get without a tenant: %v", err)
 	}
-	if got := e.get(t, j.ID); got.State != job.Queued || got.Fence != 0 {
+	if got := e.get(t.Context(), t, j.ID); got.State != job.Queued || got.Fence != 0 {
 		t.Errorf("left as %+v", got)
 	}
 }
@@ -455,7 +455,7 @@ func TestWatch(t *testing.T) {
 	if first := <-watched; first.State != job.Queued {
 		t.Errorf("first it is %+v", first)
 	}
-	if err := e.work(t, j.ID, func(ctx context.Context, r *job.Run) error {
+	if err := e.work(t.Context(), t, j.ID, func(ctx context.Context, r *job.Run) error {
 		if seen := <-watched; seen.State != job.Running {
 			t.Errorf("then it is %+v", seen)
 		}

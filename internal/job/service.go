@@ -256,7 +256,10 @@ func (s *Service) RecoverDead(ctx context.Context, limit int) (int, error) {
 		next := *j
 		next.fail(errDied, now, s.timing.Pause)
 		err := s.move(asJob(ctx, j), &next, func(ctx context.Context) error { return s.store.SwapExpired(ctx, j, &next) })
-		if err != nil && !errors.Is(err, ErrFenced) {
+		if errors.Is(err, ErrFenced) {
+			continue // it lives, or another reconciler was faster
+		}
+		if err != nil {
 			return 0, fmt.Errorf("recover job %s: %w", j.ID, err)
 		}
 		s.log.WarnContext(ctx, "job lost its worker", "job", j.ID, "type", j.Type, "attempt", j.Attempt, "state", string(next.State))

@@ -199,8 +199,10 @@ func (s *JobStore) SwapExpired(ctx context.Context, old, next *job.Job) error {
 
 func unmoved(j *job.Job) []bson.E {
 	return []bson.E{
-		{Key: "_id", Value: j.ID}, {Key: "state", Value: j.State},
-		{Key: "fence", Value: j.Fence}, {Key: "delivery", Value: j.Delivery},
+		{Key: "_id", Value: j.ID},
+		{Key: "state", Value: j.State},
+		{Key: "fence", Value: j.Fence},
+		{Key: "delivery", Value: j.Delivery},
 	}
 }
 

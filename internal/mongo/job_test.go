@@ -170,8 +170,12 @@ func TestJobStoreFindsWhatIsDue(t *testing.T) {
 		at    int
 		claim int
 	}{
-		{"enqueued 5", testenv.One, 5, 0}, {"enqueued 4", testenv.Two, 4, 0}, {"enqueued 20", testenv.One, 20, 0},
-		{"leased 7", testenv.One, 3, 7}, {"leased 6", testenv.Two, 3, 6}, {"leased 40", testenv.One, 3, 40},
+		{"enqueued 5", testenv.One, 5, 0},
+		{"enqueued 4", testenv.Two, 4, 0},
+		{"enqueued 20", testenv.One, 20, 0},
+		{"leased 7", testenv.One, 3, 7},
+		{"leased 6", testenv.Two, 3, 6},
+		{"leased 40", testenv.One, 3, 40},
 	} {
 		_, jobID := insert(name.name, name.of, 0)
 		ctx := tenant.NewContext(t.Context(), name.of)
