@@ -29,6 +29,9 @@ func RequestFrom(ctx context.Context) Request {
 // /48 for IPv6: enough to see that a key is used from somewhere new, and no
 // address of a person. It returns "" for no address.
 func NetworkOf(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
 	a = a.Unmap()
 	bits := 24
 	if a.Is6() {

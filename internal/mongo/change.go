@@ -51,6 +51,9 @@ type auditSubject struct {
 
 // InsertAudit implements audit.Store.
 func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
+	if len(rows) == 0 {
+		return nil
+	}
 	docs := make([]auditDoc, len(rows))
 	for i, r := range rows {
 		if r.Tenant == "" {
@@ -90,7 +93,8 @@ func (d *DB) InsertReceipt(ctx context.Context, r change.Receipt) error {
 	doc := receiptDoc{receiptID(of, r.Key), of, r.Input, r.Object, r.CreatedAt}
 	// Takes the place of one whose life is over.
 	filter := bson.D{
-		{Key: "_id", Value: doc.ID}, {Key: "tenant", Value: of},
+		{Key: "_id", Value: doc.ID},
+		{Key: "tenant", Value: of},
 		{Key: "createdAt", Value: bson.D{{Key: "$lt", Value: r.CreatedAt.Add(-change.ReceiptLife)}}},
 	}
 	_, err = d.db.Collection(receiptsColl).ReplaceOne(ctx, filter, doc, options.Replace().SetUpsert(true))
