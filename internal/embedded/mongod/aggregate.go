@@ -86,7 +86,7 @@ func parsePipeline(r *request) (*pipeline, error) {
 	if list.Type != bsoncore.TypeArray {
 		return nil, errorf(codeTypeMismatch, "'pipeline' option must be specified as an array")
 	}
-	p := &pipeline{query: query{filter: &filter{doc: &bson.D{}}}}
+	p := &pipeline{query: query{filter: &filter{}}}
 	absorbed := 0 // position in the order above
 	for it := elementsOf(list.Data); ; {
 		_, item, ok := it.next()

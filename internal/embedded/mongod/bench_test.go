@@ -3,6 +3,7 @@ package mongod_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -63,7 +64,8 @@ func (quiet) Fatalf(f string, a ...any) {
 func doc(i int, size int) bson.D {
 	return bson.D{
 		{Key: "_id", Value: fmt.Sprintf("%012x%08d", uint64(i)*0x9E3779B97F4A7C15, i)},
-		{Key: "tenant", Value: "t1"}, {Key: "createdAt", Value: bson.DateTime(i)},
+		{Key: "tenant", Value: "t1"},
+		{Key: "createdAt", Value: bson.DateTime(i)},
 		{Key: "sealed", Value: bson.Binary{Subtype: 0x80, Data: make([]byte, size)}},
 	}
 }
@@ -127,7 +129,7 @@ func fill(b *testing.B, c *mongo.Collection, n, size int) {
 // BenchmarkInsertMany compares bulk loading with batches on bare Pebble.
 func BenchmarkInsertMany(b *testing.B) {
 	for _, size := range []int{200, 1000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			const total = 100_000
 			for b.Loop() {
 				e := start(b, b.TempDir())

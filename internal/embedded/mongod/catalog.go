@@ -490,7 +490,7 @@ func (s *Server) checkUnique(ix *index) error {
 			return err
 		}
 		if bytes.Equal(last, key[:offset]) {
-			return &commandError{code: codeDuplicateKey, msg: "E11000 duplicate key error: index " + ix.name, keyPattern: ix.spec}
+			return errorf(codeDuplicateKey, "E11000 duplicate key error: two documents share a key of index %s", ix.name)
 		}
 		last = append(last[:0], key[:offset]...)
 		return nil

@@ -14,9 +14,11 @@ import (
 type command struct {
 	run    func(context.Context, *request) (document, error)
 	fields []string // names of its options
-	txn    bool     // allowed within a transaction
-	retry  bool     // takes a transaction number as a retryable write
-	reads  bool     // can read at a snapshot outside a transaction
+	// sequence is the option that may come as a document sequence.
+	sequence string
+	txn      bool // allowed within a transaction
+	retry    bool // takes a transaction number as a retryable write
+	reads    bool // can read at a snapshot outside a transaction
 }
 
 // request is a command while it is being answered.
@@ -55,9 +57,9 @@ func (s *Server) commandTable() map[string]command {
 		"createIndexes":     {run: s.createIndexesCommand, fields: words("indexes commitQuorum")},
 		"listIndexes":       {run: s.listIndexes, fields: words("cursor")},
 		"dropIndexes":       {run: s.dropIndexesCommand, fields: words("index")},
-		"insert":            {run: s.insert, fields: words("documents ordered bypassDocumentValidation"), txn: true, retry: true},
-		"update":            {run: s.update, fields: words("updates ordered bypassDocumentValidation"), txn: true, retry: true},
-		"delete":            {run: s.delete, fields: words("deletes ordered"), txn: true, retry: true},
+		"insert":            {run: s.insert, fields: words("documents ordered bypassDocumentValidation"), sequence: "documents", txn: true, retry: true},
+		"update":            {run: s.update, fields: words("updates ordered bypassDocumentValidation"), sequence: "updates", txn: true, retry: true},
+		"delete":            {run: s.delete, fields: words("deletes ordered"), sequence: "deletes", txn: true, retry: true},
 		"findAndModify":     {run: s.findAndModify, fields: words("query sort remove update new fields upsert arrayFilters bypassDocumentValidation"), txn: true, retry: true},
 		"find":              {run: s.find, fields: words("filter sort projection skip limit batchSize singleBatch allowDiskUse"), txn: true, reads: true},
 		"getMore":           {run: s.getMore, fields: words("collection batchSize"), txn: true, reads: true},
@@ -208,7 +210,7 @@ func (r *request) parseCommon(cmd command) error {
 			return err
 		}
 	}
-	if seq := r.message.sequence; seq != "" && !slices.Contains(cmd.fields, seq) {
+	if seq := r.message.sequence; seq != "" && seq != cmd.sequence {
 		return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, seq)
 	}
 	return r.resolveSession(cmd, numbered, autocommit, start)

@@ -16,7 +16,8 @@ import (
 // query) is decided without decoding the document.
 type filter struct {
 	root node
-	doc  *bson.D // as lungo reads it
+	raw  document
+	doc  *bson.D // raw as lungo reads it, once it is needed
 }
 
 // node is a part of a filter.
@@ -60,13 +61,13 @@ const (
 // what is implemented exactly are refused.
 func parseFilter(doc document) (*filter, error) {
 	if len(doc) == 0 {
-		return &filter{doc: &bson.D{}}, nil
+		return &filter{}, nil
 	}
 	children, err := parseConjunction(doc)
 	if err != nil {
 		return nil, err
 	}
-	return &filter{root: node{op: opAnd, children: children}, doc: decode(doc)}, nil
+	return &filter{root: node{op: opAnd, children: children}, raw: doc}, nil
 }
 
 func parseConjunction(doc document) ([]node, error) {
@@ -303,8 +304,16 @@ func (f *filter) match(doc document) (bool, error) {
 	}
 }
 
+// decoded returns the filter as lungo reads it.
+func (f *filter) decoded() *bson.D {
+	if f.doc == nil {
+		f.doc = decode(f.raw)
+	}
+	return f.doc
+}
+
 func (f *filter) matchDecoded(doc *bson.D) (bool, error) {
-	ok, err := mongokit.Match(doc, f.doc)
+	ok, err := mongokit.Match(doc, f.decoded())
 	if err != nil {
 		return false, &commandError{code: codeBadValue, msg: fmt.Sprintf("filter: %v", err)}
 	}

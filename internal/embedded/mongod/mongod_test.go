@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,12 +24,16 @@ type engine struct {
 
 	client *mongo.Client
 	db     *mongo.Database
+	uri    string
+	ahead  atomic.Int64 // how far the server's clock is ahead
 }
 
 // start opens a server on dir and connects to it; both end with the test.
 func start(tb testing.TB, dir string) *engine {
 	tb.Helper()
-	srv, err := mongod.Open(mongod.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	e := &engine{}
+	now := func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
+	srv, err := mongod.Open(mongod.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Now: now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -53,7 +58,8 @@ func start(tb testing.TB, dir string) *engine {
 			tb.Error(err)
 		}
 	})
-	return &engine{Server: srv, client: client, db: client.Database("test")}
+	e.Server, e.client, e.db, e.uri = srv, client, client.Database("test"), mongod.URI(l)
+	return e
 }
 
 func isCode(err error, code int) bool {
@@ -99,7 +105,7 @@ func TestCRUD(t *testing.T) {
 	if err := c.FindOne(ctx, bson.D{{Key: "_id", Value: "id007"}, {Key: "tenant", Value: "t1"}}).Decode(&got); err != nil {
 		t.Fatal(err)
 	}
-	if got[4].Value.(bson.Binary).Subtype != 0x80 {
+	if b, ok := got[4].Value.(bson.Binary); !ok || b.Subtype != 0x80 {
 		t.Errorf("binary came back as %v", got[4])
 	}
 	err := c.FindOne(ctx, bson.D{{Key: "_id", Value: "id007"}, {Key: "tenant", Value: "t0"}}).Err()
@@ -260,4 +266,92 @@ func TestConcurrentIncrements(t *testing.T) {
 	if err := c.FindOne(ctx, bson.D{{Key: "_id", Value: 1}}).Decode(&doc); err != nil || doc["n"] != int32(workers*rounds) {
 		t.Errorf("n = %v (%v), want %d", doc["n"], err, workers*rounds)
 	}
+}
+
+func TestAdmin(t *testing.T) {
+	e, ctx := start(t, t.TempDir()), t.Context()
+	c := e.db.Collection("c")
+	if _, err := c.InsertMany(ctx, []any{d("_id", 1, "u", 1), d("_id", 2, "u", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	unique := mongo.IndexModel{Keys: d("u", 1), Options: options.Index().SetUnique(true)}
+	if _, err := c.Indexes().CreateOne(ctx, unique); !isCode(err, 11000) {
+		t.Errorf("unique index over duplicates: %v", err)
+	}
+	if _, err := c.DeleteOne(ctx, d("_id", 2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the same index again is no error
+		if _, err := c.Indexes().CreateOne(ctx, unique); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: d("u", 1)}); !isCode(err, 86) {
+		t.Errorf("same name, other options: %v", err)
+	}
+	specs, err := c.Indexes().ListSpecifications(ctx)
+	if err != nil || len(specs) != 2 || specs[1].Name != "u_1" || !*specs[1].Unique {
+		t.Errorf("indexes: %v %v", specs, err)
+	}
+	if err := c.Indexes().DropOne(ctx, "u_1"); err != nil {
+		t.Error(err)
+	}
+	if err := c.Indexes().DropOne(ctx, "u_1"); !isCode(err, 27) {
+		t.Errorf("second drop: %v", err)
+	}
+	if err := c.FindOneAndReplace(ctx, d("_id", 1), d("r", 1)).Err(); err != nil {
+		t.Error(err)
+	}
+	if err := c.FindOneAndDelete(ctx, d("r", 1)).Err(); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.client.Database("other").Collection("c").InsertOne(ctx, d("_id", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.db.Drop(ctx); err != nil {
+		t.Error(err)
+	}
+	names, err := e.client.ListDatabaseNames(ctx, d())
+	if err != nil || fmt.Sprint(names) != "[other]" {
+		t.Errorf("databases: %v %v", names, err)
+	}
+	if _, err := c.InsertOne(ctx, d("_id", 1)); err != nil {
+		t.Error(err)
+	}
+	if n, err := c.CountDocuments(ctx, d()); n != 1 || err != nil {
+		t.Errorf("count after drop: %d %v", n, err)
+	}
+}
+
+// TestExpiry: a transaction ends after a minute, or with its connection.
+func TestExpiry(t *testing.T) {
+	e, ctx := start(t, t.TempDir()), t.Context()
+	c := e.db.Collection("c")
+	sess := must(e.client.StartSession())(t)
+	defer sess.EndSession(ctx)
+	if err := sess.StartTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	must(c.InsertOne(mongo.NewSessionContext(ctx, sess), d("_id", 1)))(t)
+	if n := e.Metrics().Transactions; n != 1 {
+		t.Errorf("%d open transactions", n)
+	}
+	e.ahead.Store(int64(61 * time.Second))
+	// A write to the same key waits until the transaction is gone.
+	must(c.InsertOne(ctx, d("_id", 1, "by", "other")))(t)
+	err := sess.CommitTransaction(ctx)
+	if !isCode(err, 251) {
+		t.Errorf("commit of an expired transaction: %v", err)
+	}
+
+	other := must(mongo.Connect(options.Client().ApplyURI(e.uri)))(t)
+	sess = must(other.StartSession())(t)
+	if err := sess.StartTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	must(other.Database("test").Collection("c").InsertOne(mongo.NewSessionContext(ctx, sess), d("_id", 2)))(t)
+	if err := other.Disconnect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	must(c.InsertOne(ctx, d("_id", 2)))(t)
 }

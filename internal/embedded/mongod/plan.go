@@ -321,6 +321,8 @@ type scan struct {
 	at   int
 	open bool // the iterator stands in the current range
 
+	borrowed bool // key and document belong to the iterator
+
 	keysExamined, docsExamined int64
 }
 
@@ -351,8 +353,11 @@ func (sc *scan) next(ctx context.Context) (key []byte, doc document, err error) 
 		if err != nil {
 			return nil, nil, err
 		}
-		if ok {
+		if ok && sc.borrowed {
 			return bytes.Clone(key), bytes.Clone(doc), nil
+		}
+		if ok {
+			return key, doc, nil
 		}
 	}
 }
@@ -373,6 +378,7 @@ func (sc *scan) step() (key []byte, doc document, err error) {
 		return nil, nil, err
 	}
 	if sc.plan.index.isRecords(sc.plan.coll) {
+		sc.borrowed = true
 		return key, val[writeNumberLen:], nil
 	}
 	offset, err := entryOffset(key, val)

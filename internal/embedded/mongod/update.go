@@ -227,7 +227,7 @@ func (u *update) forInsert(f *filter) (document, error) {
 	if err := checkSingleValued(f); err != nil {
 		return nil, err
 	}
-	base, err := mongokit.Extract(f.doc)
+	base, err := mongokit.Extract(f.decoded())
 	if err != nil {
 		return nil, lungoError(err)
 	}

@@ -102,7 +102,7 @@ func duplicateKey(c *collection, ix *index, doc document) *commandError {
 // statements returns the statements of a writing command.
 func (r *request) statements(name string) ([]document, error) {
 	docs := r.message.docs
-	if r.message.sequence == "" {
+	if r.message.sequence != name {
 		v, ok := lookup(r.body, name)
 		if !ok || v.Type != bsoncore.TypeArray {
 			return nil, errorf(codeBadValue, "%s needs an array of %s", r.name, name)
