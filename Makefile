@@ -19,7 +19,7 @@ prepare: build ## Build and install what the platform needs on this machine, onc
 	bin/vogter local --prepare
 
 build: ## Build bin/vogter
-	go build -trimpath -o bin/vogter ./cmd/vogter
+	go build -o bin/vogter ./cmd/vogter
 
 test: prepare ## Run all tests in their small sizes (TESTFLAGS=-race, PKG=./internal/vault)
 	go test $(TESTFLAGS) -timeout 30m $(PKG)

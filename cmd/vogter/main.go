@@ -21,8 +21,8 @@ type cli struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:])
-	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vogter: %v\n", err)
 		os.Exit(1)

@@ -176,10 +176,12 @@ func (b *setup) hold(setting string, port int) (l net.Listener, err error) {
 	} else {
 		l, err = listen(setting, port)
 	}
-	if err == nil {
-		b.held = append(b.held, l)
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	b.held = append(b.held, l)
+	b.onStop(closed(l)) // when the plan fails
+	return l, nil
 }
 
 // listenBelowEphemeral takes a free port that the kernel hands to nobody else
