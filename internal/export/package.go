@@ -108,7 +108,7 @@ func (s *Service) write(ctx context.Context, e *Export, run Run, w io.Writer) er
 	if err != nil {
 		return fmt.Errorf("load time zone: %w", err)
 	}
-	asOf := s.Now().In(zone).Truncate(time.Second)
+	asOf := s.Now().In(zone).Truncate(time.Millisecond)
 	b := &builder{
 		ctx: ctx, s: s, run: run, w: pack.NewWriter(w, asOf), export: e, person: person, asOf: asOf,
 		text: languages()[e.Language], parties: parties{controller.LegalName, provider.LegalName},
@@ -346,7 +346,7 @@ func (b *builder) manifest() error {
 	m := pack.StaffCopy{
 		Header:               pack.Header{PackageVersion: pack.Version, Type: pack.StaffCopyType, Files: b.w.Files()},
 		NotAnArticle15Answer: true, ExportID: b.export.ID, Controller: b.parties.Controller, Processor: b.parties.Processor,
-		CreatedAt: b.asOf.Format(time.RFC3339), DataAsOf: b.asOf.Format(time.RFC3339), Language: b.export.Language,
+		CreatedAt: b.asOf.Format(time.RFC3339Nano), DataAsOf: b.asOf.Format(time.RFC3339Nano), Language: b.export.Language,
 		SubjectRef: b.export.SubjectID, Datasets: make([]pack.Searched, len(b.sets)), SchemaVersions: map[string]string{},
 	}
 	for i, s := range b.sets {
