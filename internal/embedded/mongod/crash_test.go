@@ -189,7 +189,7 @@ func verify(t *testing.T, db *mongo.Database, acked map[string]bool) {
 	have := map[string]map[any]bool{}
 	for _, name := range []string{"w", "x"} {
 		have[name] = map[any]bool{}
-		for _, id := range ids(t, db.Collection(name), d(), nil, 0) {
+		for _, id := range ids(t.Context(), t, db.Collection(name), d(), nil, 0) {
 			have[name][id] = true
 		}
 	}

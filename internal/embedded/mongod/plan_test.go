@@ -23,7 +23,7 @@ type explained struct {
 	} `bson:"executionStats"`
 }
 
-func explain(t *testing.T, c *mongo.Collection, filter, sort any, limit int) explained {
+func explain(ctx context.Context, t *testing.T, c *mongo.Collection, filter, sort any, limit int) explained {
 	t.Helper()
 	find := bson.D{{Key: "find", Value: c.Name()}, {Key: "filter", Value: filter}}
 	if sort != nil {
@@ -33,24 +33,24 @@ func explain(t *testing.T, c *mongo.Collection, filter, sort any, limit int) exp
 		find = append(find, bson.E{Key: "limit", Value: limit})
 	}
 	var ex explained
-	if err := c.Database().RunCommand(t.Context(), bson.D{{Key: "explain", Value: find}}).Decode(&ex); err != nil {
+	if err := c.Database().RunCommand(ctx, bson.D{{Key: "explain", Value: find}}).Decode(&ex); err != nil {
 		t.Fatal(err)
 	}
 	return ex
 }
 
-func ids(t *testing.T, c *mongo.Collection, filter, sort any, limit int64) []any {
+func ids(ctx context.Context, t *testing.T, c *mongo.Collection, filter, sort any, limit int64) []any {
 	t.Helper()
 	o := options.Find().SetLimit(limit)
 	if sort != nil {
 		o.SetSort(sort)
 	}
-	cur, err := c.Find(t.Context(), filter, o)
+	cur, err := c.Find(ctx, filter, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var docs []bson.M
-	if err := cur.All(t.Context(), &docs); err != nil {
+	if err := cur.All(ctx, &docs); err != nil {
 		t.Fatal(err)
 	}
 	out := make([]any, len(docs))
@@ -121,11 +121,11 @@ func TestPlans(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := e.FullScans()
-			got := ids(t, c, tt.filter, tt.sort, tt.limit)
+			got := ids(ctx, t, c, tt.filter, tt.sort, tt.limit)
 			if n := e.FullScans() - before; n != 0 {
 				t.Errorf("%d full scans", n)
 			}
-			want := ids(t, plain, tt.filter, tt.sort, tt.limit)
+			want := ids(ctx, t, plain, tt.filter, tt.sort, tt.limit)
 			sameSet := map[any]bool{}
 			for _, id := range want {
 				sameSet[id] = true
@@ -138,7 +138,7 @@ func TestPlans(t *testing.T) {
 					t.Fatalf("document %d is %v, want %v", i, got[i], want[i])
 				}
 			}
-			ex := explain(t, c, tt.filter, tt.sort, int(tt.limit))
+			ex := explain(ctx, t, c, tt.filter, tt.sort, int(tt.limit))
 			if tt.index != "" && !strings.Contains(fmt.Sprint(ex.QueryPlanner.WinningPlan), tt.index) {
 				t.Errorf("plan %v", ex.QueryPlanner.WinningPlan)
 			}
@@ -149,11 +149,11 @@ func TestPlans(t *testing.T) {
 	}
 	t.Run("scan is counted and shown", func(t *testing.T) {
 		before := e.FullScans()
-		ids(t, c, d("n", 5), nil, 0)
+		ids(ctx, t, c, d("n", 5), nil, 0)
 		if e.FullScans() != before+1 {
 			t.Error("scan not counted")
 		}
-		if ex := explain(t, c, d("n", 5), nil, 0); ex.QueryPlanner.WinningPlan["stage"] != "COLLSCAN" {
+		if ex := explain(ctx, t, c, d("n", 5), nil, 0); ex.QueryPlanner.WinningPlan["stage"] != "COLLSCAN" {
 			t.Errorf("plan %v", ex.QueryPlanner.WinningPlan)
 		}
 	})
@@ -170,7 +170,7 @@ func TestPlans(t *testing.T) {
 		if !isCode(err, 292) {
 			t.Errorf("got %v", err)
 		}
-		if got := ids(t, big, d(), d("n", 1), 2); got[0] != int32(39) {
+		if got := ids(ctx, t, big, d(), d("n", 1), 2); got[0] != int32(39) {
 			t.Errorf("bounded sort: %v", got)
 		}
 	})
@@ -183,9 +183,15 @@ func TestOrder(t *testing.T) {
 	ordered := []any{
 		nil, -1.5e300, int64(-1 << 63), int32(-7), -0.5, 0, 0.25, int32(3), int64(1 << 53), int64(1<<53 + 1), int64(1<<63 - 1), 1e300,
 		"", "a", "a\x00", "a\x00b", "aa", "b", d(), d("a", 1), d("a", 2), d("b", 1),
-		bson.Binary{Data: []byte{9}}, bson.Binary{Data: []byte{1, 1}}, bson.Binary{Subtype: 0x80, Data: []byte{0, 0}},
-		bson.ObjectID{1}, bson.ObjectID{2}, false, true, bson.DateTime(-5), bson.DateTime(5),
-		bson.Timestamp{T: 1, I: 2}, bson.Timestamp{T: 2, I: 1}, bson.Regex{Pattern: "a"},
+		bson.Binary{Data: []byte{9}},
+		bson.Binary{Data: []byte{1, 1}},
+		bson.Binary{Subtype: 0x80, Data: []byte{0, 0}},
+		bson.ObjectID{1},
+		bson.ObjectID{2},
+		false, true, bson.DateTime(-5), bson.DateTime(5),
+		bson.Timestamp{T: 1, I: 2},
+		bson.Timestamp{T: 2, I: 1},
+		bson.Regex{Pattern: "a"},
 	}
 	for _, dir := range []int{1, -1} {
 		for _, indexed := range []bool{false, true} {
@@ -243,11 +249,14 @@ func TestAggregate(t *testing.T) {
 		{"count of all", bson.A{d("$match", d()), d("$group", d("_id", 1, "n", d("$sum", 1)))}, `[{"_id":1,"n":10}]`, 0},
 		{"count of none", bson.A{d("$match", d("n", 99)), d("$count", "n")}, `null`, 0},
 		{"count with limit", bson.A{d("$match", d("n", d("$gt", 1))), d("$limit", 4), d("$count", "n")}, `[{"n":4}]`, 0},
-		{"several accumulators", bson.A{d("$sort", d("n", 1)), d("$group", d(
-			"_id", "$k", "n", d("$sum", 1), "sum", d("$sum", "$f"), "min", d("$min", "$n"),
-			"max", d("$max", "$n"), "first", d("$first", "$_id"), "last", d("$last", "$_id"),
-		)), d("$match", d("_id", d("$ne", 1))), d("$sort", d("_id", 1))},
-			`[{"_id":0,"n":4,"sum":9.0,"min":0,"max":9,"first":0,"last":9},{"_id":2,"n":3,"sum":7.5,"min":2,"max":8,"first":2,"last":8}]`, 0},
+		{
+			"several accumulators",
+			bson.A{d("$sort", d("n", 1)), d("$group", d(
+				"_id", "$k", "n", d("$sum", 1), "sum", d("$sum", "$f"), "min", d("$min", "$n"),
+				"max", d("$max", "$n"), "first", d("$first", "$_id"), "last", d("$last", "$_id"),
+			)), d("$match", d("_id", d("$ne", 1))), d("$sort", d("_id", 1))},
+			`[{"_id":0,"n":4,"sum":9.0,"min":0,"max":9,"first":0,"last":9},{"_id":2,"n":3,"sum":7.5,"min":2,"max":8,"first":2,"last":8}]`, 0,
+		},
 		{"unwind", bson.A{d("$match", d("_id", 3)), d("$unwind", "$tags"), d("$project", d("tags", 1, "_id", 0))}, `[{"tags":"x"},{"tags":1}]`, 0},
 		{"compound group", bson.A{d("$match", d("n", d("$lt", 2))), d("$group", d("_id", d("a", "$k", "b", "$none"))), d("$sort", d("_id", 1))}, `[{"_id":{"a":0}},{"_id":{"a":1}}]`, 0},
 		{"unknown stage", bson.A{d("$lookup", d())}, "", 40324},

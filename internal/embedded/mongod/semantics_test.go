@@ -159,7 +159,7 @@ func TestFilters(t *testing.T) {
 					}
 					return
 				}
-				got := ids(t, c, tt.filter, d("_id", 1), 0)
+				got := ids(ctx, t, c, tt.filter, d("_id", 1), 0)
 				if fmt.Sprint(got) != fmt.Sprint(tt.want) {
 					t.Errorf("got %v, want %v", got, tt.want)
 				}
