@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -54,14 +55,16 @@ func (g *guard) require(ctx context.Context, do authz.Permission, action string)
 	d := g.authorizer.Can(ctx, do)
 	ctx = authz.WithPolicy(ctx, d.Policy)
 	if d.Allowed {
+		decisionsFrom(ctx).pass(d.Policy)
 		return ctx, nil
 	}
 	if !authz.FromContext(ctx).SignedIn() {
 		return ctx, authz.ErrUnauthenticated // there is no tenant in whose log it could be
 	}
-	if err := refusalsFrom(ctx).once(action, func() error {
+	err := decisionsFrom(ctx).refuse(action, func() error {
 		return g.recorder.Record(ctx, audit.Event{Action: action, Outcome: audit.Refused})
-	}); err != nil {
+	})
+	if err != nil {
 		return ctx, fmt.Errorf("record refusal: %w", err)
 	}
 	return ctx, authz.ErrForbidden.Under(string(do))
@@ -79,35 +82,55 @@ func action(ctx context.Context) string {
 	}
 }
 
-// refusals are those of one operation: a field that is refused for each object
-// of a page is one entry.
-type refusals struct {
-	mu   sync.Mutex
-	seen map[string]func() error
+// decisions are those of one operation. A field that is refused for each object
+// of a page is one entry in the audit log; the policies that let fields pass are
+// named in the entry of the reads.
+type decisions struct {
+	mu      sync.Mutex
+	refused map[string]func() error
+	passed  []string
 }
 
-type refusalsKey struct{}
+type decisionsKey struct{}
 
-func withRefusals(ctx context.Context) context.Context {
-	return context.WithValue(ctx, refusalsKey{}, &refusals{seen: make(map[string]func() error)})
+func withDecisions(ctx context.Context) context.Context {
+	return context.WithValue(ctx, decisionsKey{}, &decisions{refused: make(map[string]func() error)})
 }
 
-func refusalsFrom(ctx context.Context) *refusals {
-	if r, ok := ctx.Value(refusalsKey{}).(*refusals); ok {
-		return r
+// decisionsFrom returns those of the operation that ctx belongs to; every field
+// is of one.
+func decisionsFrom(ctx context.Context) *decisions {
+	d, _ := ctx.Value(decisionsKey{}).(*decisions)
+	return d
+}
+
+func (d *decisions) pass(policy string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.passed, policy) {
+		d.passed = append(d.passed, policy)
 	}
-	return &refusals{seen: make(map[string]func() error)}
 }
 
-// once records an action's refusal the first time; all wait for the outcome.
-func (r *refusals) once(action string, record func() error) error {
-	r.mu.Lock()
-	result, ok := r.seen[action]
+// policies returns the policies that let fields pass; d may be nil.
+func (d *decisions) policies() string {
+	if d == nil {
+		return ""
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Join(d.passed, ",")
+}
+
+// refuse records an action's refusal the first time; all wait for the outcome.
+func (d *decisions) refuse(action string, record func() error) error {
+	d.mu.Lock()
+	result, ok := d.refused[action]
 	if !ok {
 		result = sync.OnceValue(record)
-		r.seen[action] = result
+		d.refused[action] = result
 	}
-	r.mu.Unlock()
+	d.mu.Unlock()
 	return result()
 }
 

@@ -134,6 +134,8 @@ func protocolError(g *gqlerror.Error) *errs.Error {
 	switch {
 	case code == errcode.ParseFailed && strings.HasPrefix(g.Message, "exceeded token limit"):
 		return errs.New(errs.Limited, "the document is too long: at most %d words and signs; send values as variables", maxTokens)
+	case code == errcode.ParseFailed && strings.HasPrefix(g.Message, "exceeded maximum nesting depth"):
+		return ErrDepth
 	case code == errcode.ParseFailed:
 		return errs.New(errs.Invalid, "the document is not GraphQL: see locations")
 	case code != errcode.ValidationFailed:

@@ -65,7 +65,7 @@ func New(c Config) *API {
 	a.exec.SetQueryCache(documents{lru.New[*ast.QueryDocument](cachedDocuments)})
 	a.exec.Use(&limits{introspection: c.Introspection})
 	a.exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-		return next(withRefusals(ctx))
+		return next(withDecisions(ctx))
 	})
 	a.exec.AroundResponses(a.audited)
 	return a
@@ -95,7 +95,7 @@ func (a *API) audited(ctx context.Context, next graphql.ResponseHandler) *graphq
 	if res == nil {
 		return nil
 	}
-	if err := a.recorder.Flush(ctx, reads); err != nil {
+	if err := a.recorder.Flush(authz.WithPolicy(ctx, decisionsFrom(ctx).policies()), reads); err != nil {
 		a.log.WarnContext(ctx, "reads could not be recorded", "request_id", audit.RequestFrom(ctx).ID, "err", err)
 		return &graphql.Response{Errors: gqlerror.List{present(ctx, audit.ErrNotRecorded, nil, nil)}}
 	}
@@ -152,10 +152,9 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a *API) write(ctx context.Context, w http.ResponseWriter, status int, res *graphql.Response) {
-	body, err := json.Marshal(res)
-	if err != nil { // a scalar wrote what is no JSON
-		a.log.ErrorContext(ctx, "graphql answer is malformed", "request_id", audit.RequestFrom(ctx).ID)
-		status, body = http.StatusInternalServerError, []byte(`{"errors":[{"message":"internal error","extensions":{"code":"INTERNAL"}}]}`)
+	body, ok := a.encode(ctx, res)
+	if !ok {
+		status = http.StatusInternalServerError
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
@@ -202,18 +201,13 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, op *graphql.Ope
 	for events := a.events(ctx, op); ; {
 		var err error
 		select {
-		case res, more := <-events:
+		case body, more := <-events:
 			if ctx.Err() != nil {
 				return
 			}
 			if !more {
 				_, _ = io.WriteString(w, "event: complete\ndata:\n\n")
 				_ = flush()
-				return
-			}
-			body, merr := json.Marshal(res)
-			if merr != nil {
-				a.log.ErrorContext(ctx, "graphql answer is malformed", "request_id", audit.RequestFrom(ctx).ID)
 				return
 			}
 			_, err = fmt.Fprintf(w, "event: next\ndata: %s\n\n", body)
@@ -230,16 +224,27 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, op *graphql.Ope
 	}
 }
 
-// events carries an operation out and sends its responses, until it has ended or
-// ctx has.
-func (a *API) events(ctx context.Context, op *graphql.OperationContext) <-chan *graphql.Response {
-	events := make(chan *graphql.Response)
+// events carries an operation out and sends its responses, encoded, until it has
+// ended or ctx has.
+func (a *API) events(ctx context.Context, op *graphql.OperationContext) <-chan []byte {
+	events := make(chan []byte)
 	go func() {
 		defer close(events)
+		defer func() { // a panic here would end the process
+			if p := recover(); p != nil {
+				_ = recoverer(a.log)(ctx, p) // logs it
+			}
+		}()
 		responses, ctx := a.exec.DispatchOperation(ctx, op)
-		for res := responses(ctx); res != nil; res = responses(ctx) {
+		for {
+			res := responses(ctx)
+			if res == nil {
+				return
+			}
+			// Encoded before the next one is made, which may lie in the same memory.
+			body, _ := a.encode(ctx, res)
 			select {
-			case events <- res:
+			case events <- body:
 			case <-ctx.Done():
 				return
 			}
@@ -249,4 +254,15 @@ func (a *API) events(ctx context.Context, op *graphql.OperationContext) <-chan *
 		}
 	}()
 	return events
+}
+
+// encode returns the JSON of a response; ok is false when that isn't possible
+// and it is of an error instead.
+func (a *API) encode(ctx context.Context, res *graphql.Response) (body []byte, ok bool) {
+	body, err := json.Marshal(res)
+	if err != nil { // a scalar wrote what is no JSON
+		a.log.ErrorContext(ctx, "graphql answer is malformed", "request_id", audit.RequestFrom(ctx).ID)
+		return []byte(`{"errors":[{"message":"internal error","extensions":{"code":"INTERNAL"}}]}`), false
+	}
+	return body, true
 }

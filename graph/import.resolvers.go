@@ -9,13 +9,14 @@ import (
 	"context"
 
 	"github.com/vogter/vogter/graph/model"
+	"github.com/vogter/vogter/internal/imports"
 )
 
-func (r *mutationResolver) SaveImportMapping(ctx context.Context, input model.SaveImportMappingInput) (*model.SaveImportMappingPayload, error) {
+func (r *mutationResolver) SaveImportMapping(ctx context.Context, input imports.SaveMappingInput) (*model.SaveImportMappingPayload, error) {
 	m, err := r.imports.SaveMapping(ctx, input)
 	return &model.SaveImportMappingPayload{Mapping: m}, err
 }
 
-func (r *queryResolver) ImportMappings(ctx context.Context) ([]*model.ImportMapping, error) {
+func (r *queryResolver) ImportMappings(ctx context.Context) ([]*imports.Mapping, error) {
 	return r.imports.Mappings(ctx)
 }

@@ -6,13 +6,13 @@ package graph
 import (
 	"context"
 
-	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
@@ -96,9 +96,9 @@ type Downloads interface {
 
 // Imports is what the API needs of package imports.
 type Imports interface {
-	Mapping(ctx context.Context, mappingID string) (*model.ImportMapping, error)
-	Mappings(ctx context.Context) ([]*model.ImportMapping, error)
-	SaveMapping(ctx context.Context, in model.SaveImportMappingInput) (*model.ImportMapping, error)
+	Mapping(ctx context.Context, mappingID string) (*imports.Mapping, error)
+	Mappings(ctx context.Context) ([]*imports.Mapping, error)
+	SaveMapping(ctx context.Context, in imports.SaveMappingInput) (*imports.Mapping, error)
 }
 
 // Exports is what the API needs of package export.

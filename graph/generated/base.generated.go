@@ -26,6 +26,7 @@ import (
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -43,7 +44,7 @@ type MutationResolver interface {
 	RetireDataset(ctx context.Context, input dataset.RetireInput) (*model.RetireDatasetPayload, error)
 	RequestExport(ctx context.Context, input export.RequestInput) (*model.RequestExportPayload, error)
 	GrantDownload(ctx context.Context, input download.GrantInput) (*model.GrantDownloadPayload, error)
-	SaveImportMapping(ctx context.Context, input model.SaveImportMappingInput) (*model.SaveImportMappingPayload, error)
+	SaveImportMapping(ctx context.Context, input imports.SaveMappingInput) (*model.SaveImportMappingPayload, error)
 	RetryJob(ctx context.Context, input job.RetryInput) (*model.RetryJobPayload, error)
 	WriteRecord(ctx context.Context, input record.WriteInput) (*model.WriteRecordPayload, error)
 	UpsertRecord(ctx context.Context, input record.UpsertInput) (*model.UpsertRecordPayload, error)
@@ -64,7 +65,7 @@ type QueryResolver interface {
 	Datasets(ctx context.Context) ([]*dataset.Dataset, error)
 	Dataset(ctx context.Context, id string) (*dataset.Dataset, error)
 	Export(ctx context.Context, id string) (*export.Export, error)
-	ImportMappings(ctx context.Context) ([]*model.ImportMapping, error)
+	ImportMappings(ctx context.Context) ([]*imports.Mapping, error)
 	Job(ctx context.Context, id string) (*job.Job, error)
 	Record(ctx context.Context, id string) (*record.Record, error)
 	FindRecords(ctx context.Context, by record.By, first int, after *string) (*record.Connection, error)
@@ -283,8 +284,8 @@ func (ec *executionContext) field_Mutation_saveImportMapping_args(ctx context.Co
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
-		func(ctx context.Context, v any) (model.SaveImportMappingInput, error) {
-			return ec.unmarshalNSaveImportMappingInput2githubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐSaveImportMappingInput(ctx, v)
+		func(ctx context.Context, v any) (imports.SaveMappingInput, error) {
+			return ec.unmarshalNSaveImportMappingInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐSaveMappingInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -985,7 +986,7 @@ func (ec *executionContext) _Mutation_saveImportMapping(ctx context.Context, fie
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Mutation().SaveImportMapping(ctx, fc.Args["input"].(model.SaveImportMappingInput))
+			return ec.Resolvers.Mutation().SaveImportMapping(ctx, fc.Args["input"].(imports.SaveMappingInput))
 		},
 		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
 			directive0 := next
@@ -2285,11 +2286,11 @@ func (ec *executionContext) _Query_importMappings(ctx context.Context, field gra
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "IMPORT_RUN")
 				if err != nil {
-					var zeroVal []*model.ImportMapping
+					var zeroVal []*imports.Mapping
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal []*model.ImportMapping
+					var zeroVal []*imports.Mapping
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -2298,8 +2299,8 @@ func (ec *executionContext) _Query_importMappings(ctx context.Context, field gra
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v []*model.ImportMapping) graphql.Marshaler {
-			return ec.marshalNImportMapping2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐImportMappingᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []*imports.Mapping) graphql.Marshaler {
+			return ec.marshalNImportMapping2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐMappingᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -3000,9 +3001,9 @@ func (ec *executionContext) _Node(ctx context.Context, sel ast.SelectionSet, obj
 			return graphql.Null
 		}
 		return ec._Job(ctx, sel, obj)
-	case model.ImportMapping:
+	case imports.Mapping:
 		return ec._ImportMapping(ctx, sel, &obj)
-	case *model.ImportMapping:
+	case *imports.Mapping:
 		if obj == nil {
 			return graphql.Null
 		}

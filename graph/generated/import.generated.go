@@ -14,6 +14,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/vogter/vogter/graph/model"
+	"github.com/vogter/vogter/internal/imports"
 )
 
 // region    ************************** generated!.gotpl **************************
@@ -26,7 +27,7 @@ import (
 
 // region    **************************** field.gotpl *****************************
 
-func (ec *executionContext) _ImportMapping_id(ctx context.Context, field graphql.CollectedField, obj *model.ImportMapping) (ret graphql.Marshaler) {
+func (ec *executionContext) _ImportMapping_id(ctx context.Context, field graphql.CollectedField, obj *imports.Mapping) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -49,7 +50,7 @@ func (ec *executionContext) fieldContext_ImportMapping_id(_ context.Context, fie
 	return graphql.NewScalarFieldContext("ImportMapping", field, false, false, errors.New("field of type ID does not have child fields"))
 }
 
-func (ec *executionContext) _ImportMapping_name(ctx context.Context, field graphql.CollectedField, obj *model.ImportMapping) (ret graphql.Marshaler) {
+func (ec *executionContext) _ImportMapping_name(ctx context.Context, field graphql.CollectedField, obj *imports.Mapping) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -72,7 +73,7 @@ func (ec *executionContext) fieldContext_ImportMapping_name(_ context.Context, f
 	return graphql.NewScalarFieldContext("ImportMapping", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _ImportMapping_document(ctx context.Context, field graphql.CollectedField, obj *model.ImportMapping) (ret graphql.Marshaler) {
+func (ec *executionContext) _ImportMapping_document(ctx context.Context, field graphql.CollectedField, obj *imports.Mapping) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -95,7 +96,7 @@ func (ec *executionContext) fieldContext_ImportMapping_document(_ context.Contex
 	return graphql.NewScalarFieldContext("ImportMapping", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _ImportMapping_version(ctx context.Context, field graphql.CollectedField, obj *model.ImportMapping) (ret graphql.Marshaler) {
+func (ec *executionContext) _ImportMapping_version(ctx context.Context, field graphql.CollectedField, obj *imports.Mapping) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -118,7 +119,7 @@ func (ec *executionContext) fieldContext_ImportMapping_version(_ context.Context
 	return graphql.NewScalarFieldContext("ImportMapping", field, false, false, errors.New("field of type Int64 does not have child fields"))
 }
 
-func (ec *executionContext) _ImportMapping_updatedAt(ctx context.Context, field graphql.CollectedField, obj *model.ImportMapping) (ret graphql.Marshaler) {
+func (ec *executionContext) _ImportMapping_updatedAt(ctx context.Context, field graphql.CollectedField, obj *imports.Mapping) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -153,8 +154,8 @@ func (ec *executionContext) _SaveImportMappingPayload_mapping(ctx context.Contex
 			return obj.Mapping, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v *model.ImportMapping) graphql.Marshaler {
-			return ec.marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐImportMapping(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *imports.Mapping) graphql.Marshaler {
+			return ec.marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐMapping(ctx, selections, v)
 		},
 		true,
 		true,
@@ -177,8 +178,8 @@ func (ec *executionContext) fieldContext_SaveImportMappingPayload_mapping(_ cont
 
 // region    **************************** input.gotpl *****************************
 
-func (ec *executionContext) unmarshalInputSaveImportMappingInput(ctx context.Context, obj any) (model.SaveImportMappingInput, error) {
-	var it model.SaveImportMappingInput
+func (ec *executionContext) unmarshalInputSaveImportMappingInput(ctx context.Context, obj any) (imports.SaveMappingInput, error) {
+	var it imports.SaveMappingInput
 	if obj == nil {
 		return it, nil
 	}
@@ -224,7 +225,7 @@ func (ec *executionContext) unmarshalInputSaveImportMappingInput(ctx context.Con
 
 var importMappingImplementors = []string{"ImportMapping", "Node"}
 
-func (ec *executionContext) _ImportMapping(ctx context.Context, sel ast.SelectionSet, obj *model.ImportMapping) graphql.Marshaler {
+func (ec *executionContext) _ImportMapping(ctx context.Context, sel ast.SelectionSet, obj *imports.Mapping) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, importMappingImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -322,11 +323,11 @@ func (ec *executionContext) _SaveImportMappingPayload(ctx context.Context, sel a
 
 // region    ***************************** type.gotpl *****************************
 
-func (ec *executionContext) marshalNImportMapping2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐImportMappingᚄ(ctx context.Context, sel ast.SelectionSet, v []*model.ImportMapping) graphql.Marshaler {
+func (ec *executionContext) marshalNImportMapping2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐMappingᚄ(ctx context.Context, sel ast.SelectionSet, v []*imports.Mapping) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐImportMapping(ctx, sel, v[i])
+		return ec.marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐMapping(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -338,7 +339,7 @@ func (ec *executionContext) marshalNImportMapping2ᚕᚖgithubᚗcomᚋvogterᚋ
 	return ret
 }
 
-func (ec *executionContext) marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐImportMapping(ctx context.Context, sel ast.SelectionSet, v *model.ImportMapping) graphql.Marshaler {
+func (ec *executionContext) marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐMapping(ctx context.Context, sel ast.SelectionSet, v *imports.Mapping) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -348,7 +349,7 @@ func (ec *executionContext) marshalNImportMapping2ᚖgithubᚗcomᚋvogterᚋvog
 	return ec._ImportMapping(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNSaveImportMappingInput2githubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐSaveImportMappingInput(ctx context.Context, v any) (model.SaveImportMappingInput, error) {
+func (ec *executionContext) unmarshalNSaveImportMappingInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐSaveMappingInput(ctx context.Context, v any) (imports.SaveMappingInput, error) {
 	res, err := ec.unmarshalInputSaveImportMappingInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }

@@ -12,12 +12,12 @@ import (
 	gqlparser "github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
@@ -209,7 +209,7 @@ type ComplexityRoot struct {
 		RetireDataset      func(childComplexity int, input dataset.RetireInput) int
 		RetryJob           func(childComplexity int, input job.RetryInput) int
 		RevokeAPIKey       func(childComplexity int, input apikey.RevokeInput) int
-		SaveImportMapping  func(childComplexity int, input model.SaveImportMappingInput) int
+		SaveImportMapping  func(childComplexity int, input imports.SaveMappingInput) int
 		StartRelation      func(childComplexity int, input subject.StartRelationInput) int
 		UpdateRecord       func(childComplexity int, input record.UpdateInput) int
 		UpdateSubject      func(childComplexity int, input subject.UpdateInput) int
@@ -1110,7 +1110,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Mutation.SaveImportMapping(childComplexity, args["input"].(model.SaveImportMappingInput)), true
+		return e.ComplexityRoot.Mutation.SaveImportMapping(childComplexity, args["input"].(imports.SaveMappingInput)), true
 	case "Mutation.startRelation":
 		if e.ComplexityRoot.Mutation.StartRelation == nil {
 			break

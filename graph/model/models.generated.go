@@ -3,12 +3,11 @@
 package model
 
 import (
-	"time"
-
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
@@ -50,19 +49,6 @@ type GrantDownloadPayload struct {
 	Grant *download.Grant `json:"grant"`
 }
 
-// How the lines of a file become subjects and records; POST /v1/imports?mapping=NAME
-// uses it. The document's form is described in docs/imports.md.
-type ImportMapping struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	// The mapping itself, as JSON.
-	Document  string    `json:"document"`
-	Version   int64     `json:"version"`
-	UpdatedAt time.Time `json:"updatedAt"`
-}
-
-func (ImportMapping) IsNode() {}
-
 type RenameDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
@@ -83,13 +69,8 @@ type RevokeAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
-type SaveImportMappingInput struct {
-	Name     string `json:"name"`
-	Document string `json:"document"`
-}
-
 type SaveImportMappingPayload struct {
-	Mapping *ImportMapping `json:"mapping"`
+	Mapping *imports.Mapping `json:"mapping"`
 }
 
 type StartRelationPayload struct {
