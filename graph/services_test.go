@@ -1,0 +1,34 @@
+package graph_test
+
+import (
+	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authn"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/imports"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
+)
+
+// The services are what the edge takes them for.
+var (
+	_ graph.Recorder  = (*audit.Recorder)(nil)
+	_ graph.Tenants   = (*tenancy.Service)(nil)
+	_ graph.APIKeys   = (*apikey.Service)(nil)
+	_ graph.Datasets  = (*dataset.Service)(nil)
+	_ graph.Subjects  = (*subject.Service)(nil)
+	_ graph.Records   = (*record.Service)(nil)
+	_ graph.Files     = (*file.Service)(nil)
+	_ graph.Downloads = (*download.Service)(nil)
+	_ graph.Imports   = (*imports.Service)(nil)
+	_ graph.Exports   = (*export.Service)(nil)
+	_ graph.Jobs      = (*job.Service)(nil)
+	_ authn.Keys      = (*apikey.Service)(nil)
+	_ authn.Members   = (*tenancy.Service)(nil)
+)
