@@ -26,6 +26,10 @@ const (
 	exportsColl  = "exports"
 	grantsColl   = "grants"
 	leasesColl   = "leases" // of the platform, and small: without a tenant, not sharded
+
+	importsColl    = "imports"
+	mappingsColl   = "importMappings"
+	rejectionsColl = "importRejections"
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".
@@ -62,6 +66,7 @@ func indexes() map[string][]index {
 		filesColl:    {{"state", "createdAt"}},
 		exportsColl:  {{"state", "expiresAt"}},
 		grantsColl:   {{"expiresAt"}},
+		mappingsColl: {{"tenant", "name"}},
 	}
 }
 

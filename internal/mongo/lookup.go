@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -199,6 +200,59 @@ func (l *lookups) owners(ctx context.Context, k lookup.Key, after string, limit 
 		ids[i] = d.Owner
 	}
 	return ids, nil
+}
+
+// ownersOf returns the owners of unique lookups in the order of keys, "" where
+// there is none, with one query.
+func (l *lookups) ownersOf(ctx context.Context, keys []lookup.Key) ([]string, error) {
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		var err error
+		if ids[i], _, err = l.prefix(ctx, k); err != nil {
+			return nil, fmt.Errorf("look up %s: %w", k.Name, err)
+		}
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[lookupDoc](ctx, l.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find lookups: %w", err)
+	}
+	found := make(map[string]string, len(docs))
+	for _, d := range docs {
+		found[d.ID] = d.Owner
+	}
+	owners := make([]string, len(keys))
+	for i, id := range ids {
+		owners[i] = found[id]
+	}
+	return owners, nil
+}
+
+// inOrder returns what is found for each of ids, nil where nothing is.
+func inOrder[T any](ids []string, found []*T, id func(*T) string) []*T {
+	byID := make(map[string]*T, len(found))
+	for _, f := range found {
+		byID[id(f)] = f
+	}
+	ordered := make([]*T, len(ids))
+	for i, want := range ids {
+		ordered[i] = byID[want]
+	}
+	return ordered
+}
+
+// present returns the ids that aren't empty, sorted and without repeats.
+func present(ids []string) []string {
+	return slices.Compact(slices.Sorted(func(yield func(string) bool) {
+		for _, id := range ids {
+			if id != "" && !yield(id) {
+				return
+			}
+		}
+	}))
 }
 
 // count counts the owners with a lookup, up to limit.

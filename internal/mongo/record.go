@@ -321,6 +321,34 @@ func (s *RecordStore) Find(ctx context.Context, k lookup.Key, after *page.Positi
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
+	docs, err := s.byID(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(docs, func(a, b recordDoc) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
+	return s.open(ctx, docs)
+}
+
+// FindByKeys implements record.Store.
+func (s *RecordStore) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*record.Record, error) {
+	owners, err := s.lookups.ownersOf(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var found []*record.Record
+	if ids := present(owners); len(ids) > 0 {
+		docs, err := s.byID(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		if found, err = s.open(ctx, docs); err != nil {
+			return nil, err
+		}
+	}
+	return inOrder(owners, found, func(f *record.Record) string { return f.ID }), nil
+}
+
+func (s *RecordStore) byID(ctx context.Context, ids []string) ([]recordDoc, error) {
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 	if err != nil {
 		return nil, err
@@ -329,8 +357,7 @@ func (s *RecordStore) Find(ctx context.Context, k lookup.Key, after *page.Positi
 	if err != nil {
 		return nil, fmt.Errorf("find records: %w", err)
 	}
-	slices.SortFunc(docs, func(a, b recordDoc) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
-	return s.open(ctx, docs)
+	return docs, nil
 }
 
 // Count implements record.Store.

@@ -250,6 +250,21 @@ func (s *SubjectStore) Find(ctx context.Context, k lookup.Key, after *page.Posit
 	return found, nil
 }
 
+// FindByKeys implements subject.Store.
+func (s *SubjectStore) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*subject.Subject, error) {
+	owners, err := s.lookups.ownersOf(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var found []*subject.Subject
+	if ids := present(owners); len(ids) > 0 {
+		if found, err = s.GetMany(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	return inOrder(owners, found, func(f *subject.Subject) string { return f.ID }), nil
+}
+
 // Count implements subject.Store.
 func (s *SubjectStore) Count(ctx context.Context, limit int) (int, error) {
 	filter, err := scoped(ctx)

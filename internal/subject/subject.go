@@ -149,6 +149,9 @@ type Store interface {
 	List(ctx context.Context, after *page.Position, limit int) ([]*Subject, error)
 	// Find returns those with a lookup after a position, by id.
 	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*Subject, error)
+	// FindByKeys returns those that unique lookups name, in the order of keys, nil
+	// where there is none.
+	FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Subject, error)
 	// Count counts all subjects, Count Found those with a lookup, up to limit.
 	Count(ctx context.Context, limit int) (int, error)
 	CountFound(ctx context.Context, key lookup.Key, limit int) (int, error)
