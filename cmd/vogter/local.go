@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/vogter/vogter/internal/config"
+	"github.com/vogter/vogter/internal/demo"
 	"github.com/vogter/vogter/internal/local"
 )
 
@@ -38,12 +39,14 @@ func (c *localCmd) Run(ctx context.Context, command *kong.Context) error {
 	if c.Prepare {
 		return local.Prepare(ctx, c.Source, os.Stdout, time.Now)
 	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	opts := local.Options{
 		Dir:     c.Dir,
 		Source:  c.Source,
 		Environ: os.Environ(),
 		Out:     os.Stdout,
-		Logger:  slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Seed:    demo.Seed(time.Now, log),
+		Logger:  log,
 		Now:     time.Now,
 	}
 	if !c.AutoPorts {

@@ -14,6 +14,9 @@ import (
 
 // cli is the command line, one field per subcommand.
 type cli struct {
+	Serve  serveCmd  `cmd:"" help:"Answer the API."`
+	Worker workerCmd `cmd:"" help:"Do the jobs."`
+	Admin  adminCmd  `cmd:"" help:"Tools of who runs the platform."`
 	Local  localCmd  `cmd:"" help:"Run the whole platform on this machine."`
 	Engine engineCmd `cmd:"" help:"Run the embedded document engine."`
 	Verify verifyCmd `cmd:"" help:"Check a package, offline, and name the first altered, missing or unlisted file."`

@@ -1,0 +1,273 @@
+// Package app puts the platform together: stores, services, the API and the
+// worker, out of one configuration. It is the only package that sees everything,
+// and has no logic of its own.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authn"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/blob"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/config"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/imports"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/kms/localfile"
+	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/ory"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/server"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/vault"
+	"github.com/vogter/vogter/jobs"
+)
+
+// The names of the databases, where the connection strings name none.
+const (
+	dataName = "vogter"
+	keysName = "vogter_keys"
+)
+
+const indexTimeout = 10 * time.Minute
+
+// Platform is everything that serve, worker and admin share.
+type Platform struct {
+	Config   config.Config
+	Tenants  *tenancy.Service
+	APIKeys  *apikey.Service
+	Datasets *dataset.Service
+	Subjects *subject.Service
+	Records  *record.Service
+	Imports  *imports.Service
+	Exports  *export.Service
+	Jobs     *job.Service
+	Identity *ory.Client
+	Recorder *audit.Recorder
+
+	log        *slog.Logger
+	now        func() time.Time
+	db, keysDB *mongo.DB
+	redis      *redis.Client
+	queue      *jobs.AsynqQueue
+	bell       jobs.Bell
+	bucket     *blob.Bucket
+	files      *file.Service
+	downloads  *download.Service
+	authorizer authz.Authorizer
+}
+
+// Open connects to everything that the configuration names, and makes the
+// indexes that aren't there yet. Close ends it.
+func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() time.Time) (_ *Platform, err error) {
+	p := &Platform{Config: c, log: log, now: now, bell: jobs.NewBell(), authorizer: authz.Roles{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if p.db, err = mongo.Open(ctx, c.MongoDB.Reveal(), dataName); err != nil {
+		return nil, fmt.Errorf("open document store: %w", err)
+	}
+	if p.keysDB, err = mongo.Open(ctx, c.KeyStore.Reveal(), keysName); err != nil {
+		return nil, fmt.Errorf("open key store: %w", err)
+	}
+	if p.redis, err = jobs.OpenRedis(c.Redis.Reveal()); err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	p.queue = jobs.NewAsynqQueue(p.redis)
+	p.bucket, err = blob.New(blob.Config{
+		Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket,
+		AccessKey: c.S3.AccessKey.Reveal(), SecretKey: c.S3.SecretKey.Reveal(), CAFile: c.S3.CAFile,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open object storage: %w", err)
+	}
+	if _, err := p.bucket.Probe(ctx); err != nil {
+		return nil, fmt.Errorf("probe object storage: %w", err)
+	}
+	wrapper, err := openKMS(c.KMS, now)
+	if err != nil {
+		return nil, fmt.Errorf("open key management: %w", err)
+	}
+	indexing, cancel := context.WithTimeout(ctx, indexTimeout)
+	defer cancel()
+	if err := p.db.EnsureIndexes(indexing); err != nil {
+		return nil, err
+	}
+	return p, p.build(mongo.NewKeyStore(p.keysDB), wrapper)
+}
+
+// openKMS returns the key management service that a setting names.
+func openKMS(setting string, now func() time.Time) (kms.Wrapper, error) {
+	path, ok := strings.CutPrefix(setting, "file:")
+	if !ok {
+		return nil, errors.New("VOGTER_KMS takes file:PATH")
+	}
+	return localfile.Open(path, now)
+}
+
+// build makes the services.
+func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
+	v, err := vault.New(vault.Config{Store: keys, KMS: wrapper, Now: p.now})
+	if err != nil {
+		return err
+	}
+	hasher := vault.Hasher{Vault: v}
+	p.Recorder = audit.NewRecorder(p.db, v, p.now)
+	changes := change.NewRunner(p.db, p.Recorder, hasher, p.now, p.bell.Ring)
+	p.Identity = ory.New(p.Config.Kratos.PublicURL, p.Config.Kratos.AdminURL)
+
+	tenants := mongo.NewTenantStore(p.db, v)
+	subjects := mongo.NewSubjectStore(p.db, v, p.log)
+	p.Tenants = tenancy.NewService(tenants, changes, v, p.Identity, p.now)
+	p.APIKeys = apikey.NewService(mongo.NewAPIKeyStore(p.db), changes, hasher, p.now)
+	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.now)
+	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
+	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.Tenants, p.now)
+	p.files = file.NewService(file.Config{
+		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Vault: v,
+		Changes: changes, Recorder: p.Recorder, Log: p.log, Now: p.now,
+	})
+	p.Records = record.NewService(record.Parts{
+		Store: mongo.NewRecordStore(p.db, v, p.log), Changes: changes, Recorder: p.Recorder, Vault: v,
+		Datasets: p.Datasets, Subjects: subjects, Files: p.files, Regions: p.Tenants, Now: p.now,
+	})
+	p.Imports = imports.NewService(imports.Parts{
+		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
+		Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
+	})
+	p.Exports = export.NewService(export.Config{
+		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
+		Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Changes: changes,
+		Log: p.log, Now: p.now,
+	})
+	p.downloads = download.NewService(download.Config{
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,
+		Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
+	})
+	return nil
+}
+
+// Close ends all connections.
+func (p *Platform) Close(ctx context.Context) error {
+	var errs []error
+	if p.redis != nil {
+		errs = append(errs, p.redis.Close())
+	}
+	for _, db := range []*mongo.DB{p.keysDB, p.db} {
+		if db != nil {
+			errs = append(errs, db.Close(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Serve answers the API on l until ctx ends, and then finishes what is under way.
+func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
+	auth, err := authn.New(authn.Config{
+		Keys: p.APIKeys, Sessions: p.Identity, Members: p.Tenants, Origin: p.Config.URL(), Now: p.now,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare sign-in: %w", err)
+	}
+	return p.run(ctx, func(ctx context.Context) error {
+		return server.Serve(ctx, l, p.handler(auth, ctx.Done()), p.Config.ShutdownGrace)
+	})
+}
+
+func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http.Handler {
+	api := graph.New(graph.Config{
+		Services: graph.Services{
+			Authorizer: p.authorizer, Tenants: p.Tenants, APIKeys: p.APIKeys, Datasets: p.Datasets,
+			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
+			Exports: p.Exports, Jobs: p.Jobs,
+		},
+		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
+	})
+	return server.New(server.Config{
+		Log: p.log, Now: p.now, Auth: auth, Fail: api.Fail, Stop: stop,
+		Routes: append(api.Routes(),
+			server.Route{Pattern: "PUT /v1/uploads", Handler: file.Handler(p.files, p.authorizer)},
+			server.Route{Pattern: "GET " + download.Path + "{token}", Handler: download.Handler(p.downloads)},
+			server.Route{Pattern: "POST /v1/imports", Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+		),
+		Checks: []server.Check{
+			{Name: "documents", Ready: p.db.Ping},
+			{Name: "keys", Ready: p.keysDB.Ping},
+			{Name: "queue", Ready: p.queue.Ping},
+			{Name: "objects", Ready: p.bucket.Ping},
+			{Name: "identity", Ready: p.Identity.Ready},
+		},
+	})
+}
+
+// Work does jobs until ctx ends, and then finishes those under way.
+func (p *Platform) Work(ctx context.Context) error {
+	mux := jobs.NewMux()
+	mux.Handle(tenancy.JobInvite, func(ctx context.Context, r *job.Run) error { return p.Tenants.Invite(ctx, r.Object()) })
+	mux.Handle(file.JobRemove, func(ctx context.Context, r *job.Run) error { return p.files.Remove(ctx, r.Object()) })
+	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
+
+	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
+	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
+	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
+	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
+	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
+
+	reconciler := jobs.NewReconciler(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
+	worker := jobs.NewServer(jobs.ServerConfig{
+		Jobs: p.Jobs, Redis: p.redis, Mux: mux, Log: p.log, Concurrency: p.Config.WorkerConcurrency,
+		Grace: p.Config.ShutdownGrace,
+	})
+	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run)
+}
+
+// run runs the parts until ctx ends or one of them fails. The recorder, which
+// the others need to the end, ends after them; the relay runs everywhere, so
+// that a job is delivered at once by whoever asked for it.
+func (p *Platform) run(ctx context.Context, parts ...func(context.Context) error) error {
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	recorded := make(chan error, 1)
+	go func() { recorded <- p.Recorder.Run(recording) }()
+
+	group, ctx := errgroup.WithContext(ctx)
+	relay := jobs.NewRelay(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
+	for _, part := range append(parts, relay.Run) {
+		group.Go(func() error { return part(ctx) })
+	}
+	err := group.Wait()
+	stop()
+	return errors.Join(err, <-recorded)
+}
+
+// Record runs fn with the recorder at work, for commands that read or change
+// data without serving.
+func (p *Platform) Record(ctx context.Context, fn func(ctx context.Context) error) error {
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	recorded := make(chan error, 1)
+	go func() { recorded <- p.Recorder.Run(recording) }()
+	err := fn(ctx)
+	stop()
+	return errors.Join(err, <-recorded)
+}

@@ -1,0 +1,286 @@
+// Package demo fills a local platform with something to look at: the provider,
+// a customer with real public data on 537 persons, and a second customer that
+// must see none of it. Every start calls it; what is there already stays.
+package demo
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/app"
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/imports"
+	"github.com/vogter/vogter/internal/local"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/testdata/legislators"
+)
+
+// exported is the reference of the person whose data is exported.
+const exported = "C000127"
+
+// exportWait bounds the wait for the worker to build the demo's export.
+const exportWait = 2 * time.Minute
+
+// known keeps, from start to start, what is shown once or chosen by chance: the
+// secrets of the demo's keys and the passwords of its members.
+type known struct {
+	path string
+
+	Keys      map[string]string `json:"keys"`      // by tenant id
+	Passwords map[string]string `json:"passwords"` // by e-mail address
+	Exported  bool              `json:"exported"`
+}
+
+func load(path string) (*known, error) {
+	k := &known{path: path, Keys: map[string]string{}, Passwords: map[string]string{}}
+	b, err := os.ReadFile(path) //nolint:gosec // G304: the demo's own file
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read demo secrets: %w", err)
+	}
+	if err := json.Unmarshal(b, k); err != nil {
+		return nil, fmt.Errorf("read demo secrets in %s: %w", path, err)
+	}
+	return k, nil
+}
+
+func (k *known) save() error {
+	b, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write demo secrets: %w", err)
+	}
+	const private = 0o600
+	if err := os.WriteFile(k.path, b, private); err != nil {
+		return fmt.Errorf("write demo secrets: %w", err)
+	}
+	return nil
+}
+
+type seed struct {
+	*app.Platform
+	*known
+}
+
+// Seed implements local.SeedFunc.
+func Seed(now func() time.Time, log *slog.Logger) local.SeedFunc {
+	return func(ctx context.Context, env local.Env) (ready local.Ready, err error) {
+		p, err := app.Open(ctx, env.Config, log, now)
+		if err != nil {
+			return ready, err
+		}
+		defer func() { err = errors.Join(err, p.Close(context.WithoutCancel(ctx))) }()
+		k, err := load(filepath.Join(env.Dir, "demo.json"))
+		if err != nil {
+			return ready, err
+		}
+		s := &seed{p, k}
+		ready = local.Ready{GraphQL: env.API + "/graphql", API: env.API, Mail: env.Mail, S3: env.Config.S3.Endpoint}
+		ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindSystem, ID: "demo"})
+		err = p.Record(ctx, func(ctx context.Context) error {
+			ready.Tenants, err = s.tenants(ctx)
+			return err
+		})
+		return ready, err
+	}
+}
+
+func (s *seed) tenants(ctx context.Context) ([]local.Tenant, error) {
+	cvr := func(number string) *tenancy.Registration { return &tenancy.Registration{Scheme: "CVR", Number: number} }
+	authority := "Datatilsynet"
+	in := func(name, slug, number, owner string) tenancy.CreateInput {
+		return tenancy.CreateInput{
+			LegalName: name, Kind: tenancy.Customer, Country: "DK", Registration: cvr(number), TimeZone: "Europe/Copenhagen",
+			SupervisoryAuthority: &authority, Languages: []string{"da", "en"}, Slug: &slug,
+			Owner: tenancy.OwnerInput{Email: personal.NewText(owner)},
+		}
+	}
+	provider, err := s.Tenants.Bootstrap(ctx, in("Demo Provider ApS", "provider", "13585628", "operator@provider.example"))
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	asProvider := tenant.NewContext(ctx, provider.ID)
+	first, err := s.customer(asProvider, in("Demo Revision A/S", "demo", "10008123", "owner@demo.example"))
+	if err != nil {
+		return nil, err
+	}
+	second, err := s.customer(asProvider, in("Second Advokater ApS", "second", "35862056", "owner@second.example"))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.data(tenant.NewContext(ctx, first)); err != nil {
+		return nil, err
+	}
+	var list []local.Tenant
+	for _, t := range []struct {
+		of      tenant.ID
+		members map[string]authz.Role
+		order   []string
+	}{
+		{first, map[string]authz.Role{
+			"owner@demo.example": authz.RoleOwner, "handler@demo.example": authz.RoleCaseHandler,
+			"dpo@demo.example": authz.RoleDPO, "auditor@demo.example": authz.RoleAuditor,
+		}, []string{"owner@demo.example", "handler@demo.example", "dpo@demo.example", "auditor@demo.example"}},
+		{second, map[string]authz.Role{"owner@second.example": authz.RoleOwner}, []string{"owner@second.example"}},
+		{provider.ID, map[string]authz.Role{"operator@provider.example": authz.RoleOperator}, []string{"operator@provider.example"}},
+	} {
+		shown, err := s.show(tenant.NewContext(ctx, t.of), t.of, t.order, t.members)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shown)
+	}
+	return list, nil
+}
+
+// customer returns the customer tenant with a slug, made if it isn't there.
+func (s *seed) customer(asProvider context.Context, in tenancy.CreateInput) (tenant.ID, error) {
+	of, err := s.Tenants.BySlug(asProvider, *in.Slug)
+	if err == nil {
+		return of, nil
+	}
+	if !errors.Is(err, tenancy.ErrNotFound) {
+		return "", fmt.Errorf("find demo tenant: %w", err)
+	}
+	t, err := s.Tenants.Create(asProvider, in)
+	if err != nil {
+		return "", fmt.Errorf("create demo tenant: %w", err)
+	}
+	return t.ID, nil
+}
+
+// show returns what ready.json says of a tenant: with a key that works, and
+// members who can sign in.
+func (s *seed) show(ctx context.Context, of tenant.ID, order []string, roles map[string]authz.Role) (local.Tenant, error) {
+	t, err := s.Tenants.Get(ctx)
+	if err != nil {
+		return local.Tenant{}, fmt.Errorf("find demo tenant: %w", err)
+	}
+	shown := local.Tenant{ID: string(of), Name: t.LegalName}
+	if shown.APIKey, err = s.key(ctx, of); err != nil {
+		return local.Tenant{}, err
+	}
+	for _, email := range order {
+		password, err := s.member(ctx, personal.NewText(email), roles[email])
+		if err != nil {
+			return local.Tenant{}, err
+		}
+		shown.Members = append(shown.Members, local.Member{Email: email, Password: password, Role: string(roles[email])})
+	}
+	return shown, nil
+}
+
+func (s *seed) key(ctx context.Context, of tenant.ID) (string, error) {
+	have := s.Keys[string(of)]
+	_, err := s.APIKeys.Authenticate(ctx, have)
+	if err == nil {
+		return have, nil
+	}
+	if errs.KindOf(err) != errs.Unauthenticated {
+		return "", fmt.Errorf("try demo key: %w", err)
+	}
+	_, secret, err := s.APIKeys.Create(ctx, apikey.CreateInput{Name: "demo"})
+	if err != nil {
+		return "", fmt.Errorf("create demo key: %w", err)
+	}
+	s.Keys[string(of)] = *secret
+	return *secret, s.save()
+}
+
+func (s *seed) member(ctx context.Context, email personal.Text, role authz.Role) (string, error) {
+	password := s.Passwords[email.Reveal()]
+	if password != "" {
+		return password, nil
+	}
+	password = rand.Text()
+	identity, err := s.Identity.SetPassword(ctx, email, personal.NewText(password))
+	if err != nil {
+		return "", fmt.Errorf("make demo member: %w", err)
+	}
+	if _, err := s.Tenants.AddMember(ctx, tenancy.AddMemberInput{Email: email, Role: role, Identity: identity}); err != nil {
+		return "", fmt.Errorf("make demo member: %w", err)
+	}
+	s.Passwords[email.Reveal()] = password
+	return password, s.save()
+}
+
+// data imports the legislators and exports one of them.
+func (s *seed) data(ctx context.Context) error {
+	if s.Exported {
+		return nil
+	}
+	have, err := s.Datasets.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list demo datasets: %w", err)
+	}
+	if len(have) == 0 {
+		var inputs []dataset.CreateInput
+		if err := json.Unmarshal(legislators.Datasets(), &inputs); err != nil {
+			return fmt.Errorf("read demo datasets: %w", err)
+		}
+		for _, in := range inputs {
+			if _, err := s.Datasets.Create(ctx, in); err != nil {
+				return fmt.Errorf("create demo dataset: %w", err)
+			}
+		}
+	}
+	if _, err := s.Imports.SaveMapping(ctx, imports.SaveMappingInput{Name: legislators.MappingName, Document: legislators.Mapping()}); err != nil {
+		return fmt.Errorf("save demo mapping: %w", err)
+	}
+	done, err := s.Imports.Run(ctx, imports.Input{
+		Key: "demo", Mapping: legislators.MappingName, Format: imports.NDJSON, Mode: imports.Write,
+		Body: bytes.NewReader(legislators.Lines()),
+	})
+	if err != nil {
+		return fmt.Errorf("import demo file: %w", err)
+	}
+	if n := len(done.Rejections); n > 0 {
+		return fmt.Errorf("import demo file: %d lines are rejected", n)
+	}
+	return s.export(ctx)
+}
+
+func (s *seed) export(ctx context.Context) error {
+	reference := personal.NewText(exported)
+	found, err := s.Subjects.Find(ctx, subject.By{Reference: &reference}, page.Request{First: 1})
+	if err != nil || len(found.Edges) == 0 {
+		return fmt.Errorf("find the demo's person: %w", errors.Join(err, subject.ErrNotFound))
+	}
+	ctx = change.WithIdempotency(ctx, change.Idempotency{Key: "demo-export"})
+	e, err := s.Exports.Request(ctx, export.RequestInput{Subject: found.Edges[0].Node.ID})
+	if err != nil {
+		return fmt.Errorf("export the demo's person: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, exportWait)
+	defer cancel()
+	states, err := s.Jobs.Watch(ctx, e.JobID)
+	if err != nil {
+		return fmt.Errorf("export the demo's person: %w", err)
+	}
+	for range states { //nolint:revive // waits until the job has ended
+	}
+	if e, err = s.Exports.Get(ctx, e.ID); err != nil || e.State != export.Ready {
+		return fmt.Errorf("export the demo's person: it is %s: %w", e.State, errors.Join(err, ctx.Err()))
+	}
+	s.Exported = true
+	return s.save()
+}
