@@ -15,6 +15,7 @@ import (
 
 const (
 	firstBatch = 101              // documents, as MongoDB
+	batchBytes = 4 << 20          // a larger batch is cut short, to save memory
 	cursorIdle = 10 * time.Minute // then a forgotten cursor is closed
 )
 
@@ -294,7 +295,7 @@ func (c *cursor) batch(ctx context.Context, name string, n int64, register func(
 		if doc == nil {
 			break // the batch is full
 		}
-		if i >= n || i > 0 && len(dst)+len(doc) > maxDocumentSize {
+		if i >= n || i > 0 && len(dst)+len(doc) > batchBytes {
 			c.pending = doc
 			break
 		}
@@ -406,22 +407,45 @@ func (s *Server) count(ctx context.Context, r *request) (document, error) {
 	return bsoncore.NewDocumentBuilder().AppendInt64("n", n).Build(), nil
 }
 
-// countQuery counts what q selects. Without a filter the store knows the number.
+// countQuery counts what q selects: by the store's own count without a filter, in
+// the index if that decides the filter, else document by document.
 func (s *Server) countQuery(ctx context.Context, v *view, ns string, q *query) (int64, error) {
-	if c := v.cat.collections[ns]; c != nil && len(q.filter.root.children) == 0 && v.over == nil {
+	c := v.cat.collections[ns]
+	if c == nil {
+		return 0, v.close()
+	}
+	if len(q.filter.root.children) == 0 && v.over == nil {
 		val, err := v.get(identPrefix(spaceCount, c.ident))
 		if err = errors.Join(err, v.close()); err != nil || val == nil {
 			return 0, err
 		}
-		n := max(decodeCount(val)-q.skip, 0)
-		if q.limit > 0 {
-			n = min(n, q.limit)
+		return q.clip(decodeCount(val)), nil
+	}
+	p := makePlan(c, q.filter, nil)
+	if !p.exact || p.points {
+		src, err := s.openQuery(ctx, v, ns, q)
+		if err != nil {
+			return 0, err
 		}
-		return n, nil
+		return drain(ctx, src)
 	}
-	src, err := s.openQuery(ctx, v, ns, q)
-	if err != nil {
-		return 0, err
+	if p.full() {
+		s.fullScans.Add(1)
 	}
-	return drain(ctx, src)
+	most := int64(0)
+	if q.limit > 0 {
+		most = q.skip + q.limit
+	}
+	sc := newScan(v, p, q.filter)
+	n, err := sc.count(ctx, most)
+	return q.clip(n), errors.Join(err, sc.close(), v.close())
+}
+
+// clip applies skip and limit to a number of documents.
+func (q *query) clip(n int64) int64 {
+	n = max(n-q.skip, 0)
+	if q.limit > 0 {
+		n = min(n, q.limit)
+	}
+	return n
 }

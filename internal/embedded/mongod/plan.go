@@ -52,6 +52,7 @@ type plan struct {
 	sorted  bool // documents come in the order asked for
 	dedup   bool // a document may be met more than once
 	bounded int  // number of index fields that the filter bounds
+	exact   bool // the ranges hold what the filter selects and nothing else
 }
 
 // full reports whether the plan reads every key of the collection or index.
@@ -112,6 +113,7 @@ func planIndex(c *collection, ix *index, conj []node, or *node, sort []keyField)
 		score += 20
 	}
 	multikey := ix.multikey.Load()
+	p.exact = multikey == 0 && or == nil && decides(ix.fields[:b.bounded], conj)
 	p.dedup = multikey>>b.fixed != 0
 	p.sorted, p.reverse = inOrder(ix, multikey, b.fixed, sort)
 	if p.sorted && len(sort) > 0 {
@@ -178,6 +180,34 @@ func boundsOf(ix *index, conj []node) bounds {
 func sortRanges(b bounds) bounds {
 	b.ranges = mergeRanges(b.ranges)
 	return b
+}
+
+// decides reports whether the bounds of the fields say all that the conjunction
+// does, so that no document need be read to tell.
+func decides(fields []keyField, conj []node) bool {
+	for i := range conj {
+		n := &conj[i]
+		if !slices.ContainsFunc(fields, func(f keyField) bool { return f.path == n.path }) {
+			return false
+		}
+		switch n.op {
+		case opEq, opIn, opGt, opGte:
+		case opLt, opLte:
+			if n.key[0] == classNumber {
+				return false // NaN sorts below, but is not less
+			}
+		case opAnd, opOr, opNor, opNe, opNin, opExists, opLungo:
+			return false
+		}
+		isRange := n.op != opEq && n.op != opIn
+		for j := range conj[:i] {
+			// A range counts with other ranges; a list of values alone.
+			if other := &conj[j]; other.path == n.path && (!isRange || other.op == opEq || other.op == opIn) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // mergeRanges sorts ranges, drops empty ones and joins those that overlap.
@@ -448,6 +478,21 @@ func (sc *scan) advance() (bool, error) {
 		sc.open = false
 	}
 	return false, nil
+}
+
+// count counts the entries of an exact plan, at most limit of them (0: all),
+// without reading documents.
+func (sc *scan) count(ctx context.Context, limit int64) (n int64, err error) {
+	for limit == 0 || n < limit {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return n, ctxError(ctx)
+		}
+		if ok, err := sc.advance(); !ok || err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 func (sc *scan) close() error {

@@ -138,6 +138,12 @@ func TestPlans(t *testing.T) {
 					t.Fatalf("document %d is %v, want %v", i, got[i], want[i])
 				}
 			}
+			if n := must(c.CountDocuments(ctx, tt.filter))(t); tt.limit == 0 && n != int64(len(want)) {
+				t.Errorf("counted %d, want %d", n, len(want))
+			}
+			if n := must(c.CountDocuments(ctx, tt.filter, options.Count().SetSkip(1).SetLimit(5)))(t); n != int64(min(max(len(want)-1, 0), 5)) {
+				t.Errorf("counted %d up to 5 of %d after the first", n, len(want))
+			}
 			ex := explain(ctx, t, c, tt.filter, tt.sort, int(tt.limit))
 			if tt.index != "" && !strings.Contains(fmt.Sprint(ex.QueryPlanner.WinningPlan), tt.index) {
 				t.Errorf("plan %v", ex.QueryPlanner.WinningPlan)

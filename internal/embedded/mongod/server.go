@@ -38,8 +38,8 @@ import (
 
 // Memory that the store may use: the cache once, memtables up to four.
 const (
-	cacheSize    = 64 << 20
-	memTableSize = 16 << 20
+	cacheSize    = 48 << 20
+	memTableSize = 12 << 20
 )
 
 // janitorPeriod is how often idle cursors, sessions and transactions are ended.
