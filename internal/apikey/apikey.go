@@ -114,7 +114,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret
 		}
 	}
 	random := make([]byte, secretBytes)
-	rand.Read(random) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(random)
 	token := Prefix + strings.TrimPrefix(k.ID, string(id.APIKey)+"_") + "_" + id.Encode(random)
 	if k.Hash, err = s.hasher.Hash(ctx, hashPurpose, []byte(token)); err != nil {
 		return nil, nil, err

@@ -89,7 +89,7 @@ func (e *Entry) Leaf() []byte {
 	}
 	str(e.ID)
 	str(string(e.Tenant))
-	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMilli())) //nolint:gosec // two's complement is meant
+	b = binary.BigEndian.AppendUint64(b, uint64(e.At.UnixMilli()))
 	str(e.Actor.Kind)
 	str(e.Actor.ID)
 	str(e.Actor.Credential)

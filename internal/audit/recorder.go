@@ -108,7 +108,7 @@ func (r *Recorder) Row(ctx context.Context, at time.Time, ev Event) (Row, error)
 	}
 	for i, s := range subjects {
 		salt := make([]byte, saltSize)
-		rand.Read(salt) //nolint:errcheck // crypto/rand.Read never fails
+		rand.Read(salt)
 		place := vault.Place{Collection: Collection, Record: row.ID, Field: s}
 		sealed, err := keys.Seal(owners[i], place, personal.Bytes(slices.Concat(salt, encoded[i])))
 		if err != nil {

@@ -11,8 +11,8 @@ const (
 	NodeRead      Permission = "NODE_READ" // fetch by id; the type's own permission is asked too
 	TenantRead    Permission = "TENANT_READ"
 	TenantUpdate  Permission = "TENANT_UPDATE"
-	TenantCreate  Permission = "TENANT_CREATE" // operators only
-	APIKeyManage  Permission = "API_KEY_MANAGE"
+	TenantCreate  Permission = "TENANT_CREATE"  // operators only
+	APIKeyManage  Permission = "API_KEY_MANAGE" //nolint:gosec // G101: the name of a permission
 	DatasetRead   Permission = "DATASET_READ"
 	DatasetWrite  Permission = "DATASET_WRITE"
 	SubjectRead   Permission = "SUBJECT_READ"

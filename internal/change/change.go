@@ -5,6 +5,7 @@ package change
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -227,7 +228,7 @@ func (r *Runner) receipt(ctx context.Context, i Idempotency) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{Key: fmt.Sprintf("%x", key[:16]), Input: input[:], CreatedAt: r.now().UTC()}, nil
+	return Receipt{Key: hex.EncodeToString(key[:16]), Input: input[:], CreatedAt: r.now().UTC()}, nil
 }
 
 // ErrVersion reports an expectedVersion that is no longer the object's.

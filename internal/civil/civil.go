@@ -13,7 +13,7 @@ import (
 )
 
 // Date is a day in the Gregorian calendar. The zero Date is no date.
-type Date struct {
+type Date struct { //nolint:recvcheck // decoding needs a pointer, a date is a value
 	Year  int
 	Month time.Month
 	Day   int

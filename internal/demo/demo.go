@@ -276,7 +276,7 @@ func (s *seed) export(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("export the demo's person: %w", err)
 	}
-	for range states { //nolint:revive // waits until the job has ended
+	for range states {
 	}
 	if e, err = s.Exports.Get(ctx, e.ID); err != nil || e.State != export.Ready {
 		return fmt.Errorf("export the demo's person: it is %s: %w", e.State, errors.Join(err, ctx.Err()))

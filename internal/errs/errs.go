@@ -99,7 +99,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Is reports whether target is the sentinel that e was made from.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // identity with the sentinel itself is what is asked
+	t, ok := target.(*Error)
 	return ok && e.origin != nil && e.origin == t
 }
 

@@ -112,6 +112,6 @@ func Encode(b []byte) string { return encoding().EncodeToString(b) }
 
 func random(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(b)
 	return Encode(b)
 }

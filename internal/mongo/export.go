@@ -83,8 +83,11 @@ func (s *ExportStore) Insert(ctx context.Context, e *export.Export, due time.Tim
 // Finish implements export.Store.
 func (s *ExportStore) Finish(ctx context.Context, e *export.Export) error {
 	matched, err := s.update(ctx, e.ID, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "state", Value: e.State}, {Key: "size", Value: e.Size}, {Key: "object", Value: objectDoc(e.Object)},
-		{Key: "fence", Value: e.Fence}, {Key: "expiresAt", Value: e.ExpiresAt},
+		{Key: "state", Value: e.State},
+		{Key: "size", Value: e.Size},
+		{Key: "object", Value: objectDoc(e.Object)},
+		{Key: "fence", Value: e.Fence},
+		{Key: "expiresAt", Value: e.ExpiresAt},
 	}}}, bson.E{Key: "state", Value: export.Building})
 	if err == nil && !matched {
 		return export.ErrExpired

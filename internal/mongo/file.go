@@ -148,7 +148,9 @@ func (s *FileStore) Finish(ctx context.Context, f *file.File) error {
 		return fmt.Errorf("seal file %s: %w", f.ID, seal.err)
 	}
 	return s.move(ctx, f.ID, bson.D{{Key: "state", Value: file.Uploading}}, bson.D{
-		{Key: "state", Value: file.Stored}, {Key: "size", Value: f.Size}, {Key: "sha256", Value: sum},
+		{Key: "state", Value: file.Stored},
+		{Key: "size", Value: f.Size},
+		{Key: "sha256", Value: sum},
 		{Key: "object", Value: objectDoc(f.Object)},
 	})
 }

@@ -124,8 +124,11 @@ func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, bef
 		}
 	}
 	sum, err := digest(bson.D{
-		{Key: "version", Value: doc.Version}, {Key: "key", Value: doc.Key}, {Key: "source", Value: doc.Source},
-		{Key: "fields", Value: doc.Fields}, {Key: "parties", Value: doc.Parties},
+		{Key: "version", Value: doc.Version},
+		{Key: "key", Value: doc.Key},
+		{Key: "source", Value: doc.Source},
+		{Key: "fields", Value: doc.Fields},
+		{Key: "parties", Value: doc.Parties},
 	})
 	return doc, sum, err
 }

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,14 +15,14 @@ import (
 
 // sealed is a sealed value as it is stored: a BSON binary of the first
 // user-defined subtype.
-type sealed []byte
+type sealed []byte //nolint:recvcheck // decoding needs a pointer
 
 const sealedSubtype = 0x80
 
 // MarshalBSONValue implements bson.ValueMarshaler.
 func (s sealed) MarshalBSONValue() (typ byte, data []byte, err error) {
-	t, data, err := bson.MarshalValue(bson.Binary{Subtype: sealedSubtype, Data: s})
-	return byte(t), data, err
+	data = binary.LittleEndian.AppendUint32(make([]byte, 0, 5+len(s)), uint32(len(s))) //nolint:gosec // bounded by the size of a document
+	return byte(bson.TypeBinary), append(append(data, sealedSubtype), s...), nil
 }
 
 // UnmarshalBSONValue implements bson.ValueUnmarshaler.

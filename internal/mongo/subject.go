@@ -350,8 +350,10 @@ func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []
 	res, err := s.coll.UpdateOne(ctx,
 		bson.D{{Key: "_id", Value: sub.ID}, {Key: "tenant", Value: of}, {Key: "version", Value: sub.Version - 1}},
 		bson.D{{Key: "$set", Value: bson.D{
-			{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity},
-			{Key: "relations", Value: doc.Relations}, {Key: "updatedAt", Value: doc.UpdatedAt},
+			{Key: "version", Value: doc.Version},
+			{Key: "identity", Value: doc.Identity},
+			{Key: "relations", Value: doc.Relations},
+			{Key: "updatedAt", Value: doc.UpdatedAt},
 		}}})
 	if err != nil {
 		return nil, fmt.Errorf("update subject %s: %w", sub.ID, translate(err))

@@ -56,7 +56,7 @@ func (l List) scope() []byte {
 
 // Cursor returns the opaque cursor of the object at p.
 func (l List) Cursor(p Position) string {
-	b := binary.BigEndian.AppendUint64(l.scope(), uint64(p.CreatedAt.UnixMilli())) //nolint:gosec // two's complement is meant
+	b := binary.BigEndian.AppendUint64(l.scope(), uint64(p.CreatedAt.UnixMilli()))
 	return base64.RawURLEncoding.EncodeToString(append(b, p.ID...))
 }
 

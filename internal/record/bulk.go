@@ -53,7 +53,7 @@ func (r *Record) equal(o *Record) bool {
 		r.CollectedAt != nil && o.CollectedAt != nil && r.CollectedAt.Equal(*o.CollectedAt)
 	return collected && r.Origin == o.Origin && r.Source.Equal(o.Source) && slices.Equal(r.Parties, o.Parties) &&
 		slices.EqualFunc(r.Fields, o.Fields, func(a, b Field) bool {
-			return a.FieldID == b.FieldID && r.about(&a) == o.about(&b) && a.State == b.State && a.Value.Value.Equal(b.Value.Value)
+			return a.FieldID == b.FieldID && r.about(&a) == o.about(&b) && a.State == b.State && a.Value.Equal(b.Value.Value)
 		})
 }
 

@@ -36,7 +36,9 @@ func (n noFiles) Attach(context.Context, string, []record.Attachment) error {
 	return nil
 }
 
-func (noFiles) Detach(context.Context, string, []record.Attachment) ([]job.Spec, error) { return nil, nil }
+func (noFiles) Detach(context.Context, string, []record.Attachment) ([]job.Spec, error) {
+	return nil, nil
+}
 
 type world struct {
 	*testing.T
@@ -48,6 +50,7 @@ type world struct {
 }
 
 func start(t *testing.T) (w *world, one, two context.Context) {
+	t.Helper()
 	db, keys := testenv.Mongo(t), testenv.KeyStore(t)
 	v, err := vault.New(vault.Config{Store: keys, KMS: testenv.KMS(t), Now: testenv.Now})
 	if err != nil {
@@ -180,9 +183,18 @@ func TestWriteReadUpdateDelete(t *testing.T) {
 	for _, read := range []func() error{
 		func() error { _, err := w.records.Get(two, r.ID); return err },
 		func() error { return w.records.Delete(two, record.DeleteInput{ID: r.ID}) },
-		func() error { _, err := w.records.Update(two, record.UpdateInput{ID: r.ID, ExpectedVersion: 2}); return err },
-		func() error { _, err := w.records.List(two, record.Query{Subject: s.ID}, page.Request{First: 1}); return err },
-		func() error { _, err := w.records.List(two, record.Query{Dataset: d.ID}, page.Request{First: 1}); return err },
+		func() error {
+			_, err := w.records.Update(two, record.UpdateInput{ID: r.ID, ExpectedVersion: 2})
+			return err
+		},
+		func() error {
+			_, err := w.records.List(two, record.Query{Subject: s.ID}, page.Request{First: 1})
+			return err
+		},
+		func() error {
+			_, err := w.records.List(two, record.Query{Dataset: d.ID}, page.Request{First: 1})
+			return err
+		},
 	} {
 		if err := read(); errs.KindOf(err) != errs.NotFound {
 			t.Errorf("the second tenant gets %v", err)

@@ -32,10 +32,7 @@ func (s *Service) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Subject
 // from what it is. Region is where phones without country code belong.
 func (s *Subject) Amended(in UpsertInput, region string) (next New, differs bool, err error) {
 	n := *s
-	if _, err := n.apply(in.update(s), region); err != nil {
-		return New{}, false, err
-	}
-	keys, err := n.keys()
+	_, keys, err := n.applyKeys(in.update(s), region)
 	return New{&n, keys}, !s.equal(&n), err
 }
 

@@ -101,6 +101,12 @@ type NameAndBirthDate struct {
 // form. Region is where phones without country code belong, "" if unknown. It
 // returns the names of what it changed.
 func (s *Subject) apply(in UpdateInput, region string) (changed []string, err error) {
+	changed, _, err = s.applyKeys(in, region)
+	return changed, err
+}
+
+// applyKeys is apply that returns the lookups of s too.
+func (s *Subject) applyKeys(in UpdateInput, region string) (changed []string, keys []lookup.Key, err error) {
 	if in.PhoneRegion != nil {
 		region = *in.PhoneRegion
 	}
@@ -117,26 +123,26 @@ func (s *Subject) apply(in UpdateInput, region string) (changed []string, err er
 			s.BirthDate = personal.Text{}
 			note("birthDate")
 		default:
-			return nil, errs.New(errs.Invalid, "clear takes REFERENCE, NAME or BIRTH_DATE").At("clear")
+			return nil, nil, errs.New(errs.Invalid, "clear takes REFERENCE, NAME or BIRTH_DATE").At("clear")
 		}
 	}
 	if in.Reference != nil {
 		n, err := identifier.Reference(*in.Reference)
 		if err != nil {
-			return nil, errs.At(err, "reference")
+			return nil, nil, errs.At(err, "reference")
 		}
 		s.Reference = n.Value
 		note("reference")
 	}
 	if in.Name != nil {
 		if s.Name, err = in.Name.name(); err != nil {
-			return nil, errs.At(err, "name")
+			return nil, nil, errs.At(err, "name")
 		}
 		note("name")
 	}
 	if in.BirthDate != nil {
 		if _, err := birthDate(*in.BirthDate); err != nil {
-			return nil, errs.At(err, "birthDate")
+			return nil, nil, errs.At(err, "birthDate")
 		}
 		s.BirthDate = *in.BirthDate
 		note("birthDate")
@@ -147,7 +153,7 @@ func (s *Subject) apply(in UpdateInput, region string) (changed []string, err er
 			return n.Value, err
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		note("emails")
 	}
@@ -157,7 +163,7 @@ func (s *Subject) apply(in UpdateInput, region string) (changed []string, err er
 			return n.Value, err
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		note("phones")
 	}
@@ -172,13 +178,13 @@ func (s *Subject) apply(in UpdateInput, region string) (changed []string, err er
 			return NationalID{v.Country, personal.NewText(number)}, nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		note("nationalIds")
 	}
 	// A name or date that can't be looked up is refused now, not when it is stored.
-	_, err = s.keys()
-	return changed, err
+	keys, err = s.keys()
+	return changed, keys, err
 }
 
 func (in *NameInput) name() (*Name, error) {
@@ -369,13 +375,9 @@ func Make(subjectID string, in CreateInput, region string, now time.Time) (New, 
 	s := &Subject{
 		ID: subjectID, State: Active, Identity: personal.Clear, Version: 1, CreatedAt: now, UpdatedAt: now,
 	}
-	_, err := s.apply(UpdateInput{
+	_, keys, err := s.applyKeys(UpdateInput{
 		Reference: in.Reference, Name: in.Name, BirthDate: in.BirthDate, Emails: in.Emails, Phones: in.Phones,
 		NationalIDs: in.NationalIDs, PhoneRegion: in.PhoneRegion,
 	}, region)
-	if err != nil {
-		return New{}, err
-	}
-	keys, err := s.keys()
 	return New{s, keys}, err
 }
