@@ -6,6 +6,7 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,6 +36,8 @@ var (
 const (
 	// partSize is how much of a stream is held in memory while it is sent, in bytes.
 	partSize = 16 << 20
+	// smallSize is up to where a stream is sent in one request.
+	smallSize = 1 << 20
 	// attempts is how often a request to the storage is made before it has failed.
 	attempts = 4
 	// cleanupTimeout bounds removing what a failed or cancelled Put left behind.
@@ -101,9 +104,7 @@ func certPool(path string) (*x509.CertPool, error) {
 // r's own error is returned. At most 16 MiB are held in memory.
 func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) error {
 	src := &source{Reader: r}
-	_, err := b.client.PutObject(ctx, b.name, key, src, -1, minio.PutObjectOptions{
-		PartSize: partSize, ContentType: "application/octet-stream",
-	})
+	err := b.put(ctx, key, src)
 	if err == nil && src.err == nil {
 		return nil
 	}
@@ -115,6 +116,19 @@ func (b *Bucket) Put(ctx context.Context, key string, r io.Reader) error {
 		return errors.Join(src.err, cleanup)
 	}
 	return errors.Join(fmt.Errorf("put object %s: %w", key, translate(ctx, err)), cleanup)
+}
+
+func (b *Bucket) put(ctx context.Context, key string, src io.Reader) error {
+	opts := minio.PutObjectOptions{PartSize: partSize, ContentType: "application/octet-stream"}
+	head := make([]byte, smallSize)
+	n, err := io.ReadFull(src, head)
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		_, err = b.client.PutObject(ctx, b.name, key, bytes.NewReader(head[:n]), int64(n), opts)
+	case err == nil:
+		_, err = b.client.PutObject(ctx, b.name, key, io.MultiReader(bytes.NewReader(head), src), -1, opts)
+	}
+	return err
 }
 
 // errSource stands in for any error of a source: the client takes an

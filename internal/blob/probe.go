@@ -34,6 +34,18 @@ func (b *Bucket) Ensure(ctx context.Context) error {
 	return nil
 }
 
+// Ping returns nil when the bucket can be reached.
+func (b *Bucket) Ping(ctx context.Context) error {
+	exists, err := b.client.BucketExists(ctx, b.name)
+	if err != nil {
+		return fmt.Errorf("look for bucket: %w", translate(ctx, err))
+	}
+	if !exists {
+		return errors.New("look for bucket: there is none of this name")
+	}
+	return nil
+}
+
 // Probe tries what the platform relies on: versions are kept, If-None-Match is
 // obeyed, ranges are exact, unfinished uploads are listed and aborted, and every
 // version can be removed. The start fails when it does.
@@ -91,7 +103,7 @@ func (b *Bucket) probe(ctx context.Context, key string) error {
 		return fmt.Errorf("probe object storage: the server lists %d versions of an object written twice", n)
 	}
 	r := b.Open(ctx, key, int64(len(content)))
-	defer r.Close() //nolint:errcheck // it only lets go of memory
+	defer r.Close()
 	if _, err := r.Seek(3, io.SeekStart); err != nil {
 		return fmt.Errorf("probe object storage: %w", err)
 	}
@@ -109,10 +121,14 @@ func (b *Bucket) probe(ctx context.Context, key string) error {
 	if err := b.Delete(ctx, key); err != nil {
 		return fmt.Errorf("probe object storage: remove every version: %w", err)
 	}
+	left := 0
 	for upload := range b.client.ListIncompleteUploads(ctx, b.name, key, true) {
 		if upload.Err != nil {
 			return fmt.Errorf("probe object storage: list uploads: %w", translate(ctx, upload.Err))
 		}
+		left++
+	}
+	if left > 0 {
 		return errors.New("probe object storage: an aborted upload is still listed")
 	}
 	return nil

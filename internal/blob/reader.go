@@ -13,11 +13,11 @@ import (
 // the reader goes on.
 const (
 	firstRange = 256 << 10
-	maxRange   = 4 << 20
+	maxRange   = 1 << 20
 )
 
 // Open returns a reader of the object of that key, which is size bytes long. It
-// asks the storage for ranges of at most 4 MiB, ahead of what is read, so that
+// asks the storage for ranges of at most 1 MiB, ahead of what is read, so that
 // neither memory nor a connection is tied to a slow reader. The context is that
 // of all reads.
 func (b *Bucket) Open(ctx context.Context, key string, size int64) io.ReadSeekCloser {

@@ -61,10 +61,10 @@ func start(t *testing.T) *portal {
 type identity struct{ authz.Principal }
 
 // get fetches a link in the name of ctx's caller.
-func (p *portal) get(ctx context.Context, method, link, ranges string) (*http.Response, string) {
+func (p *portal) get(ctx context.Context, method, link, ranges string) (status int, header http.Header, body string) {
 	p.Helper()
 	p.caller.Store(identity{authz.FromContext(ctx)})
-	req, err := http.NewRequestWithContext(p.Context(), method, p.url+strings.TrimPrefix(link, world.BaseURL), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, p.url+strings.TrimPrefix(link, world.BaseURL), http.NoBody)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -75,23 +75,23 @@ func (p *portal) get(ctx context.Context, method, link, ranges string) (*http.Re
 	if err != nil {
 		p.Fatal(err)
 	}
-	body, err := io.ReadAll(res.Body)
+	content, err := io.ReadAll(res.Body)
 	if err != nil {
 		p.Error(err)
 	}
 	if err := res.Body.Close(); err != nil {
 		p.Error(err)
 	}
-	return res, string(body)
+	return res.StatusCode, res.Header, string(content)
 }
 
 // refused fetches a link that must not work.
 func (p *portal) refused(ctx context.Context, link string, status int, code errs.Kind) {
 	p.Helper()
-	res, body := p.get(ctx, http.MethodGet, link, "")
+	got, _, body := p.get(ctx, http.MethodGet, link, "")
 	var answer struct{ Code errs.Kind }
-	if err := json.Unmarshal([]byte(body), &answer); err != nil || res.StatusCode != status || answer.Code != code {
-		p.Errorf("got %d %s, want %d %s", res.StatusCode, body, status, code)
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || got != status || answer.Code != code {
+		p.Errorf("got %d %s, want %d %s", got, body, status, code)
 	}
 }
 
@@ -111,28 +111,28 @@ func TestDownload(t *testing.T) {
 		t.Errorf("got %+v", g)
 	}
 	token := strings.TrimPrefix(g.URL, world.BaseURL+download.Path)
-	if n := p.Count("grants", bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: ""}}}}); n != 1 {
+	if n := p.Count(p.one, "grants", bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: ""}}}}); n != 1 {
 		t.Errorf("%d grants", n)
 	}
-	if n := p.Count("grants", bson.D{{Key: "_id", Value: string(testenv.One) + "/" + token}}); n != 0 {
+	if n := p.Count(p.one, "grants", bson.D{{Key: "_id", Value: string(testenv.One) + "/" + token}}); n != 0 {
 		t.Error("the token itself is stored")
 	}
-	res, body := p.get(p.one, http.MethodGet, g.URL, "")
-	if res.StatusCode != http.StatusOK || body != p.content {
-		t.Errorf("got %d with %d bytes", res.StatusCode, len(body))
+	status, header, body := p.get(p.one, http.MethodGet, g.URL, "")
+	if status != http.StatusOK || body != p.content {
+		t.Errorf("got %d with %d bytes", status, len(body))
 	}
-	disposition, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
+	disposition, params, err := mime.ParseMediaType(header.Get("Content-Disposition"))
 	if err != nil || disposition != "attachment" || params["filename"] != "år _2036_.txt" {
-		t.Errorf("got %q: %v", res.Header.Get("Content-Disposition"), err)
+		t.Errorf("got %q: %v", header.Get("Content-Disposition"), err)
 	}
 	for name, want := range map[string]string{
 		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Content-Type": "text/plain", "Accept-Ranges": "bytes",
 	} {
-		if got := res.Header.Get(name); got != want {
+		if got := header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if got := p.Entries(p.document.ID); fmt.Sprint(got[2:]) != "[download.grant download.open]" {
+	if got := p.Entries(p.one, p.document.ID); fmt.Sprint(got[2:]) != "[download.grant download.open]" {
 		t.Errorf("audit log has %v", got)
 	}
 }
@@ -143,7 +143,7 @@ func TestUses(t *testing.T) {
 	left := func() int {
 		t.Helper()
 		for n := range download.Uses + 1 {
-			if p.Count("grants", bson.D{{Key: "usesLeft", Value: n}}) == 1 {
+			if p.Count(p.one, "grants", bson.D{{Key: "usesLeft", Value: n}}) == 1 {
 				return n
 			}
 		}
@@ -170,9 +170,9 @@ func TestUses(t *testing.T) {
 		{"two ranges", http.MethodGet, "bytes=5-6,0-1", 410, "", 0},
 	}
 	for _, s := range steps {
-		res, body := p.get(p.one, s.method, g.URL, s.ranges)
-		if res.StatusCode != s.status || (s.want != "" && body != s.want) || left() != s.left {
-			t.Errorf("%s: got %d %.20q and %d uses left, want %d %q and %d", s.name, res.StatusCode, body, left(), s.status, s.want, s.left)
+		status, _, body := p.get(p.one, s.method, g.URL, s.ranges)
+		if status != s.status || (s.want != "" && body != s.want) || left() != s.left {
+			t.Errorf("%s: got %d %.20q and %d uses left, want %d %q and %d", s.name, status, body, left(), s.status, s.want, s.left)
 		}
 	}
 	p.refused(p.one, g.URL, http.StatusGone, errs.Precondition)
@@ -246,14 +246,14 @@ func TestRefused(t *testing.T) {
 			t.Errorf("with %v: got %v, want FORBIDDEN", grants, err)
 		}
 	}
-	if got := p.Entries(p.document.ID); len(got) != 3 {
+	if got := p.Entries(p.one, p.document.ID); len(got) != 3 {
 		t.Errorf("audit log has %v", got)
 	}
 	p.Sleep(download.Life)
 	p.refused(p.one, g.URL, http.StatusGone, errs.Precondition)
 
 	fresh := p.grant(p.one, p.document.ID)
-	p.SetState(p.person, subject.Erasing)
+	p.SetState(p.one, p.person, subject.Erasing)
 	p.refused(p.one, fresh.URL, http.StatusGone, errs.Erased)
 }
 
@@ -266,7 +266,7 @@ func TestExport(t *testing.T) {
 	if _, err := p.Downloads.Grant(p.one, download.GrantInput{Object: e.ID}); errs.KindOf(err) != errs.Precondition {
 		t.Errorf("got %v, want PRECONDITION", err)
 	}
-	p.Work()
+	p.Work(p.one)
 	if e, err = p.Exports.Get(p.one, e.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -275,10 +275,10 @@ func TestExport(t *testing.T) {
 		t.Errorf("the link lives until %s, the export until %s", g.ExpiresAt, e.ExpiresAt)
 	}
 	p.Sleep(export.Life - time.Hour)
-	res, body := p.get(p.one, http.MethodGet, g.URL, "")
-	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "application/zip" ||
-		!strings.Contains(res.Header.Get("Content-Disposition"), ".zip") {
-		t.Errorf("got %d %v", res.StatusCode, res.Header)
+	status, header, body := p.get(p.one, http.MethodGet, g.URL, "")
+	if status != http.StatusOK || header.Get("Content-Type") != "application/zip" ||
+		!strings.Contains(header.Get("Content-Disposition"), ".zip") {
+		t.Errorf("got %d %v", status, header)
 	}
 	if _, err := pack.Verify(bytes.NewReader([]byte(body)), int64(len(body))); err != nil {
 		t.Error(err)
@@ -296,12 +296,12 @@ func TestSweep(t *testing.T) {
 	p := start(t)
 	g := p.grant(p.one, p.document.ID)
 	p.Sleep(24 * time.Hour)
-	if err := p.Downloads.Sweep(p.System()); err != nil {
+	if err := p.Downloads.Sweep(tenant.System(p.one, "test")); err != nil {
 		t.Fatal(err)
 	}
 	p.refused(p.one, g.URL, http.StatusGone, errs.Precondition) // still known
 	p.Sleep(7 * 24 * time.Hour)
-	if err := p.Downloads.Sweep(p.System()); err != nil {
+	if err := p.Downloads.Sweep(tenant.System(p.one, "test")); err != nil {
 		t.Fatal(err)
 	}
 	p.refused(p.one, g.URL, http.StatusNotFound, errs.NotFound)

@@ -45,7 +45,7 @@ func BenchmarkExportAttachments(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		w.Work()
+		w.Work(one)
 		if j, err := w.Jobs.Get(one, e.JobID); err != nil || j.State != job.Succeeded {
 			b.Fatalf("got %+v, %v", j, err)
 		}

@@ -41,7 +41,7 @@ func build(t *testing.T, w *world.World, ctx context.Context, s *subject.Subject
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Work()
+	w.Work(ctx)
 	return e, read(t, w, ctx, e.ID)
 }
 
@@ -132,14 +132,14 @@ func TestPackage(t *testing.T) {
 	if _, _, err := w.Exports.Open(one, e.ID); !errors.Is(err, export.ErrNotReady) {
 		t.Errorf("got %v, want PRECONDITION", err)
 	}
-	w.Work()
+	w.Work(one)
 	if j, err := w.Jobs.Get(one, e.JobID); err != nil || j.State != job.Succeeded || len(j.Steps) != 3 || j.Progress.Done == 0 {
 		t.Errorf("got %+v, %v", j, err)
 	}
 	if e, err = w.Exports.Get(one, e.ID); err != nil || e.State != export.Ready || e.ExpiresAt.Sub(e.CreatedAt) < export.Life {
 		t.Errorf("got %+v, %v", e, err)
 	}
-	if got := w.Entries(e.ID); fmt.Sprint(got) != "[export.request export.build export.ready]" {
+	if got := w.Entries(one, e.ID); fmt.Sprint(got) != "[export.request export.build export.ready]" {
 		t.Errorf("audit log has %v", got)
 	}
 	if found := w.Storage.Contains(t, marker); len(found) > 0 {
@@ -373,8 +373,8 @@ func TestRequestRefused(t *testing.T) {
 	w := world.Start(t)
 	one := w.As(testenv.One)
 	person, erased, restricted := w.Subject(one, "A-1"), w.Subject(one, "A-2"), w.Subject(one, "A-3")
-	w.SetState(erased, subject.Erased)
-	w.SetState(restricted, subject.Restricted)
+	w.SetState(one, erased, subject.Erased)
+	w.SetState(one, restricted, subject.Restricted)
 	klingon := "tlh"
 	tests := []struct {
 		name string
@@ -394,7 +394,7 @@ func TestRequestRefused(t *testing.T) {
 			if errs.KindOf(err) != tt.want {
 				t.Fatalf("got %v, want %s", err, tt.want)
 			}
-			w.Work()
+			w.Work(one)
 			if err == nil {
 				read(t, w, one, e.ID)
 			}
@@ -418,7 +418,7 @@ func TestIdempotent(t *testing.T) {
 	if err != nil || a.ID != b.ID {
 		t.Errorf("got %+v and %+v: %v", a, b, err)
 	}
-	if n := w.Count("exports", bson.D{}); n != 1 {
+	if n := w.Count(one, "exports", bson.D{}); n != 1 {
 		t.Errorf("%d exports", n)
 	}
 }
@@ -431,8 +431,8 @@ func TestErasedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.SetState(person, subject.Erasing)
-	w.Work()
+	w.SetState(one, person, subject.Erasing)
+	w.Work(one)
 	if e, err = w.Exports.Get(one, e.ID); err != nil || e.State != export.Failed {
 		t.Errorf("got %+v, %v", e, err)
 	}
@@ -441,13 +441,13 @@ func TestErasedMeanwhile(t *testing.T) {
 		t.Errorf("got %+v, %v", j, err)
 	}
 	// A retry builds it after all, once the person is back.
-	w.SetState(person, subject.Active)
+	w.SetState(one, person, subject.Active)
 	if _, err := w.Jobs.Retry(one, job.RetryInput{ID: j.ID}); err != nil {
 		t.Fatal(err)
 	}
-	w.Work()
+	w.Work(one)
 	read(t, w, one, e.ID)
-	w.SetState(person, subject.Erased)
+	w.SetState(one, person, subject.Erased)
 	if _, _, err := w.Exports.Open(one, e.ID); errs.KindOf(err) != errs.Erased {
 		t.Errorf("got %v, want ERASED", err)
 	}
@@ -460,7 +460,7 @@ func TestSweep(t *testing.T) {
 	f, _ := build(t, w, two, w.Subject(two, "B-1"), "en")
 	sweep := func() {
 		t.Helper()
-		if err := w.Exports.Sweep(w.System()); err != nil {
+		if err := w.Exports.Sweep(tenant.System(one, "test")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -490,7 +490,7 @@ func TestSweep(t *testing.T) {
 		if _, err := w.Vault.Ensure(x.ctx, export.Owner(x.of, x.e.SubjectID, x.e.ID)); errs.KindOf(err) != errs.Erased {
 			t.Errorf("the key is not destroyed: %v", err)
 		}
-		if got := w.Entries(x.e.ID); got[len(got)-1] != "export.expire" || len(got) != 4 {
+		if got := w.Entries(one, x.e.ID); got[len(got)-1] != "export.expire" || len(got) != 4 {
 			t.Errorf("audit log has %v", got)
 		}
 	}
@@ -570,7 +570,7 @@ func TestMoved(t *testing.T) {
 	if found := w.Storage.Contains(t, e.ID); len(found) > 0 {
 		t.Errorf("half a package is in %v", found)
 	}
-	w.Work()
+	w.Work(one)
 	if _, c := unpack(t, read(t, w, one, e.ID)); c["data/case.json"] != "[]\n" {
 		t.Errorf("got %q", c["data/case.json"])
 	}

@@ -20,6 +20,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
@@ -56,6 +58,11 @@ const (
 	// maxUpload is how long an upload may take: less than OrphanAge, so that the
 	// two never meet.
 	maxUpload = 12 * time.Hour
+	// maxUploads is how many uploads a process takes in at once: each holds some
+	// 20 MiB of memory.
+	maxUploads = 8
+	// uploadWait is how long an upload waits for its turn.
+	uploadWait = 10 * time.Second
 	// cleanupTimeout bounds what is done after an upload failed.
 	cleanupTimeout = 30 * time.Second
 
@@ -92,6 +99,7 @@ type Object struct {
 var (
 	ErrNotFound  = errs.New(errs.NotFound, "no such file")
 	ErrTooLarge  = errs.New(errs.Limited, "a file has at most %d bytes", MaxSize).Under(httperr.RuleSize)
+	ErrBusy      = errs.New(errs.Limited, "too many uploads at once: send the file again in a while")
 	ErrTruncated = errs.New(errs.Invalid, "the upload ended early: send the whole file again")
 	ErrState     = errs.New(errs.Precondition, "the file is not waiting to be attached: upload it again").Under("file.stored")
 	ErrOther     = errs.New(errs.Precondition, "the file was uploaded for another person or dataset").Under("file.owner")
@@ -176,10 +184,16 @@ type Config struct {
 }
 
 // Service takes files in and gives them back.
-type Service struct{ Config }
+type Service struct {
+	Config
+
+	uploads *semaphore.Weighted
+}
 
 // NewService returns a Service.
-func NewService(c Config) *Service { return &Service{c} }
+func NewService(c Config) *Service {
+	return &Service{Config: c, uploads: semaphore.NewWeighted(maxUploads)}
+}
 
 // Owner returns the owner of the key that a file is sealed under.
 func Owner(of tenant.ID, f *File) vault.Owner { return record.Unit(of, f.Subject, f.Dataset) }
@@ -246,6 +260,12 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	if err := s.alive(ctx, in.Subject); err != nil {
 		return nil, err
 	}
+	waiting, cancel := context.WithTimeout(ctx, uploadWait)
+	defer cancel()
+	if err := s.uploads.Acquire(waiting, 1); err != nil {
+		return nil, errors.Join(ctx.Err(), ErrBusy)
+	}
+	defer s.uploads.Release(1)
 	f := &File{
 		ID: id.New(id.File, of), Subject: in.Subject, Dataset: in.Dataset, Name: in.Name, MediaType: in.MediaType,
 		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond),

@@ -67,13 +67,13 @@ func TestUpload(t *testing.T) {
 		if found := w.Storage.Contains(t, marker); len(found) > 0 {
 			t.Errorf("plaintext in %v", found)
 		}
-		if got := w.Entries(f.ID); fmt.Sprint(got) != "[file.upload file.store]" {
+		if got := w.Entries(one, f.ID); fmt.Sprint(got) != "[file.upload file.store]" {
 			t.Errorf("audit log has %v", got)
 		}
 		if _, err := w.Files.Get(one, f.ID); err != nil {
 			t.Error(err)
 		}
-		if got := w.Entries(f.ID); fmt.Sprint(got) != "[file.upload file.store file.read]" {
+		if got := w.Entries(one, f.ID); fmt.Sprint(got) != "[file.upload file.store file.read]" {
 			t.Errorf("audit log has %v", got)
 		}
 		for what, ctx := range map[string]context.Context{"another tenant": two} {
@@ -100,8 +100,8 @@ func TestUploadRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	erased, restricted := w.Subject(one, "A-2"), w.Subject(one, "A-3")
-	w.SetState(erased, subject.Erased)
-	w.SetState(restricted, subject.Restricted)
+	w.SetState(one, erased, subject.Erased)
+	w.SetState(one, restricted, subject.Restricted)
 	foreign := w.Subject(two, "A-1")
 	tests := []struct {
 		name   string
@@ -130,21 +130,21 @@ func TestUploadRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			before := w.Count("files", bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: file.Removing}}}})
+			before := w.Count(one, "files", bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: file.Removing}}}})
 			in := input(person, set)
 			tt.change(&in)
 			_, err := w.Files.Upload(one, in, strings.NewReader("content"))
 			if errs.KindOf(err) != tt.want {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
-			after := w.Count("files", bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: file.Removing}}}})
+			after := w.Count(one, "files", bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: file.Removing}}}})
 			if err != nil && after != before {
 				t.Errorf("%d rows are left", after-before)
 			}
 		})
 	}
-	w.Work()
-	if n := w.Count("files", bson.D{{Key: "state", Value: file.Removing}}); n > 0 {
+	w.Work(one)
+	if n := w.Count(one, "files", bson.D{{Key: "state", Value: file.Removing}}); n > 0 {
 		t.Errorf("%d rows are still being removed", n)
 	}
 }
@@ -170,8 +170,8 @@ func TestUploadBreaks(t *testing.T) {
 			if _, err := w.Files.Upload(one, input(person, set), tt.r); !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
-			w.Work()
-			if n := w.Count("files", bson.D{}); n > 0 {
+			w.Work(one)
+			if n := w.Count(one, "files", bson.D{}); n > 0 {
 				t.Errorf("%d rows are left", n)
 			}
 			if found := w.Storage.Contains(t, string(id.File)+"_"); len(found) > 0 {
@@ -188,22 +188,22 @@ func TestUploadBreaks(t *testing.T) {
 		if _, err := w.Files.Upload(ctx, input(person, set), r); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
-		w.Work()
-		if n := w.Count("files", bson.D{}); n > 0 {
+		w.Work(one)
+		if n := w.Count(one, "files", bson.D{}); n > 0 {
 			t.Errorf("%d rows are left", n)
 		}
 	})
 	t.Run("erased meanwhile", func(t *testing.T) {
 		person := w.Subject(one, "A-9")
 		r := io.MultiReader(some(10), readerFunc(func([]byte) (int, error) {
-			w.SetState(person, subject.Erasing)
+			w.SetState(one, person, subject.Erasing)
 			return 0, io.EOF
 		}))
 		if _, err := w.Files.Upload(one, input(person, set), r); !errors.Is(err, subject.ErrErased) {
 			t.Errorf("got %v, want ERASED", err)
 		}
-		w.Work()
-		if n := w.Count("files", bson.D{}); n > 0 {
+		w.Work(one)
+		if n := w.Count(one, "files", bson.D{}); n > 0 {
 			t.Errorf("%d rows are left", n)
 		}
 	})
@@ -289,7 +289,7 @@ func TestAttach(t *testing.T) {
 	if _, err := w.Files.Get(one, letter.ID); !errors.Is(err, file.ErrNotFound) {
 		t.Errorf("the first letter is still there: %v", err)
 	}
-	w.Work()
+	w.Work(one)
 	if found := w.Storage.Contains(t, letter.ID); len(found) > 0 {
 		t.Errorf("the first letter is still in %v", found)
 	}
@@ -299,14 +299,14 @@ func TestAttach(t *testing.T) {
 	if err := w.Records.Delete(one, record.DeleteInput{ID: r.ID}); err != nil {
 		t.Fatal(err)
 	}
-	w.Work()
+	w.Work(one)
 	if found := w.Storage.Contains(t, second.ID); len(found) > 0 {
 		t.Errorf("the second letter is still in %v", found)
 	}
 	if err := w.Files.Remove(one, second.ID); err != nil {
 		t.Errorf("remove again: %v", err)
 	}
-	if n := w.Count("files", bson.D{{Key: "tenant", Value: testenv.One}}); n > 0 {
+	if n := w.Count(one, "files", bson.D{{Key: "tenant", Value: testenv.One}}); n > 0 {
 		t.Errorf("%d rows are left", n)
 	}
 }
@@ -321,16 +321,16 @@ func TestSweep(t *testing.T) {
 	foreign := w.Upload(two, w.Subject(two, "B-1"), w.Dataset(two, "Case", world.Field("letter", dataset.TypeFile)), "a.txt", "orphan too")
 	gone := w.Subject(one, "A-2")
 	ofGone := w.Upload(one, gone, set, "a.txt", "of a person erased since")
-	w.SetState(gone, subject.Erased)
+	w.SetState(one, gone, subject.Erased)
 	sweep := func() {
 		t.Helper()
-		if err := w.Files.Sweep(w.System()); err != nil {
+		if err := w.Files.Sweep(tenant.System(one, "test")); err != nil {
 			t.Fatal(err)
 		}
-		w.Work()
+		w.Work(one)
 	}
 	sweep()
-	if n := w.Count("files", bson.D{}); n != 4 {
+	if n := w.Count(one, "files", bson.D{}); n != 4 {
 		t.Errorf("%d files are left before their time", n)
 	}
 	w.Sleep(file.OrphanAge - time.Minute)
@@ -358,7 +358,7 @@ func TestErasedPerson(t *testing.T) {
 	one := w.As(testenv.One)
 	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
 	f := w.Upload(one, person, set, "a.txt", "letter")
-	w.SetState(person, subject.Erasing)
+	w.SetState(one, person, subject.Erasing)
 	if _, err := w.Files.Get(one, f.ID); errs.KindOf(err) != errs.Erased {
 		t.Errorf("got %v, want ERASED", err)
 	}
@@ -372,38 +372,39 @@ func TestHandler(t *testing.T) {
 	one := w.As(testenv.One)
 	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
 	handler := file.Handler(w.Files, authz.Roles{})
-	caller := one
+	who := authz.FromContext(one)
+	caller := who
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		p, _ := tenant.FromContext(caller)
-		handler.ServeHTTP(rw, r.WithContext(authz.NewContext(tenant.NewContext(r.Context(), p), authz.FromContext(caller))))
+		handler.ServeHTTP(rw, r.WithContext(authz.NewContext(tenant.NewContext(r.Context(), caller.Tenant), caller)))
 	}))
 	t.Cleanup(server.Close)
 	query := url.Values{"subject": {person.ID}, "dataset": {set.ID}}.Encode()
-	reader := authz.NewContext(one, authz.Principal{Kind: authz.KindMachine, ID: "key", Grants: []authz.Permission{authz.FileRead}})
+	reader := who
+	reader.Grants = []authz.Permission{authz.FileRead}
 	tests := []struct {
 		name   string
-		as     context.Context
+		as     authz.Principal
 		query  string
 		header string
 		status int
 		code   string
 	}{
-		{"plain name", one, query, "brev.pdf", 201, ""},
-		{"percent-encoded", one, query, "%C3%A6ble.pdf", 201, ""},
-		{"RFC 8187", one, query, "UTF-8'da'%C3%A6ble%27s.pdf", 201, ""},
-		{"no name", one, query, "", 400, "INVALID"},
-		{"broken escape", one, query, "%zz", 400, "INVALID"},
-		{"broken UTF-8", one, query, "%ff", 400, "INVALID"},
-		{"name in the URL", one, query + "&name=x", "brev.pdf", 400, "INVALID"},
-		{"broken query", one, "subject=%zz", "brev.pdf", 400, "INVALID"},
+		{"plain name", who, query, "brev.pdf", 201, ""},
+		{"percent-encoded", who, query, "%C3%A6ble.pdf", 201, ""},
+		{"RFC 8187", who, query, "UTF-8'da'%C3%A6ble%27s.pdf", 201, ""},
+		{"no name", who, query, "", 400, "INVALID"},
+		{"broken escape", who, query, "%zz", 400, "INVALID"},
+		{"broken UTF-8", who, query, "%ff", 400, "INVALID"},
+		{"name in the URL", who, query + "&name=x", "brev.pdf", 400, "INVALID"},
+		{"broken query", who, "subject=%zz", "brev.pdf", 400, "INVALID"},
 		{"no permission", reader, query, "brev.pdf", 403, "FORBIDDEN"},
-		{"signed out", tenant.NewContext(t.Context(), testenv.One), query, "brev.pdf", 401, "UNAUTHENTICATED"},
-		{"another tenant", w.As(testenv.Two), query, "brev.pdf", 404, "NOT_FOUND"},
+		{"signed out", authz.Principal{Tenant: testenv.One}, query, "brev.pdf", 401, "UNAUTHENTICATED"},
+		{"another tenant", authz.FromContext(w.As(testenv.Two)), query, "brev.pdf", 404, "NOT_FOUND"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			caller = tt.as
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/v1/uploads?"+tt.query, bytes.NewReader([]byte("content")))
+			req, err := http.NewRequestWithContext(one, http.MethodPut, server.URL+"/v1/uploads?"+tt.query, bytes.NewReader([]byte("content")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -429,14 +430,14 @@ func TestHandler(t *testing.T) {
 		})
 	}
 	t.Run("truncated", func(t *testing.T) {
-		caller = one
-		before := w.Count("files", bson.D{})
+		caller = who
+		before := w.Count(one, "files", bson.D{})
 		r, pw := io.Pipe()
 		go func() {
 			_, _ = pw.Write([]byte("half"))
 			pw.CloseWithError(errors.New("the line broke"))
 		}()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/v1/uploads?"+query, r)
+		req, err := http.NewRequestWithContext(one, http.MethodPut, server.URL+"/v1/uploads?"+query, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,8 +448,8 @@ func TestHandler(t *testing.T) {
 			t.Errorf("got %d", res.StatusCode)
 		}
 		server.Close() // waits for the handler
-		w.Work()
-		if after := w.Count("files", bson.D{}); after != before {
+		w.Work(one)
+		if after := w.Count(one, "files", bson.D{}); after != before {
 			t.Errorf("%d rows are left", after-before)
 		}
 	})

@@ -41,11 +41,11 @@ func Seal(
 	stored := make(chan error, 1)
 	go func() {
 		err := objects.Put(ctx, key, r)
-		r.CloseWithError(errors.Join(errStopped, err)) // lets the writer go
+		_ = r.CloseWithError(errors.Join(errStopped, err)) // lets the writer go
 		stored <- err
 	}()
 	err := seal(keys, owner, at, counted, write)
-	w.CloseWithError(err) // nil ends the object
+	_ = w.CloseWithError(err) // nil ends the object
 	if perr := <-stored; err == nil || errors.Is(err, errStopped) {
 		err = perr
 	}

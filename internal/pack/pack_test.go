@@ -202,7 +202,7 @@ func TestVerifyFaults(t *testing.T) {
 
 func expect(t *testing.T, err error, path, what string) {
 	t.Helper()
-	p, ok := errors.AsType[*pack.Problem](err)
+	p, ok := errors.AsType[*pack.Error](err)
 	switch {
 	case what == "":
 		if err != nil {
@@ -228,7 +228,7 @@ func TestVerifyClaims(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := build(t, tt.change)
 			_, err := pack.Verify(bytes.NewReader(b), int64(len(b)))
-			if p, ok := errors.AsType[*pack.Problem](err); !ok || p.Path != pack.ManifestPath {
+			if p, ok := errors.AsType[*pack.Error](err); !ok || p.Path != pack.ManifestPath {
 				t.Errorf("got %v, want a problem of the manifest", err)
 			}
 		})

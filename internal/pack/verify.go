@@ -17,22 +17,22 @@ import (
 // maxManifest bounds a manifest, in bytes: some hundred thousand files.
 const maxManifest = 128 << 20
 
-// Problem is the first thing that is wrong with a package.
-type Problem struct {
+// Error is the first thing that is wrong with a package.
+type Error struct {
 	Path string // the member at fault; "" for the package as a whole
 	What string // "altered", "missing", "not listed in the manifest" …
 }
 
 // Error implements error.
-func (p *Problem) Error() string {
-	if p.Path == "" {
-		return p.What
+func (e *Error) Error() string {
+	if e.Path == "" {
+		return e.What
 	}
-	return fmt.Sprintf("%q: %s", p.Path, p.What)
+	return fmt.Sprintf("%q: %s", e.Path, e.What)
 }
 
 func problem(path, format string, args ...any) error {
-	return &Problem{Path: path, What: fmt.Sprintf(format, args...)}
+	return &Error{Path: path, What: fmt.Sprintf(format, args...)}
 }
 
 // Result sums up a package that is whole.
@@ -59,7 +59,7 @@ func VerifyFile(name string) (r *Result, err error) {
 
 // Verify checks the package of size bytes in r: that every member is listed,
 // every listed one is there and unaltered, and nothing else is in the file. The
-// first fault is returned as a *Problem. The manifest vouches for the members;
+// first fault is returned as an *Error. The manifest vouches for the members;
 // who wrote the manifest, it can't tell.
 func Verify(r io.ReaderAt, size int64) (*Result, error) {
 	z, err := zip.NewReader(r, size)

@@ -3,6 +3,7 @@
 package s3
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/local"
+	"github.com/vogter/vogter/internal/testenv"
 )
 
 const (
@@ -39,46 +41,48 @@ type Server struct {
 
 // Start starts a server, which is built first where it isn't yet, and stops it
 // when the test ends.
-func Start(t testing.TB) *Server {
-	t.Helper()
+func Start(tb testing.TB) *Server {
+	tb.Helper()
 	_, self, _, ok := runtime.Caller(0)
 	if !ok {
-		t.Fatal("find the repository")
+		tb.Fatal("find the repository")
 	}
 	source := filepath.Join(filepath.Dir(self), "..", "..", "..")
-	binary, err := local.ObjectServer(t.Context(), source, t.Output(), time.Now)
+	binary, err := local.ObjectServer(tb.Context(), source, tb.Output(), testenv.Now)
 	if err != nil {
-		t.Fatalf("build versitygw: %v", err)
+		tb.Fatalf("build versitygw: %v", err)
 	}
-	dir := t.TempDir()
-	cert, key := certificate(t, dir)
+	dir := tb.TempDir()
+	cert, key := certificate(tb, dir)
 	data, versions := filepath.Join(dir, "data"), filepath.Join(dir, "versions")
 	for _, d := range []string{data, versions} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			t.Fatalf("make folder: %v", err)
+			tb.Fatalf("make folder: %v", err)
 		}
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(tb)))
 	access, secret := rand.Text(), rand.Text()
-	cmd := exec.Command(binary, "--port", address, "--cert", cert, "--key", key, "--region", region, "--quiet", "--keep-alive",
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), binary, //nolint:gosec // our own binary and paths
+		"--port", address, "--cert", cert, "--key", key, "--region", region, "--quiet", "--keep-alive",
 		"posix", "--dir-perms", "0700", "--file-perms", "0600", "--versioning-dir", versions, data)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+access, "ROOT_SECRET_KEY="+secret)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start versitygw: %v", err)
+		tb.Fatalf("start versitygw: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for deadline := time.Now().Add(readyTimeout); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+	var dialer net.Dialer
+	for deadline := testenv.Now().Add(readyTimeout); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := dialer.DialContext(tb.Context(), "tcp", address)
 		if err == nil {
 			_ = conn.Close()
 			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("versitygw isn't ready: %v", err)
+		if testenv.Now().After(deadline) {
+			tb.Fatalf("versitygw isn't ready: %v", err)
 		}
 	}
 	return &Server{
@@ -88,62 +92,63 @@ func Start(t testing.TB) *Server {
 }
 
 // Bucket returns a new bucket of the server.
-func (s *Server) Bucket(t testing.TB) *blob.Bucket {
-	t.Helper()
+func (s *Server) Bucket(tb testing.TB) *blob.Bucket {
+	tb.Helper()
 	c := s.Config
 	c.Bucket = "test-" + strings.ToLower(rand.Text())
 	b, err := blob.New(c)
 	if err != nil {
-		t.Fatalf("open bucket: %v", err)
+		tb.Fatalf("open bucket: %v", err)
 	}
-	if err := b.Ensure(t.Context()); err != nil {
-		t.Fatalf("make bucket: %v", err)
+	if err := b.Ensure(tb.Context()); err != nil {
+		tb.Fatalf("make bucket: %v", err)
 	}
 	return b
 }
 
 // Contains returns the paths of the server's files that hold needle.
-func (s *Server) Contains(t testing.TB, needle string) []string {
-	t.Helper()
+func (s *Server) Contains(tb testing.TB, needle string) []string {
+	tb.Helper()
 	var found []string
 	err := filepath.WalkDir(s.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // below the test's own folder
 		if strings.Contains(string(content), needle) || strings.Contains(d.Name(), needle) {
 			found = append(found, path)
 		}
 		return err
 	})
 	if err != nil {
-		t.Fatalf("scan objects: %v", err)
+		tb.Fatalf("scan objects: %v", err)
 	}
 	return found
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	var config net.ListenConfig
+	l, err := config.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+		tb.Fatalf("find a free port: %v", err)
 	}
-	defer l.Close() //nolint:errcheck // nothing was written
+	defer l.Close()
 	a, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
-		t.Fatalf("find a free port: %v", l.Addr())
+		tb.Fatalf("find a free port: %v", l.Addr())
 	}
 	return a.Port
 }
 
 // certificate writes a self-signed certificate for loopback and returns its paths.
-func certificate(t testing.TB, dir string) (cert, key string) {
-	t.Helper()
+func certificate(tb testing.TB, dir string) (cert, key string) {
+	tb.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatalf("make key: %v", err)
+		tb.Fatalf("make key: %v", err)
 	}
-	now := time.Now()
+	now := testenv.Now()
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
@@ -152,16 +157,16 @@ func certificate(t testing.TB, dir string) (cert, key string) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
 	if err != nil {
-		t.Fatalf("make certificate: %v", err)
+		tb.Fatalf("make certificate: %v", err)
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		t.Fatalf("encode key: %v", err)
+		tb.Fatalf("encode key: %v", err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatalf("write %s: %v", path, err)
+			tb.Fatalf("write %s: %v", path, err)
 		}
 	}
 	return cert, key

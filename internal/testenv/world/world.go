@@ -146,9 +146,6 @@ func (w *World) As(of tenant.ID) context.Context {
 	})
 }
 
-// System returns a context for work that spans tenants.
-func (w *World) System() context.Context { return tenant.System(w.Context(), "test") }
-
 // Subject makes a person.
 func (w *World) Subject(ctx context.Context, reference string) *subject.Subject {
 	w.Helper()
@@ -200,16 +197,16 @@ func (w *World) Upload(ctx context.Context, s *subject.Subject, d *dataset.Datas
 }
 
 // Work carries out all jobs there are, and those that follow from them.
-func (w *World) Work() {
+func (w *World) Work(ctx context.Context) {
 	w.Helper()
 	for {
-		due, err := w.Jobs.Due(w.System(), 100)
+		due, err := w.Jobs.Due(ctx, 100)
 		w.ok(err)
 		if len(due) == 0 {
 			return
 		}
 		for _, j := range due {
-			w.ok(w.Jobs.Work(tenant.NewContext(w.Context(), j.Tenant), j.ID, j.Delivery, w.handle))
+			w.ok(w.Jobs.Work(tenant.NewContext(ctx, j.Tenant), j.ID, j.Delivery, w.handle))
 		}
 	}
 }
@@ -227,9 +224,9 @@ func (w *World) handle(ctx context.Context, r *job.Run) error {
 }
 
 // SetState puts a person in a state, as a later capability will.
-func (w *World) SetState(s *subject.Subject, state subject.State) {
+func (w *World) SetState(ctx context.Context, s *subject.Subject, state subject.State) {
 	w.Helper()
-	res, err := w.data.Collection("subjects").UpdateByID(w.Context(), s.ID,
+	res, err := w.data.Collection("subjects").UpdateByID(ctx, s.ID,
 		bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: state}}}})
 	w.ok(err)
 	if res.MatchedCount != 1 {
@@ -238,23 +235,23 @@ func (w *World) SetState(s *subject.Subject, state subject.State) {
 }
 
 // Count counts the documents of a collection.
-func (w *World) Count(collection string, filter bson.D) int {
+func (w *World) Count(ctx context.Context, collection string, filter bson.D) int {
 	w.Helper()
-	n, err := w.data.Collection(collection).CountDocuments(w.Context(), filter)
+	n, err := w.data.Collection(collection).CountDocuments(ctx, filter)
 	w.ok(err)
 	return int(n)
 }
 
 // Entries returns the actions in the audit log on an object, the oldest first.
-func (w *World) Entries(object string) []string {
+func (w *World) Entries(ctx context.Context, object string) []string {
 	w.Helper()
-	cursor, err := w.data.Collection("audit").Find(w.Context(), bson.D{{Key: "object", Value: object}},
+	cursor, err := w.data.Collection("audit").Find(ctx, bson.D{{Key: "object", Value: object}},
 		options.Find().SetSort(bson.D{{Key: "at", Value: 1}}))
 	w.ok(err)
 	var docs []struct {
 		Action string `bson:"action"`
 	}
-	w.ok(cursor.All(w.Context(), &docs))
+	w.ok(cursor.All(ctx, &docs))
 	actions := make([]string, len(docs))
 	for i, d := range docs {
 		actions[i] = d.Action
