@@ -42,6 +42,17 @@ func (s *Server) buildInfo(context.Context, *request) (document, error) {
 		AppendInt32("maxBsonObjectSize", maxDocumentSize).Build(), nil
 }
 
+// serverStatus tells how often queries have read a whole collection since the
+// start, as MongoDB names it; reading a whole index counts here too. It has no
+// other section.
+func (s *Server) serverStatus(context.Context, *request) (document, error) {
+	scans := bsoncore.NewDocumentBuilder().AppendInt64("total", s.FullScans()).Build()
+	executor := bsoncore.NewDocumentBuilder().AppendDocument("collectionScans", scans).Build()
+	metrics := bsoncore.NewDocumentBuilder().AppendDocument("queryExecutor", executor).Build()
+	return bsoncore.NewDocumentBuilder().AppendString("version", version).AppendDateTime("localTime", s.now().UnixMilli()).
+		AppendDocument("metrics", metrics).Build(), nil
+}
+
 func (s *Server) endSessions(_ context.Context, r *request) (document, error) {
 	v, _ := lookup(r.body, "endSessions")
 	if v.Type != bsoncore.TypeArray {

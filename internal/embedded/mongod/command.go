@@ -48,6 +48,7 @@ func (s *Server) commandTable() map[string]command {
 		"ping":              {run: s.ping},
 		"buildInfo":         {run: s.buildInfo},
 		"buildinfo":         {run: s.buildInfo},
+		"serverStatus":      {run: s.serverStatus},
 		"endSessions":       {run: s.endSessions},
 		"listDatabases":     {run: s.listDatabases, fields: words("filter nameOnly authorizedDatabases")},
 		"listCollections":   {run: s.listCollections, fields: words("filter nameOnly authorizedCollections cursor")},

@@ -159,6 +159,15 @@ func TestPlans(t *testing.T) {
 		if e.FullScans() != before+1 {
 			t.Error("scan not counted")
 		}
+		var status struct {
+			Metrics struct {
+				QueryExecutor struct{ CollectionScans struct{ Total int64 } }
+			}
+		}
+		err := c.Database().Client().Database("admin").RunCommand(ctx, d("serverStatus", 1)).Decode(&status)
+		if total := status.Metrics.QueryExecutor.CollectionScans.Total; err != nil || total != before+1 {
+			t.Errorf("serverStatus tells of %d scans, want %d (%v)", total, before+1, err)
+		}
 		if ex := explain(ctx, t, c, d("n", 5), nil, 0); ex.QueryPlanner.WinningPlan["stage"] != "COLLSCAN" {
 			t.Errorf("plan %v", ex.QueryPlanner.WinningPlan)
 		}
