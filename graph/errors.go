@@ -26,8 +26,10 @@ import (
 func presenter(log *slog.Logger) graphql.ErrorPresenterFunc {
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		if g, ok := errors.AsType[*gqlerror.Error](err); ok {
-			if e := protocolError(g); e != nil {
-				return present(ctx, e, nil, g.Locations)
+			if g.Err == nil {
+				if e := protocolError(g); e != nil {
+					return present(ctx, e, nil, g.Locations)
+				}
 			}
 			path, field := split(ctx, g.Path)
 			return present(ctx, atInput(domainError(ctx, log, err), field), path, g.Locations)
@@ -71,6 +73,15 @@ func atInput(e *errs.Error, field string) *errs.Error {
 	}
 	return e.At(field)
 }
+
+// failure returns the answer to a call that was not carried out, or may not be
+// answered.
+func failure(ctx context.Context, e *errs.Error) *graphql.Response {
+	return &graphql.Response{Errors: gqlerror.List{present(ctx, e, nil, nil)}}
+}
+
+// refuse hands err to the executor, which gives it to the presenter.
+func refuse(err error) *gqlerror.Error { return gqlerror.Wrap(err) }
 
 // present makes the GraphQL error.
 func present(ctx context.Context, e *errs.Error, path ast.Path, at []gqlerror.Location) *gqlerror.Error {
@@ -127,9 +138,6 @@ func inputField(path ast.Path) string {
 // protocolError returns what is shown of an error in the document or in its
 // variables, nil if g is no such error.
 func protocolError(g *gqlerror.Error) *errs.Error {
-	if g.Err != nil {
-		return nil
-	}
 	code, _ := g.Extensions["code"].(string)
 	switch {
 	case code == errcode.ParseFailed && strings.HasPrefix(g.Message, "exceeded token limit"):
@@ -183,7 +191,7 @@ func variableError(g *gqlerror.Error) *errs.Error {
 	case m == "unknown field":
 		e.Message = "the input has no such field"
 	case strings.Contains(m, " is not a valid "):
-		e.Message = fmt.Sprintf("this takes one of the values of %s", m[strings.LastIndex(m, " ")+1:])
+		e.Message = "this takes one of the values of " + m[strings.LastIndex(m, " ")+1:]
 	}
 	if field := inputField(g.Path[1:]); field != "" {
 		return e.At(field)

@@ -130,14 +130,19 @@ func TestInputErrors(t *testing.T) {
 		{"object for a list", write, record("fields", "planted"), "fields.0"},
 		{
 			"64-bit number as text", `mutation($input: RetireDatasetInput!) { retireDataset(input: $input) { dataset { id } } }`,
-			map[string]any{"input": map[string]any{"dataset": "dst_1", "expectedVersion": "4711"}}, "expectedVersion",
+			map[string]any{"input": map[string]any{"dataset": "dst_1", "expectedVersion": "4711"}},
+			"expectedVersion",
 		},
 		{
 			"64-bit number with fraction", `mutation($input: RetireDatasetInput!) { retireDataset(input: $input) { dataset { id } } }`,
-			map[string]any{"input": map[string]any{"dataset": "dst_1", "expectedVersion": 47.11}}, "expectedVersion",
+			map[string]any{"input": map[string]any{"dataset": "dst_1", "expectedVersion": 47.11}},
+			"expectedVersion",
 		},
-		{"enum in a list", `mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }`,
-			map[string]any{"input": map[string]any{"name": "n", "permissions": []any{"NODE_READ", "node_read"}}}, "permissions.1"},
+		{
+			"enum in a list", `mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }`,
+			map[string]any{"input": map[string]any{"name": "n", "permissions": []any{"NODE_READ", "node_read"}}},
+			"permissions.1",
+		},
 		{"first as text", `query($n: Int!) { subjects(first: $n) { nodes { id } } }`, map[string]any{"n": "planted"}, "n"},
 		{"first too large", `query($n: Int!) { subjects(first: $n) { nodes { id } } }`, map[string]any{"n": 3000000000}, "first"},
 		{"literal of another type", `{ subjects(first: "planted") { nodes { id } } }`, nil, ""},

@@ -14,7 +14,6 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/lru"
 	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/internal/audit"
@@ -62,8 +61,9 @@ func New(c Config) *API {
 	a.exec.SetParserTokenLimit(maxTokens)
 	a.exec.SetDisableSuggestion(true)
 	a.exec.SetDefaultRulesFn(validationRules)
-	a.exec.SetQueryCache(documents{lru.New[*ast.QueryDocument](cachedDocuments)})
-	a.exec.Use(&limits{introspection: c.Introspection})
+	known := documents{lru.New[*ast.QueryDocument](cachedDocuments)}
+	a.exec.SetQueryCache(known)
+	a.exec.Use(&limits{introspection: c.Introspection, known: known})
 	a.exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 		return next(withDecisions(ctx))
 	})
@@ -97,7 +97,7 @@ func (a *API) audited(ctx context.Context, next graphql.ResponseHandler) *graphq
 	}
 	if err := a.recorder.Flush(authz.WithPolicy(ctx, decisionsFrom(ctx).policies()), reads); err != nil {
 		a.log.WarnContext(ctx, "reads could not be recorded", "request_id", audit.RequestFrom(ctx).ID, "err", err)
-		return &graphql.Response{Errors: gqlerror.List{present(ctx, audit.ErrNotRecorded, nil, nil)}}
+		return failure(ctx, audit.ErrNotRecorded)
 	}
 	return res
 }
@@ -148,7 +148,7 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if e == ErrMedia {
 		status = http.StatusUnsupportedMediaType
 	}
-	a.write(ctx, w, status, &graphql.Response{Errors: gqlerror.List{present(ctx, e, nil, nil)}})
+	a.write(ctx, w, status, failure(ctx, e))
 }
 
 func (a *API) write(ctx context.Context, w http.ResponseWriter, status int, res *graphql.Response) {

@@ -110,7 +110,9 @@ func TestBadBodies(t *testing.T) {
 		{"100 aliases", aliases(100), nil, 200, ""},
 		{"101 aliases", aliases(101), nil, 400, "LIMITED"},
 		{"10,000 aliases", aliases(10_000), nil, 400, "LIMITED"},
-		{"many times the same field", quote("{" + strings.Repeat("datasets { id } ", 1200) + "}"), nil, 200, ""},
+		{"250 times the same field", quote("{" + strings.Repeat("datasets { id } ", 250) + "}"), nil, 200, ""},
+		{"many times the same field", quote("{" + strings.Repeat("datasets { id } ", 251) + "}"), nil, 400, "LIMITED"},
+		{"many fragments", quote("{" + strings.Repeat("... { ... { ... { a } } }", 300) + "}"), nil, 400, "LIMITED"},
 		{"fragment bomb", bomb, nil, 400, "LIMITED"},
 		{"depth bomb", quote(deep), nil, 400, "LIMITED"},
 		{"endless depth", quote(strings.Repeat("{ a ", 400_000)), nil, 400, "LIMITED"},
@@ -203,7 +205,7 @@ func TestCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.StatusCode != 400 || !bytes.Contains(b, []byte(`"code":"INVALID"`)) {
+	if res.StatusCode != http.StatusBadRequest || !bytes.Contains(b, []byte(`"code":"INVALID"`)) {
 		t.Errorf("got %d %s", res.StatusCode, b)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
@@ -23,6 +24,7 @@ import (
 const (
 	maxBody       = 2 << 20 // bytes
 	maxTokens     = 5_000   // of the document
+	maxFields     = 500     // as written: validation compares each with each
 	maxDepth      = 15      // of fields within fields
 	maxAliases    = 100     // with those of fragments, as often as they are used
 	maxComplexity = 20_000  // fields, times the size of their pages
@@ -32,6 +34,7 @@ const (
 // Sentinels of documents that ask for too much.
 var (
 	ErrDepth         = errs.New(errs.Limited, "fields are nested more than %d deep", maxDepth)
+	ErrFields        = errs.New(errs.Limited, "the document has more than %d fields", maxFields)
 	ErrAliases       = errs.New(errs.Limited, "the document has more than %d aliases", maxAliases)
 	ErrComplexity    = errs.New(errs.Limited, "the document asks for too much at once: at most %d fields, those of a page counted for each of its objects", maxComplexity)
 	ErrDefer         = errs.New(errs.Invalid, "@defer is not supported")
@@ -44,11 +47,13 @@ var (
 // of it is answered.
 type limits struct {
 	introspection bool
+	known         documents
 	es            graphql.ExecutableSchema
 }
 
 var _ interface {
 	graphql.HandlerExtension
+	graphql.OperationParameterMutator
 	graphql.OperationContextMutator
 } = (*limits)(nil)
 
@@ -59,6 +64,43 @@ func (*limits) ExtensionName() string { return "Limits" }
 func (l *limits) Validate(es graphql.ExecutableSchema) error {
 	l.es = es
 	return nil
+}
+
+// MutateOperationParameters implements graphql.OperationParameterMutator: it
+// refuses a document that would take long to validate.
+func (l *limits) MutateOperationParameters(ctx context.Context, p *graphql.RawParams) *gqlerror.Error {
+	if _, ok := l.known.Get(ctx, p.Query); ok {
+		return nil
+	}
+	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: p.Query}, maxTokens)
+	if err != nil {
+		return nil //nolint:nilerr // the executor finds the same fault, and says where it is
+	}
+	fields := 0
+	for _, op := range doc.Operations {
+		fields += written(op.SelectionSet)
+	}
+	for _, f := range doc.Fragments {
+		fields += written(f.SelectionSet)
+	}
+	if fields > maxFields {
+		return refuse(ErrFields)
+	}
+	return nil
+}
+
+// written counts the fields and fragments of a selection, as they are written.
+func written(set ast.SelectionSet) int {
+	n := len(set)
+	for _, s := range set {
+		switch s := s.(type) {
+		case *ast.Field:
+			n += written(s.SelectionSet)
+		case *ast.InlineFragment:
+			n += written(s.SelectionSet)
+		}
+	}
+	return n
 }
 
 // MutateOperationContext implements graphql.OperationContextMutator.
@@ -73,7 +115,7 @@ func (l *limits) MutateOperationContext(ctx context.Context, op *graphql.Operati
 		err = ErrComplexity
 	}
 	if err != nil {
-		return gqlerror.Wrap(err)
+		return refuse(err)
 	}
 	return nil
 }

@@ -2098,8 +2098,8 @@ func newExecutionContext(
 
 var sources = []*ast.Source{
 	{Name: "../../schema/base.graphql", Input: `"""
-The caller needs this permission. A call without it fails with FORBIDDEN, or
-UNAUTHENTICATED when nobody signed in, and is written to the audit log.
+The caller needs this permission. A call without it fails with FORBIDDEN and is
+written to the tenant's audit log, or with UNAUTHENTICATED when nobody signed in.
 """
 directive @can(do: Permission!) on FIELD_DEFINITION
 
@@ -2109,7 +2109,7 @@ directive @public on FIELD_DEFINITION
 """
 Makes a new object, once per header Idempotency-Key, which is required. The same
 call under the same key answers with the object made then; another input is
-CONFLICT. Keys are remembered for 24 hours. One such field per document.
+CONFLICT. Keys are remembered for 24 hours. It is the only field of its document.
 """
 directive @idempotent on FIELD_DEFINITION
 

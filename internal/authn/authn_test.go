@@ -343,7 +343,7 @@ func TestKratos(t *testing.T) {
 	if got.err != nil || got.principal.ID != "mem_owner" || got.tenant != one {
 		t.Fatalf("got %+v", got)
 	}
-	kratos.Revoke(t, got.principal.Credential)
+	kratos.Revoke(t.Context(), t, got.principal.Credential)
 	a.Evict(identity)
 	if got := call(t, a, token(session)); errs.KindOf(got.err) != errs.Unauthenticated {
 		t.Errorf("revoked: got %v, want UNAUTHENTICATED", got.err)

@@ -97,7 +97,7 @@ func (c *Client) Ready(ctx context.Context) error {
 func (c *Client) WhoAmI(ctx context.Context, cred authn.Credential) (authn.Session, error) {
 	req := c.public.FrontendAPI.ToSession(ctx)
 	if cred.Cookie != "" {
-		req = req.Cookie((&http.Cookie{Name: authn.SessionCookie, Value: cred.Cookie}).String())
+		req = req.Cookie(authn.SessionCookie + "=" + cred.Cookie)
 	} else {
 		req = req.XSessionToken(cred.Token)
 	}

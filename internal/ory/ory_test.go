@@ -76,7 +76,7 @@ func TestSignIn(t *testing.T) {
 		}
 	})
 	t.Run("revoked and unknown sessions", func(t *testing.T) {
-		kratos.Revoke(t, session.ID)
+		kratos.Revoke(ctx, t, session.ID)
 		for _, cred := range []authn.Credential{{Token: token}, {Token: "ory_st_unknown"}, {Cookie: "unknown"}} {
 			if _, err := c.WhoAmI(ctx, cred); !errors.Is(err, ory.ErrSession) {
 				t.Errorf("got %v, want %v", err, ory.ErrSession)

@@ -158,6 +158,7 @@ func noted(next http.Handler) http.Handler {
 // anything and isn't logged; the stack holds code only.
 func recovered(log *slog.Logger, next http.Handler, fail Fail) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -166,7 +167,7 @@ func recovered(log *slog.Logger, next http.Handler, fail Fail) http.Handler {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p)
 			}
-			log.ErrorContext(r.Context(), "handler panicked", "request_id", audit.RequestFrom(r.Context()).ID,
+			log.ErrorContext(ctx, "handler panicked", "request_id", audit.RequestFrom(ctx).ID,
 				"type", fmt.Sprintf("%T", p), "stack", Stack())
 			if rec, ok := w.(*recorder); ok && rec.status != 0 {
 				panic(http.ErrAbortHandler) // half an answer must not look whole

@@ -70,7 +70,7 @@ func newServer(t *testing.T, checks []server.Check, stop <-chan struct{}) (*http
 	return srv, &out
 }
 
-func do(t *testing.T, srv *httptest.Server, method, path string, headers ...string) (*http.Response, string) {
+func do(t *testing.T, srv *httptest.Server, method, path string, headers ...string) (status int, header http.Header, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, http.NoBody)
 	if err != nil {
@@ -84,11 +84,11 @@ func do(t *testing.T, srv *httptest.Server, method, path string, headers ...stri
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(body)
+	return res.StatusCode, res.Header, string(b)
 }
 
 func TestRoutes(t *testing.T) {
@@ -111,12 +111,12 @@ func TestRoutes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			srv, out := newServer(t, nil, nil)
-			res, body := do(t, srv, tt.method, tt.path+"?q=planted-query", append(tt.headers, "User-Agent", "planted-agent")...)
-			if res.StatusCode != tt.status || !strings.Contains(body, tt.want) {
-				t.Errorf("got %d %s, want %d %s", res.StatusCode, body, tt.status, tt.want)
+			status, header, body := do(t, srv, tt.method, tt.path+"?q=planted-query", append(tt.headers, "User-Agent", "planted-agent")...)
+			if status != tt.status || !strings.Contains(body, tt.want) {
+				t.Errorf("got %d %s, want %d %s", status, body, tt.status, tt.want)
 			}
 			srv.Close() // waits for the log's line
-			id := res.Header.Get(server.HeaderRequestID)
+			id := header.Get(server.HeaderRequestID)
 			if id == "" || !strings.Contains(out.String(), `"request_id":"`+id+`"`) {
 				t.Errorf("request id %q isn't logged: %s", id, out)
 			}
@@ -124,7 +124,7 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("log or answer tell too much: %s", all)
 			}
 			for _, h := range []string{"X-Content-Type-Options", "Content-Security-Policy", "Cache-Control"} {
-				if res.Header.Get(h) == "" {
+				if header.Get(h) == "" {
 					t.Errorf("no header %s", h)
 				}
 			}
@@ -145,9 +145,9 @@ func TestRoutes(t *testing.T) {
 	})
 	t.Run("own request id only", func(t *testing.T) {
 		srv, out := newServer(t, nil, nil)
-		res, _ := do(t, srv, "GET", "/v1/things/1", server.HeaderRequestID, "planted-id")
+		_, header, _ := do(t, srv, "GET", "/v1/things/1", server.HeaderRequestID, "planted-id")
 		srv.Close()
-		if res.Header.Get(server.HeaderRequestID) == "planted-id" || strings.Contains(out.String(), "planted") {
+		if header.Get(server.HeaderRequestID) == "planted-id" || strings.Contains(out.String(), "planted") {
 			t.Error("took over the caller's id")
 		}
 	})
@@ -188,9 +188,9 @@ func TestReady(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			srv, _ := newServer(t, tt.checks, tt.stop)
-			res, body := do(t, srv, "GET", "/readyz")
-			if res.StatusCode != tt.status || strings.TrimSpace(body) != tt.want {
-				t.Errorf("got %d %s, want %d %s", res.StatusCode, body, tt.status, tt.want)
+			status, _, body := do(t, srv, "GET", "/readyz")
+			if status != tt.status || strings.TrimSpace(body) != tt.want {
+				t.Errorf("got %d %s, want %d %s", status, body, tt.status, tt.want)
 			}
 		})
 	}

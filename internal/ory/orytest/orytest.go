@@ -44,7 +44,7 @@ func Start(tb testing.TB) *Server {
 		tb.Fatal("find the repository")
 	}
 	source := filepath.Join(filepath.Dir(self), "..", "..", "..")
-	binary, err := local.IdentityServer(tb.Context(), source, tb.Output(), time.Now)
+	binary, err := local.IdentityServer(tb.Context(), source, tb.Output(), now)
 	if err != nil {
 		tb.Fatalf("build kratos: %v", err)
 	}
@@ -60,7 +60,8 @@ func Start(tb testing.TB) *Server {
 		"CipherSecret": "cipher-secret-of-a-test-01234567", "SchemaURL": "file://" + filepath.Join(folder, "identity.schema.json"),
 		"SMTP": "smtp://" + smtp + "/?disable_starttls=true", "MailFrom": "no-reply@example.test",
 	})
-	cmd := exec.Command(binary, "serve", "-c", settings, "--dev", "--watch-courier", "--sqa-opt-out")
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), //nolint:gosec // a program that was built here
+		binary, "serve", "-c", settings, "--dev", "--watch-courier", "--sqa-opt-out")
 	cmd.Env = append(os.Environ(), "GOGC=20")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -72,12 +73,12 @@ func Start(tb testing.TB) *Server {
 		_ = cmd.Wait()
 	})
 	s.Client = ory.New(s.PublicURL, s.AdminURL)
-	for deadline := time.Now().Add(readyTimeout); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := now().Add(readyTimeout); ; time.Sleep(50 * time.Millisecond) {
 		err := s.Client.Ready(tb.Context())
 		if err == nil {
 			return s
 		}
-		if time.Now().After(deadline) {
+		if now().After(deadline) {
 			tb.Fatalf("kratos isn't ready: %v", err)
 		}
 	}
@@ -87,9 +88,9 @@ func Start(tb testing.TB) *Server {
 func (s *Server) Kill() { _ = s.process.Kill() }
 
 // Revoke ends a session on the server, as an administrator does.
-func (s *Server) Revoke(tb testing.TB, session string) {
+func (s *Server) Revoke(ctx context.Context, tb testing.TB, session string) {
 	tb.Helper()
-	req, err := http.NewRequestWithContext(tb.Context(), http.MethodDelete, s.AdminURL+"/admin/sessions/"+session, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, s.AdminURL+"/admin/sessions/"+session, http.NoBody)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -107,17 +108,16 @@ func (s *Server) Revoke(tb testing.TB, session string) {
 
 func (s *Server) catchMail(tb testing.TB) (address string) {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.Mail = mailsink.New(slog.New(slog.DiscardHandler), time.Now)
+	l := listen(tb)
+	s.Mail = mailsink.New(slog.New(slog.DiscardHandler), now)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	served := make(chan error, 1)
 	go func() { served <- s.Mail.ServeSMTP(ctx, l) }()
 	tb.Cleanup(func() {
 		cancel()
-		<-served
+		if err := <-served; err != nil {
+			tb.Errorf("catch mail: %v", err)
+		}
 	})
 	return l.Addr().String()
 }
@@ -133,7 +133,7 @@ func fill(tb testing.TB, from, to string, values map[string]any) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // in the test's own folder
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -145,12 +145,21 @@ func fill(tb testing.TB, from, to string, values map[string]any) {
 	}
 }
 
-func freePort(tb testing.TB) int {
+// now is the real clock, on which tests with real parts run.
+func now() time.Time { return time.Now() } //nolint:forbidigo // nobody injects one into a test
+
+func listen(tb testing.TB) net.Listener {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return l
+}
+
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	l := listen(tb)
 	address, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
 		tb.Fatal("not a TCP address")
