@@ -69,6 +69,7 @@ func (p *portal) get(ctx context.Context, method, link, ranges string) (status i
 		p.Fatal(err)
 	}
 	if ranges != "" {
+		req.Header.Set("If-Range", `"another"`)
 		req.Header.Set("Range", ranges)
 	}
 	res, err := http.DefaultClient.Do(req)

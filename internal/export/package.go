@@ -42,7 +42,7 @@ type builder struct {
 	sets    []*set
 	parties parties
 	who     [][]string // the person's identity, in rows of name and value
-	read    int64      // records read so far, in all passes
+	read    int64      // entries read so far, in all passes
 }
 
 // parties are the names on a package.
@@ -167,13 +167,13 @@ func (b *builder) each(set *set, visit func(*entry) error) error {
 			}
 			for _, e := range b.entries(set, r) {
 				n++
+				b.read++
 				_, _ = fmt.Fprintln(h, r.ID, r.Version, e.own, len(e.values)) // a hash takes all
 				if err := visit(e); err != nil {
 					return err
 				}
 			}
 		}
-		b.read += int64(len(records))
 		if err := b.run.Progress(b.ctx, b.read, 0, "records"); err != nil {
 			return err
 		}

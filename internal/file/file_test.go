@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -212,6 +213,40 @@ func TestUploadBreaks(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestUploadsAtOnce(t *testing.T) {
+	w := world.Start(t)
+	one := w.As(testenv.One)
+	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	const uploads = 8
+	var begun, ended sync.WaitGroup
+	begun.Add(uploads)
+	release := make(chan struct{})
+	for range uploads {
+		once := sync.OnceFunc(begun.Done)
+		ended.Go(func() {
+			r := readerFunc(func([]byte) (int, error) {
+				once()
+				<-release
+				return 0, io.EOF
+			})
+			if _, err := w.Files.Upload(one, input(person, set), r); err != nil {
+				t.Errorf("upload: %v", err)
+			}
+		})
+	}
+	begun.Wait()
+	ctx, cancel := context.WithTimeout(one, 100*time.Millisecond)
+	defer cancel()
+	if _, err := w.Files.Upload(ctx, input(person, set), strings.NewReader("one more")); !errors.Is(err, file.ErrBusy) {
+		t.Errorf("got %v, want LIMITED", err)
+	}
+	close(release)
+	ended.Wait()
+	if _, err := w.Files.Upload(one, input(person, set), strings.NewReader("one more")); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
 
 func TestTooLarge(t *testing.T) {
 	if testing.Short() {
