@@ -38,7 +38,7 @@ import (
 
 // Memory that the store may use: the cache once, memtables up to four.
 const (
-	cacheSize    = 48 << 20
+	cacheSize    = 32 << 20
 	memTableSize = 12 << 20
 )
 
