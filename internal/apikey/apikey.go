@@ -105,7 +105,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret
 	switch {
 	case k.Name == "" || utf8.RuneCountInString(k.Name) > maxName:
 		return nil, nil, errs.New(errs.Invalid, "a name has 1 to %d characters", maxName).At("name")
-	case k.ExpiresAt != nil && !k.ExpiresAt.After(now):
+	case k.ExpiresAt != nil && !k.ExpiresAt.After(s.now()):
 		return nil, nil, errs.New(errs.Invalid, "a key expires in the future").At("expiresAt")
 	}
 	for _, p := range k.Permissions {

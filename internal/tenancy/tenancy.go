@@ -199,14 +199,12 @@ func (t *Tenant) apply(in UpdateInput) ([]string, error) {
 	set("supervisoryAuthority", in.SupervisoryAuthority != nil, func() { t.SupervisoryAuthority = in.SupervisoryAuthority })
 	set("languages", in.Languages != nil, func() { t.Languages = in.Languages })
 	set("slug", in.Slug != nil, func() { t.Slug = in.Slug })
-	if in.DpoContact != nil {
-		c, err := in.DpoContact.contact(t.Country)
-		if err != nil {
-			return nil, err
-		}
-		set("dpoContact", true, func() { t.DpoContact = c })
+	if err := t.check(); err != nil || in.DpoContact == nil {
+		return changed, err
 	}
-	return changed, t.check()
+	c, err := in.DpoContact.contact(t.Country)
+	set("dpoContact", err == nil, func() { t.DpoContact = c })
+	return changed, err
 }
 
 func (in *DpoContactInput) contact(country string) (*DpoContact, error) {

@@ -1,0 +1,166 @@
+package dataset_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/testenv"
+)
+
+func start(t *testing.T) (s *dataset.Service, one, two context.Context) {
+	t.Helper()
+	db := testenv.Mongo(t)
+	changes, _ := testenv.Changes(t, db, nil, nil, nil)
+	return dataset.NewService(mongo.NewDatasetStore(db), changes, testenv.Now),
+		tenant.NewContext(t.Context(), testenv.One), tenant.NewContext(t.Context(), testenv.Two)
+}
+
+func field(key string, edit ...func(*dataset.FieldInput)) dataset.FieldInput {
+	f := dataset.FieldInput{
+		Key: key, Type: dataset.TypeString, DataClass: dataset.Ordinary, Secrecy: dataset.NoSecrecy, Lookup: dataset.NoLookup,
+	}
+	for _, e := range edit {
+		e(&f)
+	}
+	return f
+}
+
+func TestLifeOfADataset(t *testing.T) {
+	s, one, two := start(t)
+	d, err := s.Create(one, dataset.CreateInput{Name: "KYC case", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{field("caseNo")}})
+	if err != nil || d.Version != 1 || d.State != dataset.Active {
+		t.Fatal(d, err)
+	}
+	first := d.Fields[0].ID
+	if d, err = s.AddField(one, dataset.AddFieldInput{Dataset: d.ID, ExpectedVersion: 1, Field: field("risk")}); err != nil || d.Version != 2 || d.Fields[1].Since != 2 {
+		t.Fatal(d, err)
+	}
+	d, err = s.RenameField(one, dataset.RenameFieldInput{Dataset: d.ID, ExpectedVersion: 2, Field: first, Key: "number"})
+	if err != nil || d.Fields[0].ID != first || d.Fields[0].Key != "number" {
+		t.Fatal(d, err)
+	}
+	if _, err := s.Retire(one, dataset.RetireInput{Dataset: d.ID, ExpectedVersion: 2}); !errors.Is(err, change.ErrVersion) {
+		t.Errorf("an old version gives %v", err)
+	}
+	if d, err = s.Retire(one, dataset.RetireInput{Dataset: d.ID, ExpectedVersion: 3}); err != nil || d.State != dataset.Retired {
+		t.Fatal(d, err)
+	}
+	if _, err := s.AddField(one, dataset.AddFieldInput{Dataset: d.ID, ExpectedVersion: 4, Field: field("more")}); !errors.Is(err, dataset.ErrRetired) {
+		t.Errorf("a retired dataset takes a field: %v", err)
+	}
+	for name, find := range map[string]func() error{
+		"id":   func() error { _, err := s.Get(two, d.ID); return err },
+		"name": func() error { _, err := s.Find(two, "KYC case"); return err },
+		"retire": func() error {
+			_, err := s.Retire(two, dataset.RetireInput{Dataset: d.ID, ExpectedVersion: 4})
+			return err
+		},
+	} {
+		if err := find(); !errors.Is(err, dataset.ErrNotFound) {
+			t.Errorf("the second tenant gets by %s: %v", name, err)
+		}
+	}
+	if list, err := s.List(two); err != nil || len(list) != 0 {
+		t.Errorf("the second tenant lists %v, %v", list, err)
+	}
+	if _, err := s.Create(one, dataset.CreateInput{Name: "kyc CASE", Secrecy: dataset.NoSecrecy}); !errors.Is(err, dataset.ErrNameTaken) {
+		t.Errorf("the same name gives %v", err)
+	}
+	if _, err := s.Create(two, dataset.CreateInput{Name: "KYC case", Secrecy: dataset.NoSecrecy}); err != nil {
+		t.Errorf("another tenant's name gives %v", err)
+	}
+}
+
+func TestFieldRefusals(t *testing.T) {
+	s, one, _ := start(t)
+	email := dataset.NormaliseEmail
+	tests := []struct {
+		name  string
+		field dataset.FieldInput
+		at    string
+	}{
+		{"key", field("1st"), "fields.1.key"},
+		{"empty key", field(""), "fields.1.key"},
+		{"repeated key", field("caseNo"), "fields.1.key"},
+		{"enum without values", field("a", func(f *dataset.FieldInput) { f.Type = dataset.TypeEnum }), "fields.1.values"},
+		{"repeated value", field("a", func(f *dataset.FieldInput) { f.Type, f.Values = dataset.TypeEnum, []string{"A", "A"} }), "fields.1.values"},
+		{"values of a string", field("a", func(f *dataset.FieldInput) { f.Values = []string{"A"} }), "fields.1.values"},
+		{"lookup of a bool", field("a", func(f *dataset.FieldInput) { f.Type, f.Lookup = dataset.TypeBool, dataset.Exact }), "fields.1.lookup"},
+		{"normaliser without lookup", field("a", func(f *dataset.FieldInput) { f.Normaliser = &email }), "fields.1.normaliser"},
+		{"term", field("a", func(f *dataset.FieldInput) { f.Term = new("no term") }), "fields.1.term"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := s.Create(one, dataset.CreateInput{Name: tt.name, Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{field("caseNo"), tt.field}})
+			if e, ok := errors.AsType[*errs.Error](err); !ok || e.Field != tt.at {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestParse(t *testing.T) {
+	file := id.New(id.File, testenv.One)
+	tests := []struct {
+		typ  dataset.Type
+		good []dataset.Raw
+		bad  []dataset.Raw
+	}{
+		{
+			dataset.TypeString,
+			[]dataset.Raw{dataset.RawJSON("æ"), dataset.RawJSON(strings.Repeat("x", dataset.MaxString))},
+			[]dataset.Raw{dataset.RawJSON("a\nb"), dataset.RawJSON(1.0), dataset.RawJSON(strings.Repeat("x", dataset.MaxString+1)), dataset.RawJSON("\xff")},
+		},
+		{dataset.TypeText, []dataset.Raw{dataset.RawJSON("a\nb")}, []dataset.Raw{dataset.RawJSON("a\x00b"), dataset.RawJSON(true)}},
+		{dataset.TypeDate, []dataset.Raw{dataset.RawJSON("2028-02-29")}, []dataset.Raw{dataset.RawJSON("2026-02-29"), dataset.RawJSON("29.02.2028")}},
+		{dataset.TypeDateTime, []dataset.Raw{dataset.RawJSON("2026-01-01T00:00:00Z")}, []dataset.Raw{dataset.RawJSON("2026-01-01T00:00:00"), dataset.RawJSON("2026-01-01")}},
+		{
+			dataset.TypeInt,
+			[]dataset.Raw{dataset.RawJSON(int64(-1)), dataset.RawJSON(json.Number("9223372036854775807")), dataset.RawJSON(2.0), dataset.RawText("12")},
+			[]dataset.Raw{dataset.RawJSON("12"), dataset.RawJSON(1.5), dataset.RawJSON(json.Number("9223372036854775808")), dataset.RawText("x"), dataset.RawJSON(1e300)},
+		},
+		{
+			dataset.TypeDecimal,
+			[]dataset.Raw{dataset.RawJSON("-0.10"), dataset.RawJSON(json.Number("12.5")), dataset.RawText("3")},
+			[]dataset.Raw{dataset.RawJSON(0.1), dataset.RawJSON("1e5"), dataset.RawJSON("1,5"), dataset.RawJSON(strings.Repeat("1", 35))},
+		},
+		{dataset.TypeBool, []dataset.Raw{dataset.RawJSON(true), dataset.RawText("TRUE")}, []dataset.Raw{dataset.RawJSON("true"), dataset.RawText("yes"), dataset.RawJSON(int64(1))}},
+		{dataset.TypeEnum, []dataset.Raw{dataset.RawJSON("LOW")}, []dataset.Raw{dataset.RawJSON("low"), dataset.RawJSON("")}},
+		{
+			dataset.TypeJSON,
+			[]dataset.Raw{dataset.RawJSON(map[string]any{"a": nil}), dataset.RawText(`[1,2]`)},
+			[]dataset.Raw{dataset.RawText(`[1,2`), dataset.RawText(`1 2`), dataset.RawJSON(strings.Repeat("x", dataset.MaxJSON))},
+		},
+		{dataset.TypeFile, []dataset.Raw{dataset.RawJSON(file)}, []dataset.Raw{dataset.RawJSON(id.New(id.File, testenv.Two)), dataset.RawJSON(id.New(id.Record, testenv.One))}},
+	}
+	for _, tt := range tests {
+		f := dataset.Field{Key: "field", Type: tt.typ, Values: []string{"LOW", "HIGH"}}
+		for i, raw := range tt.good {
+			if v, err := f.Parse(raw, testenv.One); err != nil || v.IsZero() {
+				t.Errorf("%s: good value %d gives %v", tt.typ, i, err)
+			}
+		}
+		for i, raw := range tt.bad {
+			if _, err := f.Parse(raw, testenv.One); errs.KindOf(err) != errs.Invalid {
+				t.Errorf("%s: bad value %d gives %v", tt.typ, i, err)
+			}
+		}
+	}
+}
+
+func TestRawRedacts(t *testing.T) {
+	r := dataset.RawJSON("planted")
+	if s := fmt.Sprintf("%v %+v %#v %s %q", r, r, r, r, []dataset.Raw{r}); strings.Contains(s, "planted") {
+		t.Error("a raw value is printed")
+	}
+}
