@@ -35,7 +35,7 @@ func BenchmarkExportByWorker(b *testing.B) {
 	var took time.Duration
 	var runs int
 	for b.Loop() {
-		took += p.export(person, runs)
+		took += p.export(person, runs, documents*size)
 		runs++
 	}
 	total := float64(documents*size) / mebi
@@ -77,14 +77,16 @@ func (p *platform) attach(person string, n, size int) {
 	}}, fmt.Sprintf("letter-%d", n), &data)
 }
 
-// export asks for a person's package, waits for it, and returns how long the
-// job ran.
-func (p *platform) export(person string, run int) time.Duration {
+// export asks for a person's package, which is larger than size, waits for it, and
+// returns how long the job ran.
+func (p *platform) export(person string, run, size int) time.Duration {
 	p.Helper()
 	var made struct {
-		RequestExport struct{ Job struct{ ID string } }
+		RequestExport struct {
+			Job, Export struct{ ID string }
+		}
 	}
-	p.must(`mutation($id: ID!) { requestExport(input: {subject: $id}) { job { id } } }`,
+	p.must(`mutation($id: ID!) { requestExport(input: {subject: $id}) { job { id } export { id } } }`,
 		map[string]any{"id": person}, fmt.Sprintf("export-%d", run), &made)
 	const patience = 10 * time.Minute
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -93,10 +95,15 @@ func (p *platform) export(person string, run int) time.Duration {
 				State              string
 				StartedAt, EndedAt time.Time
 			}
+			Export struct{ Size int }
 		}
-		p.must(`query($id: ID!) { job(id: $id) { state startedAt endedAt } }`, map[string]any{"id": made.RequestExport.Job.ID}, "", &data)
+		p.must(`query($job: ID!, $export: ID!) { job(id: $job) { state startedAt endedAt } export(id: $export) { size } }`,
+			map[string]any{"job": made.RequestExport.Job.ID, "export": made.RequestExport.Export.ID}, "", &data)
 		switch data.Job.State {
 		case "SUCCEEDED":
+			if data.Export.Size < size {
+				p.Fatalf("the package has %d bytes", data.Export.Size)
+			}
 			return data.Job.EndedAt.Sub(data.Job.StartedAt)
 		case "PARKED", "CANCELLED":
 			p.Fatalf("the export is %s", data.Job.State)

@@ -113,7 +113,9 @@ func (p *platform) fill(ctx context.Context, v *app.Platform) error {
 	p.key = *secret
 
 	field := func(key string, of dataset.Type) dataset.FieldInput {
-		return dataset.FieldInput{Key: key, Type: of, DataClass: dataset.Ordinary, Lookup: dataset.NoLookup}
+		return dataset.FieldInput{
+			Key: key, Type: of, DataClass: dataset.Ordinary, Secrecy: dataset.NoSecrecy, Lookup: dataset.NoLookup,
+		}
 	}
 	ten := dataset.CreateInput{Name: "Ten", Secrecy: dataset.NoSecrecy}
 	for _, key := range strings.Split("abcdefghij", "") {
