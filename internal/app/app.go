@@ -210,7 +210,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http
 			server.Route{Pattern: "PUT /v1/uploads", Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "POST /v1/imports", Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
-			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
 		Checks: []server.Check{
 			{Name: "documents", Ready: p.db.Ping},
