@@ -1,0 +1,248 @@
+package e2e_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// belongings are the first tenant's: one thing of each kind that has an id.
+type belongings struct {
+	person   person
+	human    human
+	dataset  dataset
+	record   row
+	title    string
+	file     string
+	export   export
+	link     string
+	relation string
+	imported imported
+}
+
+// walkAsStranger tries every root field of the schema, and every other address,
+// as the owner of the second tenant with what belongs to the first.
+func walkAsStranger(t *testing.T, p *platform, b belongings) {
+	t.Helper()
+	mine, owner := p.machine(t, first), p.member(t, first, "OWNER")
+	stranger := p.member(t, second, "OWNER")
+	foreign := p.tenant(t, first).ID
+	key := ask[struct {
+		CreateAPIKey struct {
+			APIKey struct{ ID string }
+			Secret string
+		} `json:"createApiKey"`
+	}](t, owner, `mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { apiKey { id } secret } }`,
+		vars{"input": vars{"name": "walk", "permissions": []string{"TENANT_READ"}}}).CreateAPIKey
+	mapping := ask[struct {
+		ImportMappings []struct{ ID, Name string }
+	}](t, mine, `{ importMappings { id name } }`, nil).ImportMappings[0]
+	tree := ask[struct {
+		Tenant struct{ Version int64 }
+	}](t, owner, `{ tenant { version } }`, nil).Tenant
+	field := vars{"key": "extra", "type": "STRING"}
+	values := []vars{{"key": "title", "value": "x"}}
+
+	type call struct {
+		name, document string
+		input          vars
+		want           string // code; "" of one that answers, with nothing of the first tenant
+	}
+	query := func(name, document string, v vars, want string) call { return call{name, document, v, want} }
+	mutation := func(name, selection string, in vars, want string) call {
+		kind := strings.ToUpper(name[:1]) + name[1:] + "Input"
+		return call{name, `mutation($input: ` + kind + `!) { ` + name + `(input: $input) { ` + selection + ` } }`, vars{"input": in}, want}
+	}
+	calls := []call{
+		query("viewer", `{ viewer { id kind role tenant { id } memberships { tenant legalName } } }`, nil, ""),
+		query("tenant", `{ tenant { id legalName slug } }`, nil, ""),
+		query("apiKeys", `{ apiKeys { id name } }`, nil, ""),
+		query("datasets", `{ datasets { id name fields { id key } } }`, nil, ""),
+		query("dataset", `query($id: ID!) { dataset(id: $id) { id } }`, vars{"id": b.dataset.ID}, "NOT_FOUND"),
+		query("subjects", `{ subjects { totalCount nodes { id reference } } }`, nil, ""),
+		query("subject", `query($id: ID!) { subject(id: $id) { id } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		query("record", `query($id: ID!) { record(id: $id) { id } }`, vars{"id": b.record.ID}, "NOT_FOUND"),
+		query("findRecords", `query($by: RecordBy!) { findRecords(by: $by) { nodes { id } } }`,
+			vars{"by": vars{"dataset": b.dataset.ID, "field": "title", "value": b.title}}, "NOT_FOUND"),
+		query("export", `query($id: ID!) { export(id: $id) { id } }`, vars{"id": b.export.ID}, "NOT_FOUND"),
+		query("job", `query($id: ID!) { job(id: $id) { id } }`, vars{"id": b.export.Job.ID}, "NOT_FOUND"),
+		query("importMappings", `{ importMappings { id name document } }`, nil, ""),
+
+		mutation("addDatasetField", "dataset { id }", vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": field}, "NOT_FOUND"),
+		mutation("renameDatasetField", "dataset { id }",
+			vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": b.dataset.Fields[0].ID, "key": "renamed"}, "NOT_FOUND"),
+		mutation("retireDataset", "dataset { id }", vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version}, "NOT_FOUND"),
+		mutation("requestExport", "job { id }", vars{"subject": b.person.ID}, "NOT_FOUND"),
+		mutation("grantDownload", "grant { url }", vars{"object": b.file}, "NOT_FOUND"),
+		mutation("grantDownload", "grant { url }", vars{"object": b.export.ID}, "NOT_FOUND"),
+		mutation("retryJob", "job { id }", vars{"id": b.export.Job.ID}, "NOT_FOUND"),
+		mutation("writeRecord", "record { id }",
+			vars{"subject": b.person.ID, "dataset": b.dataset.ID, "origin": "PROVIDED", "fields": values}, "NOT_FOUND"),
+		mutation("upsertRecord", "record { id }",
+			vars{"subject": b.person.ID, "dataset": b.dataset.ID, "key": "k", "origin": "PROVIDED", "fields": values}, "NOT_FOUND"),
+		mutation("updateRecord", "record { id }", vars{"id": b.record.ID, "expectedVersion": b.record.Version, "fields": values}, "NOT_FOUND"),
+		mutation("deleteRecord", "id", vars{"id": b.record.ID}, "NOT_FOUND"),
+		mutation("updateSubject", "subject { id }",
+			vars{"id": b.person.ID, "expectedVersion": b.person.Version, "emails": []string{}}, "NOT_FOUND"),
+		mutation("startRelation", "relation { id }", vars{"subject": b.person.ID, "kind": "OTHER", "startedOn": "2024-01-01"}, "NOT_FOUND"),
+		mutation("endRelation", "relation { id }", vars{"subject": b.person.ID, "relation": b.relation, "endedOn": "2024-03-01"}, "NOT_FOUND"),
+		mutation("updateTenant", "tenant { id }", vars{"id": foreign, "expectedVersion": tree.Version, "legalName": "Taken ApS"}, "NOT_FOUND"),
+		mutation("revokeApiKey", "apiKey { id }", vars{"id": key.APIKey.ID}, "NOT_FOUND"),
+		query("createTenant", createTenantDocument, newTenant("stranger@third.example"), "FORBIDDEN"),
+	}
+	for by, value := range map[string]any{
+		"reference": b.human.reference, "email": b.person.Emails[0], "phone": b.human.phone,
+		"nameAndBirthDate": vars{"name": b.human.name, "birthDate": b.human.birthDate},
+	} {
+		calls = append(calls, query("findSubjects", `query($by: SubjectBy!) { findSubjects(by: $by) { totalCount nodes { id } } }`,
+			vars{"by": vars{by: value}}, ""))
+	}
+	for _, id := range []string{
+		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID,
+		b.imported.ID, b.relation, b.dataset.Fields[0].ID,
+	} {
+		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
+	}
+	secrets := append(p.secrets(), key.APIKey.ID, mapping.ID, mapping.Name, b.dataset.ID, b.person.ID, b.record.ID)
+	before := p.view(t, mine, b)
+	tried := map[string]bool{}
+	for _, call := range calls {
+		tried[call.name] = true
+		data, faults := stranger.graphql(t, call.document, call.input)
+		code := ""
+		if len(faults) > 0 {
+			code = faults[0].Extensions.Code
+		}
+		if code != call.want {
+			t.Errorf("%s: got %s %+v, want %s", call.name, data, faults, call.want)
+		}
+		told, err := json.Marshal(faults)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range append(secrets, foreign) {
+			if bytes.Contains(append(told, data...), []byte(secret)) {
+				t.Errorf("%s tells of the first tenant: %s %s", call.name, data, told)
+			}
+		}
+	}
+	// These take no id of anything: they make things of the stranger's own.
+	for _, own := range []string{"createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject"} {
+		tried[own] = true
+	}
+	upsertSubject(t, p, b)
+	for _, name := range rootFields(t, mine) {
+		if !tried[name] {
+			t.Errorf("the walk doesn't try %s", name)
+		}
+	}
+	walkAddresses(t, stranger, b, foreign)
+	if after := p.view(t, mine, b); !reflect.DeepEqual(before, after) {
+		t.Errorf("the stranger left a trace: %+v, was %+v", after, before)
+	}
+	if a := (client{mine.base, key.Secret}); refused(t, a, `{ apiKeys { id } }`, nil) != "FORBIDDEN" {
+		t.Error("the key doesn't work any more")
+	}
+	lists := ask[struct{ Datasets, ImportMappings []struct{ ID string } }](t, stranger, `{ datasets { id } importMappings { id } }`, nil)
+	if len(lists.Datasets)+len(lists.ImportMappings) != 0 {
+		t.Errorf("the stranger sees %+v", lists)
+	}
+}
+
+// secrets are the values noted so far.
+func (p *platform) secrets() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.planted...)
+}
+
+// view is how the first tenant's things look to it.
+func (p *platform) view(t *testing.T, c client, b belongings) []any {
+	t.Helper()
+	return []any{
+		c.person(t, b.person.ID), c.record(t, b.record.ID), c.export(t, b.export.ID),
+		ask[any](t, c, `query($id: ID!) { dataset(id: $id) { name state version } tenant { legalName version } }`, vars{"id": b.dataset.ID}),
+	}
+}
+
+// upsertSubject writes a person under the reference that the first tenant has,
+// which must be another person.
+func upsertSubject(t *testing.T, p *platform, b belongings) {
+	t.Helper()
+	c := p.machine(t, second)
+	got := ask[struct {
+		UpsertSubject struct{ Subject person }
+	}](t, c, `mutation($input: UpsertSubjectInput!) { upsertSubject(input: $input) { subject {`+personFields+`} } }`,
+		vars{"input": vars{"reference": b.human.reference}}).UpsertSubject.Subject
+	if got.ID == b.person.ID || got.Name.Full != "" || len(got.Phones) > 0 {
+		t.Error("upserting reached the first tenant's person")
+	}
+}
+
+// rootFields are the names of all root fields, as the API tells them.
+func rootFields(t *testing.T, c client) []string {
+	t.Helper()
+	a := c.call(t, http.MethodGet, "/schema.graphql", http.NoBody)
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: string(a.body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+		for _, f := range root.Fields {
+			if !strings.HasPrefix(f.Name, "__") {
+				names = append(names, f.Name)
+			}
+		}
+	}
+	if len(schema.Subscription.Fields) != 1 {
+		t.Error("the walk tries the subscription to jobs only")
+	}
+	return names
+}
+
+// walkAddresses tries everything outside GraphQL, and the subscription.
+func walkAddresses(t *testing.T, stranger client, b belongings, foreign string) {
+	t.Helper()
+	ndjson := []string{"Content-Type", "application/x-ndjson", "Idempotency-Key", rand.Text()}
+	subscription, err := json.Marshal(map[string]any{
+		"query": `subscription($id: ID!) { job(id: $id) { id } }`, "variables": vars{"id": b.export.Job.ID},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, method, path, body string
+		headers                  []string
+		status                   int
+		code                     string
+	}{
+		{"upload", "PUT", uploadPath(b.person, b.dataset), "x", []string{"Vogter-File-Name", "x"}, 404, "NOT_FOUND"},
+		{"import into a dataset", "POST", "/v1/imports?dataset=" + b.dataset.ID, "{}", ndjson, 404, "NOT_FOUND"},
+		{"import by a mapping", "POST", "/v1/imports?mapping=legislators", "{}", ndjson, 404, "NOT_FOUND"},
+		{"import", "GET", "/v1/imports/" + b.imported.ID, "", nil, 404, "NOT_FOUND"},
+		{"link", "GET", b.link, "", nil, 404, "NOT_FOUND"},
+		{"tenant by header", "POST", "/graphql", "{}", []string{"Vogter-Tenant", foreign}, 403, `"FORBIDDEN"`},
+		{
+			"subscription", "POST", "/graphql", string(subscription),
+			[]string{"Content-Type", "application/json", "Accept", "text/event-stream"}, 200, `"code":"NOT_FOUND"`,
+		},
+	} {
+		began := time.Now()
+		a := stranger.call(t, tt.method, tt.path, strings.NewReader(tt.body), tt.headers...)
+		if a.status != tt.status || !strings.Contains(string(a.body), tt.code) {
+			t.Errorf("%s: %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.code)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s took %s", tt.name, took)
+		}
+	}
+}
