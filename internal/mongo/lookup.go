@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -48,73 +49,104 @@ func (l *lookups) prefix(ctx context.Context, k lookup.Key) (string, vault.Epoch
 	return string(of) + "/" + string(k.Name) + "/" + hex.EncodeToString(d[:]), x.Epoch(), nil
 }
 
-func (l *lookups) docs(ctx context.Context, owner string, keys []lookup.Key) ([]lookupDoc, error) {
+// owned are the keys of one owner: a subject or a record.
+type owned struct {
+	owner string
+	keys  []lookup.Key
+}
+
+// entry is a lookup to be stored, with the name of its index.
+type entry struct {
+	lookupDoc
+
+	name   lookup.Name
+	unique bool
+}
+
+// entries returns the lookups that owners are to have, each once.
+func (l *lookups) entries(ctx context.Context, owners ...owned) ([]entry, error) {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	docs, seen := make([]lookupDoc, 0, len(keys)), make(map[string]bool, len(keys))
-	for _, k := range keys {
-		id, epoch, err := l.prefix(ctx, k)
-		if err != nil {
-			return nil, fmt.Errorf("look up %s: %w", k.Name, err)
-		}
-		if !k.Unique {
-			id += "/" + owner
-		}
-		if !seen[id] {
+	var entries []entry
+	for _, o := range owners {
+		seen := make(map[string]bool, len(o.keys))
+		for _, k := range o.keys {
+			id, epoch, err := l.prefix(ctx, k)
+			if err != nil {
+				return nil, fmt.Errorf("look up %s: %w", k.Name, err)
+			}
+			if !k.Unique {
+				id += "/" + o.owner
+			}
+			if seen[id] {
+				continue
+			}
 			seen[id] = true
 			about := k.About
 			if about == "" {
-				about = owner
+				about = o.owner
 			}
-			docs = append(docs, lookupDoc{id, of, owner, about, epoch})
+			entries = append(entries, entry{lookupDoc{id, of, o.owner, about, epoch}, k.Name, k.Unique})
 		}
 	}
-	return docs, nil
+	return entries, nil
 }
 
-// taken returns the position in keys of a unique lookup that another owner has,
-// or -1. Keys and owners go together.
-func (l *lookups) taken(ctx context.Context, owners []string, keys []lookup.Key) (int, error) {
-	of := map[string]int{}
-	ids := []string{}
-	for i, k := range keys {
-		if !k.Unique {
+// add stores the lookups of new owners, unless somebody has a unique one of
+// them: then it returns the name of that index.
+func (l *lookups) add(ctx context.Context, owners ...owned) (taken lookup.Name, err error) {
+	entries, err := l.entries(ctx, owners...)
+	if err != nil {
+		return "", err
+	}
+	if taken, err = l.taken(ctx, entries); taken != "" || err != nil {
+		return taken, err
+	}
+	return "", l.insert(ctx, entries)
+}
+
+// taken returns the name of an index in which somebody else has one of the
+// entries, "" if nobody has.
+func (l *lookups) taken(ctx context.Context, entries []entry) (lookup.Name, error) {
+	wanted, ids := map[string]entry{}, []string{}
+	for _, e := range entries {
+		if !e.unique {
 			continue
 		}
-		id, _, err := l.prefix(ctx, k)
-		if err != nil {
-			return -1, fmt.Errorf("look up %s: %w", k.Name, err)
+		if other, twice := wanted[e.ID]; twice && other.Owner != e.Owner {
+			return e.name, nil
 		}
-		if first, twice := of[id]; twice && owners[first] != owners[i] {
-			return i, nil
-		}
-		of[id] = i
-		ids = append(ids, id)
+		wanted[e.ID] = e
+		ids = append(ids, e.ID)
 	}
 	if len(ids) == 0 {
-		return -1, nil
+		return "", nil
 	}
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 	if err != nil {
-		return -1, err
+		return "", err
 	}
 	found, err := all[lookupDoc](ctx, l.coll, filter)
 	if err != nil {
-		return -1, fmt.Errorf("find lookups: %w", err)
+		return "", fmt.Errorf("find lookups: %w", err)
 	}
 	for _, f := range found {
-		if i := of[f.ID]; owners[i] != f.Owner {
-			return i, nil
+		if e := wanted[f.ID]; e.Owner != f.Owner {
+			return e.name, nil
 		}
 	}
-	return -1, nil
+	return "", nil
 }
 
-func (l *lookups) insert(ctx context.Context, docs []lookupDoc) error {
-	if len(docs) == 0 {
+func (l *lookups) insert(ctx context.Context, entries []entry) error {
+	if len(entries) == 0 {
 		return nil
+	}
+	docs := make([]lookupDoc, len(entries))
+	for i, e := range entries {
+		docs[i] = e.lookupDoc
 	}
 	if _, err := l.coll.InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert lookups: %w", translate(err))
@@ -122,15 +154,19 @@ func (l *lookups) insert(ctx context.Context, docs []lookupDoc) error {
 	return nil
 }
 
-// replace makes keys the lookups of owner, leaving alone those that stay.
-func (l *lookups) replace(ctx context.Context, owner string, keys []lookup.Key) error {
-	want, err := l.docs(ctx, owner, keys)
+// replace makes keys the lookups of their owner, leaving alone those that stay,
+// unless somebody else has a unique one: then it returns the name of that index.
+func (l *lookups) replace(ctx context.Context, o owned) (taken lookup.Name, err error) {
+	want, err := l.entries(ctx, o)
 	if err != nil {
-		return err
+		return "", err
 	}
-	have, err := l.of(ctx, owner)
+	if taken, err = l.taken(ctx, want); taken != "" || err != nil {
+		return taken, err
+	}
+	have, err := l.of(ctx, o.owner)
 	if err != nil {
-		return err
+		return "", err
 	}
 	stale := make(map[string]bool, len(have))
 	for _, h := range have {
@@ -145,19 +181,15 @@ func (l *lookups) replace(ctx context.Context, owner string, keys []lookup.Key) 
 		}
 	}
 	if len(stale) > 0 {
-		ids := make([]string, 0, len(stale))
-		for id := range stale {
-			ids = append(ids, id)
-		}
-		filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+		filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: slices.Collect(maps.Keys(stale))}}})
 		if err != nil {
-			return err
+			return "", err
 		}
 		if _, err := l.coll.DeleteMany(ctx, filter); err != nil {
-			return fmt.Errorf("delete lookups: %w", translate(err))
+			return "", fmt.Errorf("delete lookups: %w", translate(err))
 		}
 	}
-	return l.insert(ctx, fresh)
+	return "", l.insert(ctx, fresh)
 }
 
 func (l *lookups) of(ctx context.Context, owner string) ([]lookupDoc, error) {

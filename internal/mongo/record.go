@@ -387,22 +387,13 @@ func (s *RecordStore) Insert(ctx context.Context, made ...record.New) ([][]byte,
 		owners  []vault.Owner
 		docs    = make([]recordDoc, len(made))
 		digests = make([][]byte, len(made))
-		found   []lookupDoc
-		keys    []lookup.Key
-		keyOf   []string
+		keys    = make([]owned, len(made))
 	)
-	for _, m := range made {
+	for i, m := range made {
 		for _, person := range m.Record.Subjects() {
 			owners = append(owners, record.Unit(of, person, m.Record.DatasetID))
 		}
-		for _, k := range m.Keys {
-			keys, keyOf = append(keys, k), append(keyOf, m.Record.ID)
-		}
-		own, err := s.lookups.docs(ctx, m.Record.ID, m.Keys)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, own...)
+		keys[i] = owned{m.Record.ID, m.Keys}
 	}
 	opened, err := s.vault.Load(ctx, owners...)
 	if err != nil {
@@ -413,24 +404,15 @@ func (s *RecordStore) Insert(ctx context.Context, made ...record.New) ([][]byte,
 			return nil, err
 		}
 	}
-	if err := s.unique(ctx, keyOf, keys); err != nil {
+	if taken, err := s.lookups.add(ctx, keys...); err != nil {
 		return nil, err
+	} else if taken != "" {
+		return nil, record.ErrDuplicate
 	}
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return nil, fmt.Errorf("insert records: %w", translate(err))
 	}
-	return digests, s.lookups.insert(ctx, found)
-}
-
-func (s *RecordStore) unique(ctx context.Context, owners []string, keys []lookup.Key) error {
-	i, err := s.lookups.taken(ctx, owners, keys)
-	if err != nil {
-		return err
-	}
-	if i >= 0 {
-		return record.ErrDuplicate
-	}
-	return nil
+	return digests, nil
 }
 
 // Update implements record.Store.
@@ -465,7 +447,12 @@ func (s *RecordStore) Update(ctx context.Context, r *record.Record, keys []looku
 	if res.MatchedCount == 0 {
 		return nil, change.ErrVersion
 	}
-	return sum, s.lookups.replace(ctx, r.ID, keys)
+	if taken, err := s.lookups.replace(ctx, owned{r.ID, keys}); err != nil {
+		return nil, err
+	} else if taken != "" {
+		return nil, record.ErrDuplicate
+	}
+	return sum, nil
 }
 
 // Delete implements record.Store.

@@ -289,20 +289,11 @@ func (s *SubjectStore) Insert(ctx context.Context, made ...subject.New) ([][]byt
 		owners  = make([]vault.Owner, len(made))
 		docs    = make([]subjectDoc, len(made))
 		digests = make([][]byte, len(made))
-		found   []lookupDoc
-		keys    []lookup.Key
-		keyOf   []string
+		keys    = make([]owned, len(made))
 	)
 	for i, m := range made {
 		owners[i] = subject.Identity(of, m.Subject.ID)
-		for _, k := range m.Keys {
-			keys, keyOf = append(keys, k), append(keyOf, m.Subject.ID)
-		}
-		own, err := s.lookups.docs(ctx, m.Subject.ID, m.Keys)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, own...)
+		keys[i] = owned{m.Subject.ID, m.Keys}
 	}
 	opened, err := s.vault.Load(ctx, owners...)
 	if err != nil {
@@ -313,24 +304,15 @@ func (s *SubjectStore) Insert(ctx context.Context, made ...subject.New) ([][]byt
 			return nil, err
 		}
 	}
-	if err := s.unique(ctx, keyOf, keys); err != nil {
+	if taken, err := s.lookups.add(ctx, keys...); err != nil {
 		return nil, err
+	} else if taken != "" {
+		return nil, subject.ErrDuplicate.At(string(taken))
 	}
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return nil, fmt.Errorf("insert subjects: %w", translate(err))
 	}
-	return digests, s.lookups.insert(ctx, found)
-}
-
-func (s *SubjectStore) unique(ctx context.Context, owners []string, keys []lookup.Key) error {
-	i, err := s.lookups.taken(ctx, owners, keys)
-	if err != nil {
-		return err
-	}
-	if i >= 0 {
-		return subject.ErrDuplicate.At(string(keys[i].Name))
-	}
-	return nil
+	return digests, nil
 }
 
 // Update implements subject.Store.
@@ -361,14 +343,12 @@ func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []
 	if res.MatchedCount == 0 {
 		return nil, change.ErrVersion
 	}
-	owners := make([]string, len(keys))
-	for i := range owners {
-		owners[i] = sub.ID
-	}
-	if err := s.unique(ctx, owners, keys); err != nil {
+	if taken, err := s.lookups.replace(ctx, owned{sub.ID, keys}); err != nil {
 		return nil, err
+	} else if taken != "" {
+		return nil, subject.ErrDuplicate.At(string(taken))
 	}
-	return sum, s.lookups.replace(ctx, sub.ID, keys)
+	return sum, nil
 }
 
 // Guard implements subject.Store.
