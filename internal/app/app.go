@@ -28,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/kms"
@@ -205,7 +206,8 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http
 		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
 	return server.New(server.Config{
-		Log: p.log, Now: p.now, Auth: auth, Fail: api.Fail, Stop: stop,
+		Log: p.log, Now: p.now, Auth: auth, Stop: stop,
+		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
 		Routes: append(api.Routes(),
 			server.Route{Pattern: "PUT /v1/uploads", Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Handler: download.Handler(p.downloads)},
@@ -243,26 +245,21 @@ func (p *Platform) Work(ctx context.Context) error {
 	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run)
 }
 
-// run runs the parts until ctx ends or one of them fails. The recorder, which
-// the others need to the end, ends after them; the relay runs everywhere, so
-// that a job is delivered at once by whoever asked for it.
+// run runs the parts until ctx ends or one of them fails. The relay runs
+// everywhere, so that a job is delivered at once by whoever asked for it.
 func (p *Platform) run(ctx context.Context, parts ...func(context.Context) error) error {
-	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
-	recorded := make(chan error, 1)
-	go func() { recorded <- p.Recorder.Run(recording) }()
-
-	group, ctx := errgroup.WithContext(ctx)
-	relay := jobs.NewRelay(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
-	for _, part := range append(parts, relay.Run) {
-		group.Go(func() error { return part(ctx) })
-	}
-	err := group.Wait()
-	stop()
-	return errors.Join(err, <-recorded)
+	return p.Record(ctx, func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		relay := jobs.NewRelay(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
+		for _, part := range append(parts, relay.Run) {
+			group.Go(func() error { return part(ctx) })
+		}
+		return group.Wait()
+	})
 }
 
-// Record runs fn with the recorder at work, for commands that read or change
-// data without serving.
+// Record runs fn with the recorder at work, which ends after it: what fn does
+// last is recorded too.
 func (p *Platform) Record(ctx context.Context, fn func(ctx context.Context) error) error {
 	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan error, 1)
