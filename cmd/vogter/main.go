@@ -19,6 +19,7 @@ type cli struct {
 	Admin  adminCmd  `cmd:"" help:"Tools of who runs the platform."`
 	Local  localCmd  `cmd:"" help:"Run the whole platform on this machine."`
 	Engine engineCmd `cmd:"" help:"Run the embedded document engine."`
+	Import importCmd `cmd:"" help:"Import a file of persons and records through the API."`
 	Verify verifyCmd `cmd:"" help:"Check a package, offline, and name the first altered, missing or unlisted file."`
 }
 

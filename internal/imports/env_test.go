@@ -56,11 +56,17 @@ type env struct {
 
 func newEnv(tb testing.TB) *env {
 	tb.Helper()
-	e := &env{uri: testenv.MongoURI(tb), keys: testenv.MongoURI(tb)}
+	return openEnv(tb, testenv.MongoURI(tb), testenv.MongoURI(tb), 0)
+}
+
+// openEnv is newEnv on databases that run already, with a cache of so many data keys.
+func openEnv(tb testing.TB, data, keys string, dataKeys int) *env {
+	tb.Helper()
+	e := &env{uri: data, keys: keys}
 	e.db = testenv.Data(tb, e.uri)
 	var err error
 	e.vault, err = vault.New(vault.Config{
-		Store: mongo.NewKeyStore(testenv.Connect(tb, e.keys)), KMS: testenv.KMS(tb), Now: testenv.Now,
+		Store: mongo.NewKeyStore(testenv.Connect(tb, e.keys)), KMS: testenv.KMS(tb), Now: testenv.Now, DataKeys: dataKeys,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -136,12 +142,16 @@ func (e *env) demo(tb testing.TB, ctx context.Context) { //nolint:revive // tb c
 // members makes a dataset for lines without a mapping.
 func (e *env) members(tb testing.TB, ctx context.Context) *dataset.Dataset { //nolint:revive // tb comes first in tests
 	tb.Helper()
-	d, err := e.datasets.Create(ctx, dataset.CreateInput{Name: "Members", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{
-		{Key: "level", Type: dataset.TypeEnum, DataClass: dataset.Ordinary, Values: []string{"GOLD", "SILVER"}},
-		{Key: "since", Type: dataset.TypeDate, DataClass: dataset.Ordinary},
-		{Key: "points", Type: dataset.TypeInt, DataClass: dataset.Ordinary},
-		{Key: "note", Type: dataset.TypeText, DataClass: dataset.Ordinary},
-	}})
+	in := dataset.CreateInput{Name: "Members", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{
+		{Key: "level", Type: dataset.TypeEnum, Values: []string{"GOLD", "SILVER"}},
+		{Key: "since", Type: dataset.TypeDate}, {Key: "points", Type: dataset.TypeInt},
+		{Key: "note", Type: dataset.TypeText},
+	}}
+	for i := range in.Fields {
+		f := &in.Fields[i]
+		f.DataClass, f.Secrecy, f.Lookup = dataset.Ordinary, dataset.NoSecrecy, dataset.NoLookup
+	}
+	d, err := e.datasets.Create(ctx, in)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -80,9 +80,11 @@ func Progress(s *Service, a authz.Authorizer, log *slog.Logger) http.Handler {
 	})
 }
 
-// summaryJSON is the answer about an import.
-type summaryJSON struct {
-	ID         string      `json:"id,omitempty"`
+// Answer is the JSON that tells of an import. Code and Message tell why it
+// stopped within the file, and ResumeFrom from which line a repeated call with
+// the same file and Idempotency-Key goes on.
+type Answer struct {
+	ID         string      `json:"id,omitempty"` // of what is no check
 	Mode       Mode        `json:"mode"`
 	State      State       `json:"state,omitempty"`
 	Lines      int64       `json:"lines"`
@@ -99,7 +101,7 @@ type summaryJSON struct {
 
 // answer writes the summary, with why it stopped if it did.
 func answer(w http.ResponseWriter, r *http.Request, s *Summary, stopped error, log *slog.Logger) {
-	j := summaryJSON{
+	j := Answer{
 		Mode: s.Mode, Lines: s.Counts.Lines(), Created: s.Counts.Created, Updated: s.Counts.Updated,
 		Unchanged: s.Counts.Unchanged, Records: s.Counts.Records, Rejected: s.Counts.Rejected, Rejections: s.Rejections,
 	}

@@ -60,7 +60,8 @@ type batch struct {
 	// that a later line sees what an earlier one wrote.
 	references map[string]bool
 	bytes      int
-	weight     int // records
+	weight     int  // records
+	again      bool // a part of one that failed
 }
 
 // work imports the file.
@@ -351,8 +352,8 @@ func (r *run) stored(ctx context.Context, b *batch) (map[*line]*subject.Subject,
 	for i, l := range lines {
 		subjects[l] = people[i]
 		// The record with a key of a new subject's is somebody else's, at which the
-		// insert fails; a check doesn't insert.
-		if people[i] == nil && r.mode != Check {
+		// insert fails; only then, and in a check, the culprit is looked for.
+		if people[i] == nil && r.mode != Check && !b.again {
 			continue
 		}
 		for j := range l.row.records {
@@ -512,13 +513,15 @@ func (r *run) commitHalves(ctx context.Context, p *prepared, fault error) error 
 		if p.lines[0].fault != nil {
 			return fault // it writes nothing but its rejection
 		}
-		p.lines[0].fault = r.plan.fault(fault)
+		if p.lines[0].fault = fault; errors.Is(fault, subject.ErrDuplicate) {
+			p.lines[0].fault = r.plan.fault(fault)
+		}
 		return r.commit(ctx, &prepared{batch: p.batch, work: *reject(p.lines[0])})
 	}
 	half := len(p.lines) / 2
 	for _, b := range []*batch{
-		{lines: p.lines[:half], end: p.lines[half-1].end},
-		{lines: p.lines[half:], end: p.end},
+		{lines: p.lines[:half], end: p.lines[half-1].end, again: true},
+		{lines: p.lines[half:], end: p.end, again: true},
 	} {
 		again, err := r.prepare(ctx, b)
 		if err != nil {
