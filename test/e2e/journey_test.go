@@ -235,9 +235,7 @@ func download(t *testing.T, c client, made export, path string) grant {
 		if rest.status != http.StatusPartialContent {
 			t.Fatalf("resuming: %d %s", rest.status, rest.body)
 		}
-		if err := os.WriteFile(path, append(slices.Clone(whole), rest.body...), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		write(t, path, append(slices.Clone(whole), rest.body...))
 	}
 	resumed, err := os.ReadFile(path)
 	if err != nil {
@@ -312,9 +310,7 @@ func checkPackage(t *testing.T, p *platform, path string, who human, title strin
 		t.Fatal(err)
 	}
 	altered[at+int64(document.CompressedSize64)/2] ^= 1
-	if err := os.WriteFile(path, altered, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	write(t, path, altered)
 	if out, err := p.vogter(t, nil, "verify", path); err == nil || !strings.Contains(out, document.Name) {
 		t.Errorf("an altered byte of %s: %v: %s", document.Name, err, out)
 	}
@@ -339,9 +335,7 @@ func reimport(t *testing.T, p *platform, c client) imported {
 	t.Helper()
 	t.Run("vogter import", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "legislators.ndjson")
-		if err := os.WriteFile(path, legislators.Lines(), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		write(t, path, legislators.Lines())
 		out, err := p.vogter(t, []string{"VOGTER_API_KEY=" + c.token}, "import", path, "--mapping", legislators.MappingName, "--url", c.base)
 		if err != nil || !regexp.MustCompile(`(?i)unchanged\D*537|537\D*unchanged`).MatchString(out) {
 			t.Errorf("%v: %s", err, out)

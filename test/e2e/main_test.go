@@ -181,3 +181,11 @@ func eventually(t *testing.T, within time.Duration, what string, done func() boo
 		}
 	}
 }
+
+// write writes a file.
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

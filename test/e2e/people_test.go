@@ -20,7 +20,7 @@ func (p *platform) someone() human {
 	_, _ = rand.Read(b[:]) // never fails
 	h := human{
 		given: "Sørine" + mark[:6], family: "Þorvald-Ægir" + mark[6:], birthDate: "1961-04-05",
-		phone:     fmt.Sprintf("+4520%06d", binary.BigEndian.Uint32(b[:])%1_000_000),
+		phone:     fmt.Sprintf("+4526%06d", binary.BigEndian.Uint32(b[:])%1_000_000),
 		email:     strings.ToLower(mark) + "@persons.example",
 		reference: "customer/" + mark,
 	}
