@@ -1,9 +1,11 @@
 package vault
 
 import (
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"github.com/vogter/vogter/internal/personal"
 )
@@ -25,6 +27,31 @@ const (
 // step. They may be used concurrently and must not be kept.
 type Keys struct {
 	entries map[Owner]*entry
+
+	mu      sync.Mutex
+	ciphers map[*generation]cipher.AEAD // of fields, made at first use
+}
+
+// cipher returns the cipher of g for fields.
+func (k *Keys) cipher(g *generation) (cipher.AEAD, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if aead, ok := k.ciphers[g]; ok {
+		return aead, nil
+	}
+	key, err := g.root.derive(purposeField)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := newAEAD(key)
+	if err != nil {
+		return nil, err
+	}
+	if k.ciphers == nil {
+		k.ciphers = make(map[*generation]cipher.AEAD, len(k.entries))
+	}
+	k.ciphers[g] = aead
+	return aead, nil
 }
 
 // entry returns o's key, fit to seal and open.
@@ -64,10 +91,14 @@ func (k *Keys) Seal(o Owner, p Place, v personal.Value) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal value: %w", err)
 	}
+	aead, err := k.cipher(e.current)
+	if err != nil {
+		return nil, fmt.Errorf("seal value: %w", err)
+	}
 	sealed := make([]byte, 0, Overhead+len(plain))
 	sealed = append(sealed, versionValue, typ)
 	sealed = append(sealed, e.current.id[:]...)
-	return seal(e.current.field, sealed, plain, valueAAD(sealed, o, p)), nil
+	return seal(aead, sealed, plain, valueAAD(sealed, o, p)), nil
 }
 
 // Open decrypts what Seal made for the same owner and place. Anything else is
@@ -88,7 +119,11 @@ func (k *Keys) Open(o Owner, p Place, sealed []byte) (personal.Value, error) {
 	if err != nil {
 		return personal.Value{}, fmt.Errorf("open value: %w", err)
 	}
-	plain, err := g.field.Open(nil, nil, sealed[headerSize:], valueAAD(header, o, p))
+	aead, err := k.cipher(g)
+	if err != nil {
+		return personal.Value{}, fmt.Errorf("open value: %w", err)
+	}
+	plain, err := aead.Open(nil, nil, sealed[headerSize:], valueAAD(header, o, p))
 	if err != nil {
 		return personal.Value{}, fmt.Errorf("open value: %w", ErrAuth)
 	}

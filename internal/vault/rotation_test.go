@@ -85,10 +85,7 @@ func TestGenerations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, g, err := newGeneration(tk, o, i+1, e)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, g := newGeneration(tk, o, i+1, e)
 		store.doc.Generations = append(store.doc.Generations, g)
 		store.doc.Current = i + 1
 		keys, err := fresh().Load(t.Context(), o)

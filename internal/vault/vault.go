@@ -48,7 +48,7 @@ var (
 // The limits of the caches. They bound memory and work, never correctness: a
 // caller checks the subject's state on every read.
 const (
-	dataKeyCount = 50_000 // about 1 KiB each
+	dataKeyCount = 50_000 // about half a KiB each
 	dataKeyTTL   = 5 * time.Minute
 
 	tenantKeyCount = 10_000
@@ -242,10 +242,7 @@ func (v *Vault) makeMissing(ctx context.Context, keys *Keys, evictions uint64) e
 		if err != nil {
 			return err
 		}
-		g, stored, err := newGeneration(tk, o, firstGeneration, master.Epoch)
-		if err != nil {
-			return err
-		}
+		g, stored := newGeneration(tk, o, firstGeneration, master.Epoch)
 		fresh[o] = g
 		docs = append(docs, DataKey{
 			Owner: o, Current: stored.Number, Generations: []Generation{stored}, CreatedAt: v.now().UTC(),
