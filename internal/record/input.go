@@ -138,10 +138,17 @@ func (r *Record) apply(in UpdateInput, d *dataset.Dataset, of tenant.ID) error {
 			return err
 		}
 	}
+	type place struct{ field, about string }
+	given := map[place]bool{}
 	for i, f := range in.Fields {
 		if err := r.set(f, d, of); err != nil {
 			return errs.At(err, "fields."+strconv.Itoa(i))
 		}
+		at := place{d.Field(f.Key).ID, r.about(&Field{About: f.About})}
+		if given[at] { // one of the values would be lost
+			return errs.New(errs.Invalid, "the field is given twice").At("fields." + strconv.Itoa(i) + ".key")
+		}
+		given[at] = true
 	}
 	if len(r.Fields) > MaxValues {
 		return errs.New(errs.Limited, "a record has at most %d values", MaxValues).At("fields")

@@ -226,6 +226,9 @@ func TestWriteRefusals(t *testing.T) {
 	}{
 		{"required is missing", func(in *record.WriteInput) { in.Fields = nil }, errs.Invalid, "fields.caseNo"},
 		{"unknown field", func(r *record.WriteInput) { r.Fields = append(r.Fields, in("nope", planted)) }, errs.Invalid, "fields.1.key"},
+		{"field given twice", func(r *record.WriteInput) {
+			r.Fields = append(r.Fields, in(d.Field("caseNo").ID, planted))
+		}, errs.Invalid, "fields.1.key"},
 		{"not an enum's value", func(r *record.WriteInput) { r.Fields = append(r.Fields, in("risk", planted)) }, errs.Invalid, "fields.1.value"},
 		{"no such day", func(r *record.WriteInput) { r.Fields = append(r.Fields, in("opened", "2026-02-29")) }, errs.Invalid, "fields.1.value"},
 		{"no number", func(r *record.WriteInput) { r.Fields = append(r.Fields, in("count", planted)) }, errs.Invalid, "fields.1.value"},
