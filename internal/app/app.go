@@ -164,7 +164,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,
-		Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
+		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return nil
 }

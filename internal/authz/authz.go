@@ -80,18 +80,6 @@ var (
 	ErrForbidden       = errs.New(errs.Forbidden, "you don't have the permission this needs")
 )
 
-// Require returns nil when the caller in ctx may do it, else ErrUnauthenticated
-// or ErrForbidden naming the permission.
-func Require(ctx context.Context, a Authorizer, do Permission) error {
-	if a.Can(ctx, do).Allowed {
-		return nil
-	}
-	if !FromContext(ctx).SignedIn() {
-		return ErrUnauthenticated
-	}
-	return ErrForbidden.Under(string(do))
-}
-
 // Roles is the Authorizer with a fixed list of permissions per role. API keys
 // hold exactly the permissions that they were created with.
 type Roles struct{}

@@ -91,12 +91,19 @@ type Exports interface {
 	Open(ctx context.Context, id string) (*export.Export, io.ReadSeekCloser, error)
 }
 
+// Recorder records refusals.
+type Recorder interface {
+	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
+	Refuse(ctx context.Context, action, object string) error
+}
+
 // Config is what a Service needs. All of it is required.
 type Config struct {
 	Store      Store
 	Files      Files
 	Exports    Exports
 	Authorizer authz.Authorizer
+	Recorder   Recorder
 	Changes    *change.Runner
 	Log        *slog.Logger
 	Now        func() time.Time
@@ -119,8 +126,8 @@ type content struct {
 }
 
 // permit returns ctx with the policy that lets the caller read an object of that
-// kind, or fails.
-func (s *Service) permit(ctx context.Context, object string) (context.Context, error) {
+// kind, or fails; a refusal of the action is in the audit log then.
+func (s *Service) permit(ctx context.Context, action, object string) (context.Context, error) {
 	var do authz.Permission
 	switch id.TypeOf(object) {
 	case id.File:
@@ -130,10 +137,7 @@ func (s *Service) permit(ctx context.Context, object string) (context.Context, e
 	default:
 		return nil, ErrNoObject
 	}
-	if err := authz.Require(ctx, s.Authorizer, do); err != nil {
-		return nil, err
-	}
-	return authz.WithPolicy(ctx, s.Authorizer.Can(ctx, do).Policy), nil
+	return s.Recorder.Permit(ctx, s.Authorizer, do, action, object)
 }
 
 // open opens an object that the caller may read.
@@ -170,7 +174,7 @@ func (s *Service) Grant(ctx context.Context, in GrantInput) (*Grant, error) {
 	if id.Check(id.TypeOf(in.Object), of, in.Object) != nil {
 		return nil, ErrNoObject
 	}
-	if ctx, err = s.permit(ctx, in.Object); err != nil {
+	if ctx, err = s.permit(ctx, "download.grant", in.Object); err != nil {
 		return nil, err
 	}
 	c, err := s.open(ctx, in.Object)
@@ -222,13 +226,16 @@ func (s *Service) use(ctx context.Context, token string, resume bool) (*Row, *co
 	resume = resume && row.UsesLeft < Uses
 	switch {
 	case row.Principal != authz.FromContext(ctx).ID:
+		if err := s.Recorder.Refuse(ctx, "download.open", row.Object); err != nil {
+			return nil, nil, err
+		}
 		return nil, nil, ErrForeign
 	case !s.Now().Before(row.ExpiresAt):
 		return nil, nil, ErrExpired
 	case row.UsesLeft <= 0 && !resume:
 		return nil, nil, ErrSpent
 	}
-	if ctx, err = s.permit(ctx, row.Object); err != nil {
+	if ctx, err = s.permit(ctx, "download.open", row.Object); err != nil {
 		return nil, nil, err
 	}
 	c, err := s.open(ctx, row.Object)

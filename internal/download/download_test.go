@@ -247,8 +247,18 @@ func TestRefused(t *testing.T) {
 			t.Errorf("with %v: got %v, want FORBIDDEN", grants, err)
 		}
 	}
-	if got := p.Entries(p.one, p.document.ID); len(got) != 3 {
+	if got := p.Entries(p.one, p.document.ID); len(got) != 7 {
 		t.Errorf("audit log has %v", got)
+	}
+	for action, want := range map[string]int{"download.open": 2, "download.grant": 2} {
+		if n := p.Count(p.one, "audit", bson.D{
+			{Key: "tenant", Value: testenv.One},
+			{Key: "object", Value: p.document.ID},
+			{Key: "action", Value: action},
+			{Key: "outcome", Value: "REFUSED"},
+		}); n != want {
+			t.Errorf("%d refusals of %s in the audit log, want %d", n, action, want)
+		}
 	}
 	p.Sleep(download.Life)
 	p.refused(p.one, g.URL, http.StatusGone, errs.Precondition)

@@ -163,8 +163,9 @@ type Vault interface {
 	Load(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
 }
 
-// Recorder records reads.
+// Recorder records reads and refusals.
 type Recorder interface {
+	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
 	Read(ctx context.Context, action, object string, touches ...audit.Touch) error
 }
 

@@ -47,11 +47,10 @@ func Handler(s *Service, a authz.Authorizer) http.Handler {
 }
 
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, a authz.Authorizer) (*File, error) {
-	ctx := r.Context()
-	if err := authz.Require(ctx, a, authz.FileWrite); err != nil {
+	ctx, err := s.Recorder.Permit(r.Context(), a, authz.FileWrite, "file.upload", "")
+	if err != nil {
 		return nil, err
 	}
-	ctx = authz.WithPolicy(ctx, a.Can(ctx, authz.FileWrite).Policy)
 	in, err := parse(r)
 	if err != nil {
 		return nil, err

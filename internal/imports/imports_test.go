@@ -309,6 +309,22 @@ func TestRefusedAsAWhole(t *testing.T) {
 	if e.find(t, ctx, subject.By{Reference: text("x")}) != nil {
 		t.Error("a refused import took effect")
 	}
+	base = e.serve(t, as(t, testenv.One, authz.SubjectWrite))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/imports/any", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, r); got.Status != http.StatusForbidden {
+		t.Errorf("progress without permission: %+v", got)
+	}
+	for _, action := range []string{"import.start", "import.progress"} {
+		n, err := connect(t, e.uri).Collection("audit").CountDocuments(t.Context(), bson.D{
+			{Key: "tenant", Value: testenv.One}, {Key: "action", Value: action}, {Key: "outcome", Value: "REFUSED"},
+		})
+		if err != nil || n != 1 {
+			t.Errorf("%d refusals of %s in the audit log, %v", n, action, err)
+		}
+	}
 }
 
 func TestCheckWritesNothing(t *testing.T) {

@@ -93,8 +93,8 @@ func Start(tb testing.TB) *World {
 		Files: w.Files, Tenants: tenants, Jobs: w.Jobs, Vault: w.Vault, Keys: w.Keys, Changes: w.Changes, Log: log, Now: w.Now,
 	})
 	w.Downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: authz.Roles{}, Changes: w.Changes,
-		Log: log, Now: w.Now, BaseURL: BaseURL,
+		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: authz.Roles{}, Recorder: w.Recorder,
+		Changes: w.Changes, Log: log, Now: w.Now, BaseURL: BaseURL,
 	})
 	for _, t := range []tenancy.Tenant{
 		{ID: Provider, Kind: tenancy.Provider, LegalName: "Vogter Drift A/S"},
