@@ -118,7 +118,7 @@ func (p *platform) fill(ctx context.Context, v *app.Platform) error {
 		}
 	}
 	ten := dataset.CreateInput{Name: "Ten", Secrecy: dataset.NoSecrecy}
-	for _, key := range strings.Split("abcdefghij", "") {
+	for key := range strings.SplitSeq("abcdefghij", "") {
 		of := dataset.TypeString
 		switch key {
 		case "d":
@@ -165,12 +165,12 @@ func (p *platform) send(r *http.Request, answer any) error {
 
 // call sends a GraphQL document and decodes its data. Creates are told apart by
 // the key, which may be empty for everything else.
-func (p *platform) call(document string, variables map[string]any, key string, data any) error {
+func (p *platform) call(ctx context.Context, document string, variables map[string]any, key string, data any) error {
 	body, err := json.Marshal(map[string]any{"query": document, "variables": variables})
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(p.Context(), http.MethodPost, p.stack.Ready().GraphQL, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.stack.Ready().GraphQL, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (p *platform) call(document string, variables map[string]any, key string, d
 // must is call for what isn't measured.
 func (p *platform) must(document string, variables map[string]any, key string, data any) {
 	p.Helper()
-	if err := p.call(document, variables, key, data); err != nil {
+	if err := p.call(p.Context(), document, variables, key, data); err != nil {
 		p.Fatal(err)
 	}
 }

@@ -42,7 +42,7 @@ func BenchmarkRead(b *testing.B) {
 	ids := p.subjects()
 	read, ctx := p.inProcess(b)
 	for _, id := range ids { // both know the keys then
-		if err := errors.Join(p.query(id), read(ctx, id)); err != nil {
+		if err := errors.Join(p.query(ctx, id), read(ctx, id)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -51,7 +51,7 @@ func BenchmarkRead(b *testing.B) {
 			api := p.stack.PID(local.PartAPI)
 			before := p.cpu(api)
 			b.ResetTimer()
-			latencies := spread(b, clients, func(i int) error { return p.query(ids[i%len(ids)]) })
+			latencies := spread(b, clients, func(i int) error { return p.query(ctx, ids[i%len(ids)]) })
 			b.StopTimer()
 			served, took := p.cpu(api)-before, b.Elapsed()
 
@@ -71,7 +71,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // query reads a subject over the API.
-func (p *platform) query(id string) error {
+func (p *platform) query(ctx context.Context, id string) error {
 	var data struct {
 		Subject struct {
 			Records struct {
@@ -79,7 +79,7 @@ func (p *platform) query(id string) error {
 			}
 		}
 	}
-	if err := p.call(readDocument, map[string]any{"id": id}, "", &data); err != nil {
+	if err := p.call(ctx, readDocument, map[string]any{"id": id}, "", &data); err != nil {
 		return err
 	}
 	if nodes := data.Subject.Records.Nodes; len(nodes) != 1 || len(nodes[0].Fields) != 10 || nodes[0].Fields[0].State != "CLEAR" {
