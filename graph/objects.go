@@ -8,6 +8,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 )
@@ -52,6 +53,28 @@ func (r *Resolver) ownTenant(ctx context.Context, tenantID string) (node.Node, e
 		return nil, id.ErrUnknown
 	}
 	return t, nil
+}
+
+// wroteSubject returns what the answer to a mutation shows of s: all of it to a
+// caller who may read subjects, else which one it is and nothing of the person.
+func (r *Resolver) wroteSubject(ctx context.Context, s *subject.Subject) *subject.Subject {
+	if s == nil || r.authorizer.Can(ctx, authz.SubjectRead).Allowed {
+		return s
+	}
+	return &subject.Subject{
+		ID: s.ID, State: s.State, Identity: personal.Withheld, Version: s.Version, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
+	}
+}
+
+// wroteRecord is wroteSubject for records.
+func (r *Resolver) wroteRecord(ctx context.Context, rec *record.Record) *record.Record {
+	if rec == nil || r.authorizer.Can(ctx, authz.RecordRead).Allowed {
+		return rec
+	}
+	return &record.Record{
+		ID: rec.ID, SubjectID: rec.SubjectID, DatasetID: rec.DatasetID, DatasetVersion: rec.DatasetVersion, Origin: rec.Origin,
+		Version: rec.Version, CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
+	}
 }
 
 // subjectsOf returns the subject of each record, asked for together.

@@ -18,17 +18,17 @@ import (
 
 func (r *mutationResolver) WriteRecord(ctx context.Context, input record.WriteInput) (*model.WriteRecordPayload, error) {
 	rec, err := r.records.Write(ctx, input)
-	return &model.WriteRecordPayload{Record: rec}, err
+	return &model.WriteRecordPayload{Record: r.wroteRecord(ctx, rec)}, err
 }
 
 func (r *mutationResolver) UpsertRecord(ctx context.Context, input record.UpsertInput) (*model.UpsertRecordPayload, error) {
 	rec, created, err := r.records.Upsert(ctx, input)
-	return &model.UpsertRecordPayload{Record: rec, Created: created}, err
+	return &model.UpsertRecordPayload{Record: r.wroteRecord(ctx, rec), Created: created}, err
 }
 
 func (r *mutationResolver) UpdateRecord(ctx context.Context, input record.UpdateInput) (*model.UpdateRecordPayload, error) {
 	rec, err := r.records.Update(ctx, input)
-	return &model.UpdateRecordPayload{Record: rec}, err
+	return &model.UpdateRecordPayload{Record: r.wroteRecord(ctx, rec)}, err
 }
 
 func (r *mutationResolver) DeleteRecord(ctx context.Context, input record.DeleteInput) (*model.DeleteRecordPayload, error) {

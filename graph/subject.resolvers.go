@@ -17,27 +17,27 @@ import (
 
 func (r *mutationResolver) CreateSubject(ctx context.Context, input subject.CreateInput) (*model.CreateSubjectPayload, error) {
 	s, err := r.subjects.Create(ctx, input)
-	return &model.CreateSubjectPayload{Subject: s}, err
+	return &model.CreateSubjectPayload{Subject: r.wroteSubject(ctx, s)}, err
 }
 
 func (r *mutationResolver) UpdateSubject(ctx context.Context, input subject.UpdateInput) (*model.UpdateSubjectPayload, error) {
 	s, err := r.subjects.Update(ctx, input)
-	return &model.UpdateSubjectPayload{Subject: s}, err
+	return &model.UpdateSubjectPayload{Subject: r.wroteSubject(ctx, s)}, err
 }
 
 func (r *mutationResolver) UpsertSubject(ctx context.Context, input subject.UpsertInput) (*model.UpsertSubjectPayload, error) {
 	s, created, err := r.subjects.Upsert(ctx, input)
-	return &model.UpsertSubjectPayload{Subject: s, Created: created}, err
+	return &model.UpsertSubjectPayload{Subject: r.wroteSubject(ctx, s), Created: created}, err
 }
 
 func (r *mutationResolver) StartRelation(ctx context.Context, input subject.StartRelationInput) (*model.StartRelationPayload, error) {
 	s, relation, err := r.subjects.StartRelation(ctx, input)
-	return &model.StartRelationPayload{Subject: s, Relation: relation}, err
+	return &model.StartRelationPayload{Subject: r.wroteSubject(ctx, s), Relation: relation}, err
 }
 
 func (r *mutationResolver) EndRelation(ctx context.Context, input subject.EndRelationInput) (*model.EndRelationPayload, error) {
 	s, relation, err := r.subjects.EndRelation(ctx, input)
-	return &model.EndRelationPayload{Subject: s, Relation: relation}, err
+	return &model.EndRelationPayload{Subject: r.wroteSubject(ctx, s), Relation: relation}, err
 }
 
 func (r *queryResolver) Subjects(ctx context.Context, first int, after *string) (*subject.Connection, error) {
