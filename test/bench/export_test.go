@@ -20,7 +20,7 @@ const mebi = 1 << 20
 // memory that process has had, and `vogter serve` while it took the documents in.
 // The time is that between the job's start and its end.
 func BenchmarkExportByWorker(b *testing.B) {
-	p := start(b)
+	p := start(b, build(b))
 	const documents = 4
 	size := scaled(5, 50) * mebi
 	person := p.person()

@@ -19,12 +19,12 @@ import (
 // included, are inserted as they are into the engines of another platform, which
 // have the same indexes: vs-InsertMany is the import's speed over that.
 func BenchmarkImportOverHTTP(b *testing.B) {
-	n := scaled(5000, 100_000)
+	program, n := build(b), scaled(5000, 100_000)
 	var lines, documents int
 	var importing, inserting, serving, storing time.Duration
 	var peak float64
 	for b.Loop() {
-		p := start(b)
+		p := start(b, program)
 		cpu := func(parts ...string) (sum time.Duration) {
 			for _, part := range parts {
 				sum += p.cpu(p.stack.PID(part))
@@ -38,7 +38,7 @@ func BenchmarkImportOverHTTP(b *testing.B) {
 		lines += n
 		peak = max(peak, p.peak(local.PartAPI))
 
-		inserted, took := p.insertInto(b, start(b))
+		inserted, took := p.insertInto(b, start(b, program))
 		documents, inserting = documents+inserted, inserting+took
 	}
 	b.ReportMetric(float64(inserting)/float64(importing), "vs-InsertMany")

@@ -50,15 +50,20 @@ type platform struct {
 	letters string // id of the dataset with a document
 }
 
-// start starts the platform in an empty folder, with the program as it is now,
-// and stops it when the benchmark ends.
-func start(b *testing.B) *platform {
+// build builds the program as it is now and returns its path.
+func build(b *testing.B) (program string) {
 	b.Helper()
-	program := filepath.Join(b.TempDir(), "vogter")
-	build := exec.CommandContext(b.Context(), "go", "build", "-o", program, "github.com/vogter/vogter/cmd/vogter")
-	if out, err := build.CombinedOutput(); err != nil {
+	program = filepath.Join(b.TempDir(), "vogter")
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-o", program, "github.com/vogter/vogter/cmd/vogter")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("build vogter: %v\n%s", err, out)
 	}
+	return program
+}
+
+// start starts the platform in an empty folder and stops it when the benchmark ends.
+func start(b *testing.B, program string) *platform {
+	b.Helper()
 	p := &platform{TB: b, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: many}}}
 	dir := b.TempDir()
 	var err error

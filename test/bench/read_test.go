@@ -37,7 +37,7 @@ const readDocument = `query($id: ID!) {
 // sign-in and GraphQL. cpu-ratio is the processor time of the one process over
 // that of the other, the document engines' own left out of both.
 func BenchmarkRead(b *testing.B) {
-	p := start(b)
+	p := start(b, build(b))
 	p.load("R", scaled(500, 10_000))
 	ids := p.subjects()
 	read, ctx := p.inProcess(b)
