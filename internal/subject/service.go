@@ -375,6 +375,13 @@ func (s *Service) mutate(
 		return change.Change{}, nil, ErrNotFound
 	}
 	found := read[0]
+	switch found.Identity {
+	case personal.Clear:
+	case personal.Erased:
+		return change.Change{}, nil, ErrErased
+	default:
+		return change.Change{}, nil, ErrUnreadable
+	}
 	fields, err := apply(found)
 	if err != nil {
 		return change.Change{}, nil, err

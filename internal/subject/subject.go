@@ -99,6 +99,9 @@ var (
 	ErrErased   = errs.New(errs.Erased, "the person's data is erased")
 	// ErrRestricted refuses a change under GDPR Art. 18.
 	ErrRestricted = errs.New(errs.Precondition, "processing of this person's data is restricted: nothing may be changed").Under("art18.restriction")
+	// ErrUnreadable refuses a change of identifying data that can't be opened: it
+	// would replace all that is stored by what is known of it, nothing.
+	ErrUnreadable = errs.New(errs.Precondition, "the person's identifying data can't be read, and so not changed; the operator has been told").Under("subject.readable")
 	// ErrDuplicate is decorated with the kind of identifier, never its value.
 	ErrDuplicate = errs.New(errs.Conflict, "another subject of the tenant has this identifier")
 )

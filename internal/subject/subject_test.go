@@ -292,6 +292,43 @@ func TestGoneAndRestricted(t *testing.T) {
 	}
 }
 
+// A change of a subject whose identifying data can't be opened would lose it.
+func TestUnreadableIdentityStays(t *testing.T) {
+	w := start(t)
+	made, other := w.create(t, w.one, person("C-1")), w.create(t, w.one, person("C-2"))
+	client, err := driver.Connect(options.Client().ApplyURI(w.uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Disconnect(context.WithoutCancel(t.Context())) //nolint:errcheck // the test is over
+	stored := client.Database("vogter").Collection("subjects")
+	name := func(subjectID string) (doc struct{ Identity struct{ Name bson.Binary } }) {
+		if err := stored.FindOne(t.Context(), bson.D{{Key: "_id", Value: subjectID}}).Decode(&doc); err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}
+	put := func(value bson.Binary) {
+		if _, err := stored.UpdateByID(t.Context(), made.ID, bson.D{{Key: "$set", Value: bson.D{{Key: "identity.name", Value: value}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := name(made.ID).Identity.Name
+	put(name(other.ID).Identity.Name)
+	started := subject.StartRelationInput{Subject: made.ID, Kind: subject.BusinessRelation, StartedOn: civil.Date{Year: 2024, Month: 3, Day: 1}}
+	if _, _, err := w.subjects.StartRelation(w.one, started); !errors.Is(err, subject.ErrUnreadable) {
+		t.Errorf("got %v, want %v", err, subject.ErrUnreadable)
+	}
+	if _, _, err := w.subjects.Upsert(w.one, subject.UpsertInput{Reference: *text("C-1"), BirthDate: text("1990-02-27")}); !errors.Is(err, subject.ErrUnreadable) {
+		t.Errorf("got %v, want %v", err, subject.ErrUnreadable)
+	}
+	put(whole)
+	found, err := w.subjects.Find(w.one, subject.By{Reference: text("C-1")}, page.Request{First: 5})
+	if err != nil || len(found.Edges) != 1 || !found.Nodes()[0].Name.Full.Equal(made.Name.Full) || len(found.Nodes()[0].Emails) != 1 {
+		t.Errorf("found %d, %v", len(found.Edges), err)
+	}
+}
+
 func TestList(t *testing.T) {
 	w := start(t)
 	for range 5 {
