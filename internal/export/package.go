@@ -150,6 +150,9 @@ func (s *Service) visible(ctx context.Context) ([]*set, error) {
 	return sets, nil
 }
 
+// passes is how often each dataset is read: for JSON, CSV and the overview.
+const passes = 3
+
 // each visits the entries of a dataset. What it reads must be the same each
 // time, or else it fails with ErrMoved: the files of a package must agree.
 func (b *builder) each(set *set, visit func(*entry) error) error {
@@ -174,7 +177,7 @@ func (b *builder) each(set *set, visit func(*entry) error) error {
 				}
 			}
 		}
-		if err := b.run.Progress(b.ctx, b.read, 0, "records"); err != nil {
+		if err := b.run.Progress(b.ctx, b.read/passes, 0, "records"); err != nil {
 			return err
 		}
 		if len(records) < pageSize {
