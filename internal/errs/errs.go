@@ -45,7 +45,7 @@ type Error struct {
 	Field   string // the input field at fault, as a path: "fields.birthDate"
 	Rule    string // the rule that was not met, where one has a name: "art28.agreement"
 
-	origin *Error // the sentinel this was made from
+	origin *Error // what this is a copy of
 	cause  error
 }
 
@@ -80,9 +80,7 @@ func (e *Error) Because(cause error) *Error {
 
 func (e *Error) copy() *Error {
 	c := *e
-	if c.origin == nil {
-		c.origin = e
-	}
+	c.origin = e
 	return &c
 }
 
@@ -97,10 +95,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is reports whether target is the sentinel that e was made from.
+// Is reports whether target is a sentinel that e was made from, at any remove.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error)
-	return ok && e.origin != nil && e.origin == t
+	for o := e.origin; o != nil; o = o.origin {
+		if error(o) == target {
+			return true
+		}
+	}
+	return false
 }
 
 // KindOf returns the kind of err: the kind of the first *Error in its chain,

@@ -19,6 +19,9 @@ func TestSentinelsSurviveDecoration(t *testing.T) {
 	if errors.Is(err, other) {
 		t.Error("error equals a sentinel with the same words")
 	}
+	if named := notFound.Under("rule"); !errors.Is(named.At("field").Because(io.EOF), named) || errors.Is(notFound, named) {
+		t.Error("decorated error is not its sentinel, which was decorated itself")
+	}
 	if !errors.Is(err, io.EOF) {
 		t.Error("cause is lost")
 	}
