@@ -2,6 +2,7 @@ package imports_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -73,6 +74,15 @@ func TestResume(t *testing.T) {
 	// Cut again while it reads what it has: nothing is lost.
 	if sum, err = e.imports.Run(ctx, in("r", cut(file[:500]))); !errors.Is(err, imports.ErrTruncated) || sum.Import.Line != stopped {
 		t.Errorf("cut again: %v, %+v", err, sum)
+	}
+	// The caller goes while lines are under way: no fault of ours.
+	leaving, leave := context.WithCancel(ctx)
+	left := io.MultiReader(bytes.NewReader(file[:len(file)*3/4]), readerFunc(func([]byte) (int, error) {
+		leave()
+		return 0, io.ErrUnexpectedEOF
+	}))
+	if sum, err = e.imports.Run(leaving, in("r", left)); !errors.Is(err, imports.ErrTruncated) || sum == nil || sum.Import.Line < stopped {
+		t.Fatalf("the caller left: %v, %+v", err, sum)
 	}
 	other := in("r", bytes.NewReader(file))
 	other.Origin = record.Derived

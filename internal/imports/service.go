@@ -159,7 +159,9 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 	if err := r.open(ctx, in.Key); err != nil {
 		return nil, err
 	}
-	err = r.work(ctx)
+	if err = r.work(ctx); err != nil && ctx.Err() != nil {
+		err = ErrTruncated.Because(err) // the caller has gone, and the rest of the file with it
+	}
 	if errors.Is(err, ErrOtherBytes) || errors.Is(err, ErrRunning) {
 		return nil, errors.Join(err, r.end(ctx, err))
 	}
