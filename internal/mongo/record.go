@@ -432,6 +432,13 @@ func (s *RecordStore) Update(ctx context.Context, r *record.Record, keys []looku
 	if err != nil {
 		return nil, err
 	}
+	// A key or source that couldn't be shown would be taken for removed.
+	own := recordSealer(opened, before.Tenant, before.Subject, before.Dataset, before.ID)
+	own.openText("key", before.Key)
+	own.openText("source", before.Source)
+	if _, is := unreadable(own.err); is {
+		return nil, record.ErrUnreadable
+	}
 	doc, sum, err := s.seal(opened, before.Tenant, r, before)
 	if err != nil {
 		return nil, err

@@ -152,6 +152,9 @@ type Attachment struct {
 // Sentinels.
 var (
 	ErrNotFound = errs.New(errs.NotFound, "no such record")
+	// ErrUnreadable refuses a change by which what is stored, and can't be opened,
+	// would be lost.
+	ErrUnreadable = errs.New(errs.Precondition, "a part of the record can't be read, and so the record not changed; the operator has been told").Under("record.readable")
 	// ErrDuplicate reports a key that another record of the dataset has.
 	ErrDuplicate = errs.New(errs.Conflict, "another record of the dataset has this key").At("key")
 )

@@ -13,6 +13,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -400,6 +401,12 @@ func (s *Service) amend(
 	}
 	if err := r.apply(in, d, of); err != nil {
 		return c, nil, err
+	}
+	for i := range r.Fields {
+		// Its lookup, which can't be made anew, would be taken for stale.
+		if f := d.Field(r.Fields[i].FieldID); r.Fields[i].State == personal.Withheld && f != nil && f.Lookup == dataset.Exact {
+			return c, nil, ErrUnreadable.At("fields." + f.Key)
+		}
 	}
 	if err := s.subjects.Guard(ctx, append(was, r.Subjects()...)...); err != nil {
 		return c, nil, err

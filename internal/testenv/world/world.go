@@ -234,6 +234,9 @@ func (w *World) SetState(ctx context.Context, s *subject.Subject, state subject.
 	}
 }
 
+// Stored returns a collection as it is stored.
+func (w *World) Stored(collection string) *driver.Collection { return w.data.Collection(collection) }
+
 // Count counts the documents of a collection.
 func (w *World) Count(ctx context.Context, collection string, filter bson.D) int {
 	w.Helper()

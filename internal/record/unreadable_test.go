@@ -1,0 +1,78 @@
+package record_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/testenv"
+	platform "github.com/vogter/vogter/internal/testenv/world"
+)
+
+// What is stored and can't be opened is not lost by a change of the rest.
+func TestUnreadableStays(t *testing.T) {
+	w := platform.Start(t)
+	one := w.As(testenv.One)
+	number := platform.Field("number", dataset.TypeString)
+	number.Lookup = dataset.Exact
+	set := w.Dataset(one, "Case", number, platform.Field("note", dataset.TypeText))
+	person := w.Subject(one, "A-1")
+	write := func(key string) *record.Record {
+		r, err := w.Records.Write(one, record.WriteInput{
+			Subject: person.ID, Dataset: set.ID, Key: text(key), Source: text("register"), Origin: record.Provided,
+			Fields: []record.FieldInput{platform.Value("number", key), platform.Value("note", "old")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r, other := write("K-1"), write("K-2")
+	for name, path := range map[string]string{"key": "key", "source": "source", "a value with a lookup": "fields.0.v"} {
+		t.Run(name, func(t *testing.T) {
+			mend := damage(t, w, r.ID, other.ID, path)
+			in := record.UpdateInput{ID: r.ID, ExpectedVersion: 1, Fields: []record.FieldInput{platform.Value("note", "new")}}
+			if _, err := w.Records.Update(one, in); !errors.Is(err, record.ErrUnreadable) {
+				t.Errorf("got %v, want %v", err, record.ErrUnreadable)
+			}
+			mend()
+		})
+	}
+	for name, by := range map[string]record.By{
+		"key":    {Dataset: set.ID, Value: *text("K-1")},
+		"number": {Dataset: set.ID, Field: &number.Key, Value: *text("K-1")},
+	} {
+		found, err := w.Records.Find(one, by, page.Request{First: 5})
+		if err != nil || len(found.Edges) != 1 || found.Nodes()[0].Version != 1 || found.Nodes()[0].Source.Reveal() != "register" {
+			t.Errorf("by %s: found %d, %v", name, len(found.Edges), err)
+		}
+	}
+}
+
+// damage puts at a path of one record's document what another's has there, which
+// can't be opened in its new place, and returns what takes that back.
+func damage(t *testing.T, w *platform.World, recordID, otherID, path string) (mend func()) {
+	t.Helper()
+	stored := w.Stored("records")
+	at := func(id string) bson.RawValue {
+		doc, err := stored.FindOne(t.Context(), bson.D{{Key: "_id", Value: id}}).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc.Lookup(strings.Split(path, ".")...)
+	}
+	put := func(v bson.RawValue) {
+		if _, err := stored.UpdateByID(context.WithoutCancel(t.Context()), recordID, bson.D{{Key: "$set", Value: bson.D{{Key: path, Value: v}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := at(recordID)
+	put(at(otherID))
+	return func() { put(whole) }
+}
