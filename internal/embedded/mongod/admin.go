@@ -97,7 +97,7 @@ func (s *Server) listDatabases(_ context.Context, r *request) (document, error) 
 		return nil, err
 	}
 	names := map[string]bool{}
-	for ns := range s.catalog.Load().collections {
+	for ns := range s.visibleCatalog().collections {
 		db, _, _ := strings.Cut(ns, ".")
 		names[db] = true
 	}
@@ -121,7 +121,7 @@ func (s *Server) listCollections(ctx context.Context, r *request) (document, err
 		return nil, err
 	}
 	var docs []document
-	collections := s.catalog.Load().collections
+	collections := s.visibleCatalog().collections
 	for _, ns := range slices.Sorted(maps.Keys(collections)) {
 		db, name, _ := strings.Cut(ns, ".")
 		if db != r.db {
@@ -272,7 +272,7 @@ func (s *Server) listIndexes(ctx context.Context, r *request) (document, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := s.catalog.Load().collections[ns]
+	c := s.visibleCatalog().collections[ns]
 	if c == nil {
 		return nil, errorf(codeNamespaceNotFound, "ns does not exist: %s", ns)
 	}

@@ -171,7 +171,6 @@ func (s *Server) loadCatalog() error {
 	if err != nil {
 		return err
 	}
-	s.catalog.Store(cat)
 	s.lastIdent.Store(last)
 	batch := s.db.NewBatch()
 	defer closeQuietly(batch)
@@ -186,10 +185,7 @@ func (s *Server) loadCatalog() error {
 	if err := batch.DeleteRange(identPrefix(spaceData, last+1), []byte{spaceData + 1}, nil); err != nil {
 		return fmt.Errorf("clear unfinished index: %w", err)
 	}
-	if err := batch.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("clear unfinished index: %w", err)
-	}
-	return nil
+	return s.commit(batch, cat)
 }
 
 // each calls f for every key that begins with prefix.
@@ -227,14 +223,20 @@ func dropIdent(batch *pebble.Batch, ident uint32) error {
 }
 
 // changeCatalog applies batch and the new version of the given collections (nil
-// removes one) as one step: snapshots see both or neither.
+// removes one) as one step: views see both or neither.
 func (s *Server) changeCatalog(batch *pebble.Batch, change map[string]*collection) error {
 	s.catalogMu.Lock()
 	defer s.catalogMu.Unlock()
-	return s.changeCatalogLocked(batch, change)
+	next, err := s.changedCatalog(batch, change)
+	if err != nil {
+		return err
+	}
+	return s.commit(batch, next)
 }
 
-func (s *Server) changeCatalogLocked(batch *pebble.Batch, change map[string]*collection) error {
+// changedCatalog adds a change of the catalog to batch; catalogMu is held until
+// the batch has been applied.
+func (s *Server) changedCatalog(batch *pebble.Batch, change map[string]*collection) (*catalog, error) {
 	next := &catalog{collections: maps.Clone(s.catalog.Load().collections)}
 	for ns, c := range change {
 		key := append([]byte{spaceCollection}, ns...)
@@ -247,16 +249,10 @@ func (s *Server) changeCatalogLocked(batch *pebble.Batch, change map[string]*col
 			err = batch.Set(key, c.encode(), nil)
 		}
 		if err != nil {
-			return fmt.Errorf("change catalog: %w", err)
+			return nil, fmt.Errorf("change catalog: %w", err)
 		}
 	}
-	s.snapMu.Lock()
-	defer s.snapMu.Unlock()
-	if err := batch.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("change catalog: %w", err)
-	}
-	s.catalog.Store(next)
-	return nil
+	return next, nil
 }
 
 // collectionFor returns the collection ns, making it if it does not exist.
@@ -269,20 +265,28 @@ func (s *Server) collectionFor(ns string) (*collection, error) {
 	if c := s.catalog.Load().collections[ns]; c != nil {
 		return c, nil
 	}
-	return s.createCollection(ns)
+	c, err := s.makeCollection(ns)
+	if err != nil {
+		return nil, err
+	}
+	batch := s.db.NewBatch()
+	defer closeQuietly(batch)
+	cat, err := s.changedCatalog(batch, map[string]*collection{ns: c})
+	if err != nil {
+		return nil, err
+	}
+	return c, s.commit(batch, cat)
 }
 
-func (s *Server) createCollection(ns string) (*collection, error) {
+// makeCollection returns a new collection that is in no catalog yet.
+func (s *Server) makeCollection(ns string) (*collection, error) {
 	if err := checkNamespace(ns); err != nil {
 		return nil, err
 	}
 	uuid := make([]byte, 16)
 	_, _ = rand.Read(uuid) // never fails
 	uuid[6], uuid[8] = uuid[6]&0x0F|0x40, uuid[8]&0x3F|0x80
-	c := newCollection(ns, s.lastIdent.Add(1), uuid)
-	batch := s.db.NewBatch()
-	defer closeQuietly(batch)
-	return c, s.changeCatalogLocked(batch, map[string]*collection{ns: c})
+	return newCollection(ns, s.lastIdent.Add(1), uuid), nil
 }
 
 // checkNamespace follows https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
@@ -409,7 +413,7 @@ func (s *Server) discard(ident uint32) error {
 	if err := dropIdent(batch, ident); err != nil {
 		return err
 	}
-	return batch.Commit(pebble.NoSync)
+	return s.commit(batch, nil)
 }
 
 // buildIndex writes the entries of ix for every document.
@@ -444,8 +448,8 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 			return err
 		}
 		if batch.Len() > chunkSize {
-			if err := batch.Commit(pebble.NoSync); err != nil {
-				return fmt.Errorf("build index: %w", err)
+			if err := s.commit(batch, nil); err != nil {
+				return err
 			}
 			closeQuietly(batch)
 			batch = s.db.NewBatch()
@@ -454,8 +458,8 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 	if err := it.err(); err != nil {
 		return err
 	}
-	if err := batch.Commit(pebble.NoSync); err != nil { // the catalog change syncs
-		return fmt.Errorf("build index: %w", err)
+	if err := s.commit(batch, nil); err != nil {
+		return err
 	}
 	if ix.unique {
 		return s.checkUnique(ix)

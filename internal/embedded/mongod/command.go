@@ -391,7 +391,7 @@ func (s *Server) commitTransaction(_ context.Context, r *request) (document, err
 	case aborted:
 		return nil, noSuchTransaction(r.number)
 	default:
-		return emptyReply(), s.commit(ss)
+		return emptyReply(), ss.commit()
 	}
 }
 

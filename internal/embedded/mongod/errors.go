@@ -37,12 +37,14 @@ const (
 	codeCannotBackfillArray       = 165
 	codeParallelArrays            = 171
 	codeTransactionTooOld         = 225
+	codeSnapshotTooOld            = 239
 	codeSnapshotUnavailable       = 246
 	codeNoSuchTransaction         = 251
 	codeTransactionCommitted      = 256
 	codeNotInTransaction          = 263
 	codeExceededMemoryLimit       = 292
 	codeObjectTooLarge            = 10334
+	codeOutOfDiskSpace            = 14031
 	codeDuplicateKey              = 11000
 	codePathCollision             = 31249
 	codeMixedProjection           = 31254
@@ -162,6 +164,8 @@ func codeName(code int32) string {
 		return "BSONObjectTooLarge"
 	case codeDuplicateKey:
 		return "DuplicateKey"
+	case codeOutOfDiskSpace:
+		return "OutOfDiskSpace"
 	case codeInternal:
 		return "InternalError"
 	default:

@@ -123,7 +123,7 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, at, err := r.findView(q)
+	v, at, err := r.view()
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +135,6 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 		src = &mapped{stream: src, change: project.apply}
 	}
 	return s.firstReply(ctx, r, &cursor{ns: ns, src: src, at: at}, batch, r.flag("singleBatch", false))
-}
-
-// findView avoids a snapshot where one read of one key is all there is to do.
-func (r *request) findView(q *query) (*view, uint64, error) {
-	if q.filter.fixesID() && r.txn == nil && r.level != "snapshot" {
-		return &view{base: r.s.db, cat: r.s.catalog.Load()}, 0, nil
-	}
-	return r.view()
 }
 
 func parseFind(r *request) (*query, *projection, error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,9 +32,15 @@ type engine struct {
 // start opens a server on dir and connects to it; both end with the test.
 func start(tb testing.TB, dir string) *engine {
 	tb.Helper()
+	return startWith(tb, mongod.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+}
+
+func startWith(tb testing.TB, opts mongod.Options) *engine {
+	tb.Helper()
 	e := &engine{}
-	now := func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
-	srv, err := mongod.Open(mongod.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Now: now})
+	clock := opts.Now
+	opts.Now = func() time.Time { return clock().Add(time.Duration(e.ahead.Load())) }
+	srv, err := mongod.Open(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,7 +58,7 @@ func start(tb testing.TB, dir string) *engine {
 		if err := client.Disconnect(context.Background()); err != nil {
 			tb.Error(err)
 		}
-		if err := srv.Close(); err != nil {
+		if err := srv.Close(); err != nil && !errors.Is(err, syscall.ENOSPC) { // of a test's own making
 			tb.Error(err)
 		}
 		if err := <-served; err != nil {
@@ -206,6 +213,35 @@ func TestTransactions(t *testing.T) {
 			t.Errorf("aborted write seen")
 		}
 	})
+	t.Run("a collection begins to exist with the commit", func(t *testing.T) {
+		names := func() string {
+			return fmt.Sprint(must(e.db.ListCollectionNames(ctx, d("name", d("$in", bson.A{"made", "unmade"}))))(t))
+		}
+		for i, name := range []string{"unmade", "made", "made"} {
+			s1, s2 := must(e.client.StartSession())(t), must(e.client.StartSession())(t)
+			defer s1.EndSession(ctx)
+			defer s2.EndSession(ctx)
+			for j, s := range []*mongo.Session{s1, s2} {
+				if err := s.StartTransaction(); err != nil {
+					t.Fatal(err)
+				}
+				must(e.db.Collection(name).InsertOne(mongo.NewSessionContext(ctx, s), d("_id", 10*i+j)))(t)
+			}
+			if i == 0 {
+				if err := errors.Join(s1.AbortTransaction(ctx), s2.AbortTransaction(ctx)); err != nil || names() != "[]" {
+					t.Errorf("after the abort: %v %s", err, names())
+				}
+				continue
+			}
+			err1, err2 := s1.CommitTransaction(ctx), s2.CommitTransaction(ctx)
+			if err1 != nil || i == 1 && !isCode(err2, 112) || i == 2 && err2 != nil {
+				t.Errorf("commits of round %d: %v, %v", i, err1, err2)
+			}
+		}
+		if n := must(e.db.Collection("made").CountDocuments(ctx, d()))(t); n != 3 || names() != "[made]" {
+			t.Errorf("%d documents in %s", n, names())
+		}
+	})
 	t.Run("second writer gets a write conflict", func(t *testing.T) {
 		s1, s2 := must(e.client.StartSession())(t), must(e.client.StartSession())(t)
 		defer s1.EndSession(ctx)
@@ -327,6 +363,7 @@ func TestAdmin(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	e, ctx := start(t, t.TempDir()), t.Context()
 	c := e.db.Collection("c")
+	must(c.InsertOne(ctx, d("_id", 0)))(t)
 	sess := must(e.client.StartSession())(t)
 	defer sess.EndSession(ctx)
 	if err := sess.StartTransaction(); err != nil {

@@ -26,6 +26,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +45,10 @@ const (
 )
 
 // janitorPeriod is how often idle cursors, sessions and transactions are ended.
-const janitorPeriod = time.Second
+const (
+	janitorPeriod = time.Second
+	sessionSweep  = time.Minute // and records of sessions are cleared
+)
 
 // ErrInUse reports that another process has the data folder open.
 var ErrInUse = errors.New("the data folder is in use by another process")
@@ -51,16 +56,19 @@ var ErrInUse = errors.New("the data folder is in use by another process")
 // ErrNotLocal reports a listener that other machines could reach.
 var ErrNotLocal = errors.New("the document engine serves this machine only: use a Unix socket or a loopback address")
 
-// Options are the settings of a Server; all are required.
+// Options are the settings of a Server; all but FS are required.
 type Options struct {
 	Dir    string           // data folder, made if it does not exist
 	Logger *slog.Logger     // for events of the store; never document values
 	Now    func() time.Time // the clock
+	FS     vfs.FS           // nil: the disk; tests give one that fails
 }
 
 // Server is an open data folder that serves connections.
 type Server struct {
 	db     *pebble.DB
+	dir    string
+	fs     vfs.FS
 	lock   *pebble.Lock // keeps other processes out
 	logger *slog.Logger
 	now    func() time.Time
@@ -70,10 +78,10 @@ type Server struct {
 	sessions  sessionTable
 	cursors   cursorTable
 	snapshots snapshotTable
+	commits   commits
 
-	catalog   atomic.Pointer[catalog]
-	catalogMu sync.Mutex   // one change of the catalog at a time
-	snapMu    sync.RWMutex // held while the catalog and the store change together
+	catalog   atomic.Pointer[catalog] // as writers see it
+	catalogMu sync.Mutex              // one change of the catalog at a time
 	lastIdent atomic.Uint32
 
 	writeNumber atomic.Uint64 // differs on every write of a document
@@ -94,31 +102,35 @@ func Open(opts Options) (*Server, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	lock, err := pebble.LockDirectory(opts.Dir, vfs.Default)
+	fs := opts.FS
+	if fs == nil {
+		fs = vfs.Default
+	}
+	lock, err := pebble.LockDirectory(opts.Dir, fs)
 	if err != nil {
 		return nil, fmt.Errorf("open data folder: %w: %w", ErrInUse, err)
 	}
 	s := &Server{
-		lock: lock, logger: opts.Logger, now: opts.Now,
+		dir: opts.Dir, fs: fs, lock: lock, logger: opts.Logger, now: opts.Now,
 		locks: lockTable{locks: map[string]*keyLock{}},
 		conns: map[net.Conn]struct{}{}, stop: make(chan struct{}),
 	}
 	s.commands = s.commandTable()
 	s.sessions.byID = map[string]*session{}
 	s.cursors.byID = map[int64]*cursor{}
-	s.snapshots.byTime = map[uint64]*sharedSnapshot{}
-	if err := s.open(opts.Dir); err != nil {
+	s.snapshots.byTime = map[uint64]*heldSnapshot{}
+	if err := s.open(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.wg.Go(s.janitor)
 	return s, nil
 }
 
-func (s *Server) open(dir string) error {
+func (s *Server) open() error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		Lock: s.lock, Cache: cache, Merger: sumMerger(), Logger: pebbleLogger{s.logger},
+		FS: s.fs, Lock: s.lock, Cache: cache, Merger: sumMerger(), Logger: pebbleLogger{s.logger},
 		MemTableSize: memTableSize, MemTableStopWritesThreshold: 4,
 		FormatMajorVersion: pebble.FormatValueSeparation,
 	}
@@ -126,7 +138,7 @@ func (s *Server) open(dir string) error {
 		// An insert asks for a key that does not exist: answered from memory.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	db, err := pebble.Open(dir, opts)
+	db, err := pebble.Open(s.dir, opts)
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
@@ -179,7 +191,7 @@ func (s *Server) Close() error {
 	s.sessions.closeAll()
 	s.cursors.closeWhere(func(*cursor) bool { return true })
 	s.snapshots.expire(s.now().Add(snapshotLifetime))
-	if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
+	if err := errors.Join(s.release(s.commits.visible), s.db.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -348,6 +360,9 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
 	stop := context.AfterFunc(ctx, func() { closeQuietly(nc) })
 	c := &conn{net: nc, id: int64(s.clusterTick())} //nolint:gosec // any distinct number serves
 	defer func() {
+		if fault := recover(); fault != nil {
+			s.reportFault(ctx, c, fault)
+		}
 		stop()
 		closeQuietly(nc)
 		s.sessions.disconnected(c)
@@ -375,10 +390,22 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
 	}
 }
 
+// reportFault logs a panic that ended a connection. Nothing of the command is in
+// the store: its writes are collected first, and apply looks after itself. The
+// value of the panic is left out unless it is the runtime's: it could be data.
+func (s *Server) reportFault(ctx context.Context, c *conn, fault any) {
+	what := fmt.Sprintf("%T", fault)
+	if e, ok := fault.(runtime.Error); ok {
+		what = e.Error()
+	}
+	s.logger.ErrorContext(ctx, "connection ended by a fault of the engine", "conn", c.id, "fault", what, "stack", string(debug.Stack()))
+}
+
 // janitor ends what its clients have forgotten.
 func (s *Server) janitor() {
 	tick := time.NewTicker(janitorPeriod)
 	defer tick.Stop()
+	swept := s.now()
 	for {
 		select {
 		case <-s.stop:
@@ -388,6 +415,13 @@ func (s *Server) janitor() {
 			s.sessions.expire(now)
 			s.cursors.closeWhere(func(c *cursor) bool { return now.Sub(c.used) > cursorIdle })
 			s.snapshots.expire(now.Add(-snapshotLifetime))
+			s.checkSpace()
+			if now.Sub(swept) > sessionSweep {
+				swept = now
+				if err := s.dropStaleSessions(); err != nil {
+					s.logger.Error("session records were not cleared", "err", err)
+				}
+			}
 		}
 	}
 }
@@ -405,14 +439,6 @@ func (s *Server) clusterTick() uint64 {
 	}
 }
 
-// newView opens a view of the newest state.
-func (s *Server) newView() *view {
-	s.snapMu.RLock()
-	defer s.snapMu.RUnlock()
-	snap := s.db.NewSnapshot()
-	return &view{base: snap, cat: s.catalog.Load(), done: snap.Close}
-}
-
 // pebbleLogger passes the store's errors on and drops its chatter.
 type pebbleLogger struct{ logger *slog.Logger }
 
@@ -424,8 +450,9 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.logger.Error("document store error", "detail", fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called when the store cannot go on (the disk is lost under it).
-// Going on would lose acknowledged writes.
+// Fatalf is called when the store cannot go on. In a commit the panic ends all
+// writing, see apply; in the store's own work it ends the process, which finds
+// everything acknowledged when it starts again.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	l.Errorf(format, args...)
 	panic(fmt.Sprintf(format, args...))

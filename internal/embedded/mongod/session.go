@@ -118,34 +118,25 @@ func (s *Server) session(id string) (*session, error) {
 	return ss, nil
 }
 
-// dropStaleSessions deletes the records of sessions that have expired.
+// dropStaleSessions deletes the records of expired sessions that nobody has in
+// memory.
 func (s *Server) dropStaleSessions() error {
+	t := &s.sessions
+	t.mu.Lock() // no session is loaded meanwhile
+	defer t.mu.Unlock()
 	batch := s.db.NewBatch()
 	defer closeQuietly(batch)
 	err := s.each([]byte{spaceSession}, func(key, val []byte) error {
 		_, at, err := decodeProgress(val)
-		if err != nil {
+		if err != nil || s.now().Sub(at) < sessionLifetime || t.byID[string(key[1:])] != nil {
 			return err
-		}
-		if s.now().Sub(at) < sessionLifetime {
-			return nil
 		}
 		return batch.Delete(bytes.Clone(key), nil)
 	})
-	if err != nil {
+	if err != nil || batch.Empty() {
 		return err
 	}
-	return batch.Commit(pebble.NoSync)
-}
-
-// saveProgress returns what a writer adds to its batches.
-func (s *Server) saveProgress(ss *session, p *progress) func(*pebble.Batch) error {
-	return func(batch *pebble.Batch) error {
-		if err := batch.Set(sessionKey(ss.id), p.encode(s.now()), nil); err != nil {
-			return fmt.Errorf("save session record: %w", err)
-		}
-		return nil
-	}
+	return s.commit(batch, nil)
 }
 
 // begin starts transaction number; the session is locked.
@@ -166,21 +157,20 @@ func (ss *session) end(state transactionState) error {
 	t.state = state
 	t.writer.s.cursors.closeWhere(func(c *cursor) bool { return c.txn == t })
 	var err error
-	if state == committed {
+	if state == committed && t.writer.over.Len() > 0 {
 		err = t.writer.finish()
-	} else {
-		t.writer.abort()
 	}
+	if err != nil {
+		t.state = aborted
+	}
+	t.writer.abort() // what is left
 	return errors.Join(err, t.view.close())
 }
 
 // commit commits the transaction with the record that it was committed.
-func (s *Server) commit(ss *session) error {
-	t := ss.txn
-	if t.writer.over.Len() > 0 {
-		p := &progress{number: ss.number, committed: true}
-		t.writer.extra = s.saveProgress(ss, p)
-		ss.last = p
+func (ss *session) commit() error {
+	if t := ss.txn; t.writer.over.Len() > 0 {
+		t.writer.session, t.writer.progress = ss, &progress{number: ss.number, committed: true}
 	}
 	return ss.end(committed)
 }
@@ -210,8 +200,7 @@ func (t *sessionTable) disconnected(c *conn) {
 	t.abortWhere(func(txn *transaction) bool { return txn.conn == c })
 }
 
-// expire aborts transactions older than a minute and forgets idle sessions. Their
-// records on disk are cleared when the folder is opened next.
+// expire aborts transactions older than a minute and forgets idle sessions.
 func (t *sessionTable) expire(now time.Time) {
 	t.abortWhere(func(txn *transaction) bool { return now.Sub(txn.started) > transactionLifetime })
 	t.mu.Lock()
@@ -270,8 +259,5 @@ func (s *Server) forget(ids []string) error {
 	if batch.Empty() {
 		return nil
 	}
-	if err := batch.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("end session: %w", err)
-	}
-	return nil
+	return s.commit(batch, nil)
 }

@@ -48,15 +48,16 @@ type view struct {
 	base pebble.Reader
 	over *overlay // nil: no writes
 	cat  *catalog
-	// done releases the snapshot, if the view owns one.
-	done func() error
+	// snap is released when the view is closed, if it has one.
+	snap   *snapshot
+	server *Server
 }
 
 func (v *view) close() error {
-	if v.done == nil {
+	if v.snap == nil {
 		return nil
 	}
-	return v.done()
+	return v.server.release(v.snap)
 }
 
 // get returns the value at key, or nil.

@@ -124,38 +124,33 @@ func (r *request) statements(name string) ([]document, error) {
 	return docs, nil
 }
 
-// openWriter returns the writer of the command and what is known of an earlier
-// try. Outside a transaction close must be called.
-func (r *request) openWriter() (*writer, *progress) {
+// write runs a writing command with the writer of its transaction, or with one of
+// its own that it commits, and with what is known of an earlier try.
+func (r *request) write(run func(*writer, *progress) error) (*progress, error) {
+	p := &progress{number: r.number}
 	if r.txn != nil {
-		return r.txn.writer, &progress{}
+		return p, run(r.txn.writer, p)
 	}
 	w := r.s.newWriter()
-	if r.session == nil {
-		return w, &progress{}
+	defer w.abort() // what is not committed by then
+	if r.session != nil {
+		if last := r.session.last; last != nil && last.number == r.number {
+			again := *last
+			p = &again
+		}
+		w.session, w.progress = r.session, p
 	}
-	if p := r.session.last; p != nil && p.number == r.number {
-		w.extra = r.s.saveProgress(r.session, p)
-		return w, p
+	if err := run(w, p); err != nil {
+		// A retry goes on after what has been committed.
+		return nil, errors.Join(err, w.wait())
 	}
-	p := &progress{number: r.number}
-	w.extra = r.s.saveProgress(r.session, p)
-	return w, p
-}
-
-// closeWriter commits a statement's writer, or gives up what it holds.
-func (r *request) closeWriter(w *writer, p *progress, err error) error {
-	if r.txn != nil {
-		return err
+	if err := w.finish(); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		w.abort()
-	}
-	err = errors.Join(err, w.finish())
 	if r.session != nil {
 		r.session.last = p
 	}
-	return err
+	return p, nil
 }
 
 // writeMany runs the statements of insert, update and delete one after another.
@@ -164,9 +159,11 @@ func (r *request) writeMany(ctx context.Context, name string, one func(context.C
 	if err != nil {
 		return nil, err
 	}
-	w, p := r.openWriter()
-	err = r.writeEach(ctx, w, &p.result, docs, one)
-	return &p.result, r.closeWriter(w, p, err)
+	p, err := r.write(func(w *writer, p *progress) error { return r.writeEach(ctx, w, &p.result, docs, one) })
+	if err != nil {
+		return nil, err
+	}
+	return &p.result, nil
 }
 
 func (r *request) writeEach(ctx context.Context, w *writer, res *writeResult, docs []document, one func(context.Context, *writer, *writeResult, document) error) error {
@@ -202,11 +199,11 @@ func (r *request) target(w *writer, ns string, create bool) (*collection, error)
 			if !create {
 				return nil, nil //nolint:nilnil // no collection is an ordinary answer
 			}
-			made, err := r.s.collectionFor(ns)
+			made, err := r.s.makeCollection(ns)
 			if err != nil {
 				return nil, err
 			}
-			// Empty in this transaction's snapshot, whoever made it.
+			w.made = append(w.made, made)
 			r.txn.view.cat = r.txn.view.cat.with(made)
 			c = made
 		}
@@ -422,7 +419,7 @@ func (r *request) modifyView(w *writer, m *modification) (*view, error) {
 	}
 	v := &view{base: r.s.db, cat: r.s.catalog.Load()}
 	if !m.filter.fixesID() {
-		v = r.s.newView()
+		v = r.s.newestView()
 	}
 	if w.over.Len() > 0 {
 		v.over = w.over.Copy()
@@ -640,11 +637,13 @@ func (s *Server) findAndModify(ctx context.Context, r *request) (document, error
 			return nil, err
 		}
 	}
-	w, p := r.openWriter()
-	if p.reply == nil {
-		p.reply, err = r.findAndModifyOnce(ctx, w, ns, q, project)
-	}
-	if err = r.closeWriter(w, p, err); err != nil {
+	p, err := r.write(func(w *writer, p *progress) (err error) {
+		if p.reply == nil {
+			p.reply, err = r.findAndModifyOnce(ctx, w, ns, q, project)
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return p.reply, nil

@@ -77,10 +77,11 @@ type writer struct {
 	held  []*collection    // whose lock is held shared
 	count map[uint32]int64 // change in the number of documents
 	marks map[*index]uint64
-	// extra adds to each batch what must be saved with it (the progress of a
-	// retryable write).
-	extra   func(*pebble.Batch) error
-	pending []*pebble.Batch // visible, not yet known to be on disk
+	// session and progress, if set: what each batch saves for a retry.
+	session  *session
+	progress *progress
+	made     []*collection // by this transaction: they begin to exist when it commits
+	pending  []*pending    // not yet known to be on disk
 }
 
 func (s *Server) newWriter() *writer {
@@ -89,6 +90,9 @@ func (s *Server) newWriter() *writer {
 
 // hold takes the lock of a collection and returns its current version.
 func (w *writer) hold(c *collection) (*collection, error) {
+	if slices.Contains(w.made, c) {
+		return c, nil
+	}
 	if i := slices.IndexFunc(w.held, func(h *collection) bool { return h.lock == c.lock }); i >= 0 {
 		return w.held[i], nil
 	}
@@ -152,9 +156,18 @@ func (w *writer) read(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	if (old == nil) != (val == nil) || val != nil && !bytes.Equal(old[:writeNumberLen], val[:writeNumberLen]) {
-		return nil, writeConflict()
+		return nil, w.conflict()
 	}
 	return val, nil
+}
+
+// conflict ends the transaction because of another's commit, once that can be
+// seen: the client begins again at once.
+func (w *writer) conflict() error {
+	if err := w.s.settle(); err != nil {
+		return err
+	}
+	return writeConflict()
 }
 
 // taken reports whether a document other than id holds the unique key prefix.
@@ -171,7 +184,7 @@ func (w *writer) taken(prefix, id []byte) (bool, error) {
 		return false, err
 	}
 	if latest != before {
-		return false, writeConflict()
+		return false, w.conflict()
 	}
 	return latest, nil
 }
@@ -284,8 +297,8 @@ func difference(remove, add []entry) (onlyRemove, onlyAdd []entry) {
 	return append(onlyRemove, remove...), append(onlyAdd, add...)
 }
 
-// flush makes the collected writes visible, all at once, and releases the locks.
-// They are on disk only after finish.
+// flush shows the collected writes to other writers, all at once, and releases
+// the locks. They are on disk, and visible to readers, only after finish.
 func (w *writer) flush() error {
 	defer w.release()
 	if w.over.Len() == 0 {
@@ -296,16 +309,44 @@ func (w *writer) flush() error {
 		closeQuietly(batch)
 		return err
 	}
-	if err := w.s.db.ApplyNoSyncWait(batch, pebble.Sync); err != nil {
-		closeQuietly(batch)
-		return fmt.Errorf("commit: %w", err)
+	cat, unlock, err := w.catalogWithMade(batch)
+	defer unlock()
+	var p *pending
+	if err == nil {
+		p, err = w.s.apply(batch, cat)
 	}
+	if err != nil {
+		closeQuietly(batch)
+		return err
+	}
+	w.pending = append(w.pending, p)
 	for ix, multikey := range w.marks {
 		ix.marked.Or(multikey)
 	}
-	w.pending = append(w.pending, batch)
+	if w.session != nil {
+		saved := *w.progress
+		w.session.last = &saved
+	}
 	w.reset()
 	return nil
+}
+
+// catalogWithMade adds the collections that a transaction has made to batch and
+// returns the catalog that has them. The catalog cannot change until unlock.
+func (w *writer) catalogWithMade(batch *pebble.Batch) (cat *catalog, unlock func(), err error) {
+	if len(w.made) == 0 {
+		return nil, func() {}, nil
+	}
+	w.s.catalogMu.Lock()
+	change := map[string]*collection{}
+	for _, c := range w.made {
+		if w.s.catalog.Load().collections[c.ns] != nil {
+			return nil, w.s.catalogMu.Unlock, writeConflict() // another client was faster
+		}
+		change[c.ns] = c
+	}
+	cat, err = w.s.changedCatalog(batch, change)
+	return cat, w.s.catalogMu.Unlock, err
 }
 
 func (w *writer) reset() {
@@ -345,17 +386,28 @@ func (w *writer) fill(batch *pebble.Batch) error {
 			}
 		}
 	}
-	if w.extra != nil {
-		return w.extra(batch)
+	if w.session != nil {
+		if err := batch.Set(sessionKey(w.session.id), w.progress.encode(w.s.now()), nil); err != nil {
+			return fmt.Errorf("save session record: %w", err)
+		}
 	}
 	return nil
 }
 
-// finish commits what is left and waits until everything is on disk.
+// finish commits what is left and waits until everything is on disk: also what
+// others wrote, if that is why there was nothing to write.
 func (w *writer) finish() error {
 	err := w.flush()
-	for _, batch := range w.pending {
-		err = errors.Join(err, batch.SyncWait(), batch.Close())
+	if err == nil && len(w.pending) == 0 {
+		return w.s.settle()
+	}
+	return errors.Join(err, w.wait())
+}
+
+// wait waits until all that has been flushed is on disk.
+func (w *writer) wait() (err error) {
+	for _, p := range w.pending {
+		err = errors.Join(err, w.s.wait(p), p.batch.Close())
 	}
 	w.pending = nil
 	return err
