@@ -290,6 +290,18 @@ func TestSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Record(one, person, aml, world.Value("title", "hidden"))
+	another := w.Subject(one, "A-2")
+	for _, values := range [][]record.FieldInput{
+		{world.Value("suspicion", "hidden")},
+		{world.Value("title", "of another person"), world.About(person.ID, "suspicion", "hidden")},
+	} {
+		if _, err := w.Records.Write(one, record.WriteInput{
+			Subject: another.ID, Dataset: plain.ID, Origin: record.Derived, Fields: values,
+			Parties: []record.Party{{Subject: person.ID, Role: "associate"}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	with := export.Write(t, one, w.Exports, e, asOf)
 	if err := different(t, without, with); err != nil {
 		t.Error(err)
@@ -338,7 +350,13 @@ func TestParties(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	texts := []string{"KEY-1", "the register", "the company", "of the owner", "of the other", `"owner"`, `"director"`, owner.ID, other.ID, company.ID}
+	silent := w.Subject(one, "P-3") // of whom there is the role alone
+	if _, err := w.Records.Write(one, record.WriteInput{
+		Subject: company.ID, Dataset: set.ID, Origin: record.ThirdParty, Parties: []record.Party{{Subject: silent.ID, Role: "witness"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{"KEY-1", "the register", "the company", "of the owner", "of the other", `"owner"`, `"director"`, `"witness"`, owner.ID, other.ID, company.ID}
 	tests := []struct {
 		name string
 		s    *subject.Subject
@@ -346,6 +364,7 @@ func TestParties(t *testing.T) {
 	}{
 		{"subject", company, []string{"KEY-1", "the register", "the company"}},
 		{"party", owner, []string{"of the owner", `"owner"`}},
+		{"party by role alone", silent, []string{`"witness"`}},
 		{"another party", other, []string{"of the other", `"director"`}},
 	}
 	for _, tt := range tests {

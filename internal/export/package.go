@@ -56,6 +56,7 @@ type set struct {
 	id                string
 	slug              string
 	fields            []dataset.Field // none that is secret
+	secret            bool            // whether the dataset has others
 
 	entries   int64
 	seen      []byte // digest of what the first pass read
@@ -143,6 +144,8 @@ func (s *Service) visible(ctx context.Context) ([]*set, error) {
 		for i := range d.Fields {
 			if d.SecrecyOf(&d.Fields[i]) == dataset.NoSecrecy {
 				set.fields = append(set.fields, d.Fields[i])
+			} else {
+				set.secret = true
 			}
 		}
 		sets = append(sets, set)
@@ -198,7 +201,8 @@ func (b *builder) each(set *set, visit func(*entry) error) error {
 
 // entries returns what r says about the person: as its subject, as a party, or
 // both. A record that has nothing to show of its subject is left out, for it may
-// be there for the sake of a secret value.
+// be there for the sake of a secret value; so may a party, where its dataset can
+// hold any.
 func (b *builder) entries(set *set, r *record.Record) []*entry {
 	var found []*entry
 	if r.SubjectID == b.export.SubjectID {
@@ -215,7 +219,10 @@ func (b *builder) entries(set *set, r *record.Record) []*entry {
 	}
 	if len(roles) > 0 {
 		slices.Sort(roles)
-		found = append(found, &entry{record: r, roles: roles, values: values(set, r, &b.export.SubjectID)})
+		party := &entry{record: r, roles: roles, values: values(set, r, &b.export.SubjectID)}
+		if len(party.values) > 0 || !set.secret {
+			found = append(found, party)
+		}
 	}
 	return found
 }
