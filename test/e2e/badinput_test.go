@@ -16,7 +16,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -327,12 +326,15 @@ func (b *bad) dial(t *testing.T, method, path string, announced int, sent []byte
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	head := method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + b.client.token +
-		"\r\nContent-Length: " + strconv.Itoa(announced) + "\r\n"
+	var call bytes.Buffer
+	fmt.Fprintf(&call, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n",
+		method, path, b.client.token, announced)
 	for i := 0; i < len(headers); i += 2 {
-		head += headers[i] + ": " + headers[i+1] + "\r\n"
+		fmt.Fprintf(&call, "%s: %s\r\n", headers[i], headers[i+1])
 	}
-	if _, err := conn.Write(append([]byte(head+"\r\n"), sent...)); err != nil {
+	call.WriteString("\r\n")
+	call.Write(sent)
+	if _, err := conn.Write(call.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	return conn

@@ -233,7 +233,8 @@ func walkAddresses(t *testing.T, stranger client, b belongings, foreign string) 
 		{"tenant by header", "POST", "/graphql", "{}", []string{"Vogter-Tenant", foreign}, 403, `"FORBIDDEN"`},
 		{
 			"subscription", "POST", "/graphql", string(subscription),
-			[]string{"Content-Type", "application/json", "Accept", "text/event-stream"}, 200, `"code":"NOT_FOUND"`,
+			[]string{"Content-Type", "application/json", "Accept", "text/event-stream"},
+			200, `"code":"NOT_FOUND"`,
 		},
 	} {
 		began := time.Now()
