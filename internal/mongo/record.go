@@ -60,7 +60,7 @@ type recordDoc struct {
 
 type partyDoc struct {
 	Subject string `bson:"subject"`
-	Role    string `bson:"role"`
+	Role    sealed `bson:"role,omitempty"` // under the party's key
 }
 
 type fieldDoc struct {
@@ -98,7 +98,19 @@ func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, bef
 		return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, own.err)
 	}
 	for _, p := range r.Parties {
-		doc.Parties = append(doc.Parties, partyDoc(p))
+		stored := partyDoc{Subject: p.Subject}
+		if seal := recordSealer(keys, of, p.Subject, r.DatasetID, r.ID); p.Role != "" {
+			if stored.Role = seal.text("role", personal.NewText(p.Role)); seal.err != nil {
+				return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, seal.err)
+			}
+		} else if before != nil { // it couldn't be shown
+			for _, b := range before.Parties {
+				if b.Subject == p.Subject {
+					stored.Role = b.Role
+				}
+			}
+		}
+		doc.Parties = append(doc.Parties, stored)
 	}
 	for i := range r.Fields {
 		f := &r.Fields[i]
@@ -199,7 +211,15 @@ func (s *RecordStore) openOne(
 		Fields: make([]record.Field, len(d.Fields)),
 	}
 	for _, p := range d.Parties {
-		r.Parties = append(r.Parties, record.Party(p))
+		party := record.Party{Subject: p.Subject}
+		if !gone[p.Subject] {
+			open := recordSealer(keys, d.Tenant, p.Subject, d.Dataset, d.ID)
+			party.Role = open.openText("role", p.Role).Reveal()
+			if _, is := unreadable(open.err); open.err != nil && !is {
+				return nil, open.err
+			}
+		}
+		r.Parties = append(r.Parties, party)
 	}
 	if !gone[d.Subject] {
 		own := recordSealer(keys, d.Tenant, d.Subject, d.Dataset, d.ID)

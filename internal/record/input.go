@@ -193,7 +193,7 @@ func (r *Record) set(in FieldInput, d *dataset.Dataset, of tenant.ID) error {
 	if about != nil && *about == r.SubjectID {
 		about = nil
 	}
-	if about != nil && r.Role(*about) == "" {
+	if about != nil && !slices.ContainsFunc(r.Parties, func(p Party) bool { return p.Subject == *about }) {
 		return errs.New(errs.Invalid, "about takes one of the record's parties").At("about")
 	}
 	i := slices.IndexFunc(r.Fields, func(have Field) bool {

@@ -97,16 +97,6 @@ func (r *Record) Subjects() []string {
 	return ids
 }
 
-// Role returns the role in which subjectID is a party, "" if it is none.
-func (r *Record) Role(subjectID string) string {
-	for _, p := range r.Parties {
-		if p.Subject == subjectID {
-			return p.Role
-		}
-	}
-	return ""
-}
-
 // Unit returns the owner of the key of a person's data in a dataset.
 func Unit(of tenant.ID, subjectID, datasetID string) vault.Owner {
 	return vault.Owner{Tenant: of, Subject: subjectID, Unit: vault.Unit(datasetID)}

@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/testenv"
 	platform "github.com/vogter/vogter/internal/testenv/world"
 )
@@ -51,6 +53,37 @@ func TestUnreadableStays(t *testing.T) {
 		found, err := w.Records.Find(one, by, page.Request{First: 5})
 		if err != nil || len(found.Edges) != 1 || found.Nodes()[0].Version != 1 || found.Nodes()[0].Source.Reveal() != "register" {
 			t.Errorf("by %s: found %d, %v", name, len(found.Edges), err)
+		}
+	}
+}
+
+// What somebody is to a record is said in the tenant's own words, and sealed
+// under that person's key.
+func TestRolesAreSealed(t *testing.T) {
+	w := platform.Start(t)
+	one := w.As(testenv.One)
+	set := w.Dataset(one, "Case", platform.Field("note", dataset.TypeText))
+	person, party := w.Subject(one, "A-1"), w.Subject(one, "A-2")
+	const role = "planted role"
+	r, err := w.Records.Write(one, record.WriteInput{
+		Subject: person.ID, Dataset: set.ID, Origin: record.Provided, Parties: []record.Party{{Subject: party.ID, Role: role}},
+		Fields: []record.FieldInput{platform.Value("note", "old")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := w.Stored("records").FindOne(t.Context(), bson.D{{Key: "_id", Value: r.ID}}).Raw()
+	if err != nil || bytes.Contains(stored, []byte("planted")) {
+		t.Errorf("stored is %s, %v", stored, err)
+	}
+	in := record.UpdateInput{ID: r.ID, ExpectedVersion: 1, Fields: []record.FieldInput{platform.Value("note", "new")}}
+	if _, err := w.Records.Update(one, in); err != nil {
+		t.Fatal(err)
+	}
+	for state, want := range map[subject.State]string{subject.Active: role, subject.Erasing: ""} {
+		w.SetState(one, party, state)
+		if got, err := w.Records.Get(one, r.ID); err != nil || len(got.Parties) != 1 || got.Parties[0] != (record.Party{Subject: party.ID, Role: want}) {
+			t.Errorf("while %s the parties are %+v, %v", state, got, err)
 		}
 	}
 }
