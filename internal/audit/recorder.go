@@ -51,6 +51,9 @@ type pending struct {
 const (
 	groupRows   = 512 // rows in one group commit
 	groupQueued = 1024
+	// rowTouches bounds an entry of a read, well below the largest document: one
+	// that couldn't be stored would take its group, other callers' entries, with it.
+	rowTouches = 2000
 )
 
 // NewRecorder returns a Recorder. Run must be called for it to write reads.
@@ -142,19 +145,28 @@ func (r *Recorder) Read(ctx context.Context, action, object string, touches ...T
 	return r.Record(ctx, ev)
 }
 
-// Flush writes the reads that a request collected, one entry per action, and
-// returns when they are durable. Nothing may be answered before.
+// Flush writes the reads that a request collected, one entry per action unless
+// that would be too large, and returns when they are durable. Nothing may be
+// answered before.
 func (r *Recorder) Flush(ctx context.Context, c *Reads) error {
 	events := c.take()
 	if len(events) == 0 {
 		return nil
 	}
 	at := r.now()
-	rows := make([]Row, len(events))
-	for i, ev := range events {
-		var err error
-		if rows[i], err = r.Row(ctx, at, ev); err != nil {
-			return err
+	rows := make([]Row, 0, len(events))
+	for _, ev := range events {
+		for rest := ev.Touches; ; {
+			n := min(len(rest), rowTouches)
+			ev.Touches, rest = rest[:n], rest[n:]
+			row, err := r.Row(ctx, at, ev)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+			if len(rest) == 0 {
+				break
+			}
 		}
 	}
 	return r.commit(ctx, rows...)

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,35 @@ func TestAPageIsOneEntryAndItsDetailsProve(t *testing.T) {
 	}
 	if err := r.Flush(ctx, reads); err != nil || len(s.rows) != 1 {
 		t.Errorf("a second flush writes again, %v", err)
+	}
+}
+
+// A read of very many persons is several entries, each of which can be stored.
+func TestALargeReadIsSeveralEntries(t *testing.T) {
+	s := &store{}
+	r, _, ctx := start(t, s)
+	collecting, reads := audit.Collect(ctx)
+	const touches = 4100
+	for n := range touches {
+		touch := audit.Touch{Subject: "sub_" + strconv.Itoa(n%3), Object: "rec_" + strconv.Itoa(n)}
+		if err := r.Read(collecting, "record.read", "", touch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Flush(ctx, reads); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.rows) != 3 {
+		t.Errorf("%d entries", len(s.rows))
+	}
+	for _, row := range s.rows {
+		size := 0
+		for _, b := range row.Sealed {
+			size += len(b)
+		}
+		if row.Action != "record.read" || len(row.Subjects) != 3 || size == 0 || size > 1<<20 {
+			t.Errorf("an entry of %s on %d subjects has %d bytes", row.Action, len(row.Subjects), size)
+		}
 	}
 }
 
