@@ -26,6 +26,9 @@ import (
 // one transaction.
 const maxRecords = 1000
 
+// maxColumns is how many columns a CSV has at most: each is compared with each.
+const maxColumns = 5000
+
 // plan is a mapping that is ready to run: its datasets are found. A plan
 // without a mapping writes records of one dataset.
 type plan struct {
@@ -133,6 +136,9 @@ func (s *Service) activeDataset(ctx context.Context, idOrName string) (*dataset.
 
 // checkHeader refuses a CSV that can't be what the plan is for.
 func (p *plan) checkHeader(header []string) error {
+	if len(header) > maxColumns {
+		return errs.New(errs.Limited, "a CSV has at most %d columns", maxColumns).At("header")
+	}
 	for i, name := range header {
 		at := "header." + strconv.Itoa(i+1)
 		switch {
