@@ -6,9 +6,26 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/testenv"
 )
+
+// A line is rejected before its values, of which a few bytes make each, fill the
+// memory; the next one is not.
+func TestTooManyValues(t *testing.T) {
+	e := newEnv(t)
+	ctx := portal(t, testenv.One)
+	e.members(t, ctx)
+	base := e.serve(t, ctx)
+	got := send(t, base, upload{
+		query: "dataset=Members&mode=check",
+		body:  lines(`{"reference": "a", "note": [`+strings.Repeat("[],", 3_000_000)+`[]]}`, `{"reference": "b", "note": "x"}`),
+	})
+	if got.counts() != [5]int64{1, 0, 0, 1, 1} || got.Rejections[0].Line != 1 || got.Rejections[0].Code != errs.Limited {
+		t.Errorf("%+v", got)
+	}
+}
 
 // A header of very many columns is refused before they are compared.
 func TestTooManyColumns(t *testing.T) {

@@ -24,6 +24,10 @@ const MaxRejections = 10_000
 // maxLine is the longest line, in bytes.
 const maxLine = 16 << 20
 
+// maxMarks is how many commas and opening brackets a line has at most, those of
+// its texts included: a value takes some forty times the memory of its mark.
+const maxMarks = 500_000
+
 // Sentinels.
 var (
 	ErrNotFound        = errs.New(errs.NotFound, "no such import")
@@ -38,6 +42,8 @@ var (
 	ErrTruncated = errs.New(errs.Invalid, "the body broke off: send the whole file again under the same Idempotency-Key to go on")
 	// ErrTooMany reports more than MaxRejections rejected lines.
 	ErrTooMany = errs.New(errs.Limited, "more than %d lines are rejected: mend the mapping or the file; the same file under the same Idempotency-Key goes on after the last line read", MaxRejections)
+	// errTooManyValues rejects a line whose values would fill the memory.
+	errTooManyValues = errs.New(errs.Limited, "the line has more than %d commas and opening brackets", maxMarks)
 	// errLineTooLong rejects a line that is not even held.
 	errLineTooLong = errs.New(errs.Limited, "the line is longer than %d bytes", maxLine)
 )

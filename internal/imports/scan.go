@@ -147,6 +147,8 @@ func (s *scanner) value(p *piece) (any, error) {
 		return nil, errs.New(errs.Invalid, "the line is not valid UTF-8")
 	case s.csv:
 		return s.cells(p.raw)
+	case bytes.Count(p.raw, []byte(","))+bytes.Count(p.raw, []byte("["))+bytes.Count(p.raw, []byte("{")) > maxMarks:
+		return nil, errTooManyValues
 	}
 	var v any
 	if err := decode(p.raw, &v); err != nil {
