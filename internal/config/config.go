@@ -303,7 +303,8 @@ func (c *Config) production() []error {
 			refuse(uri.name, "a connection that leaves the machine must use verified TLS (tls=true)")
 		}
 	}
-	if c.MongoDB.IsSet() && c.MongoDB == c.KeyStore {
+	data, derr := parseMongo(c.MongoDB.Reveal())
+	if keys, err := parseMongo(c.KeyStore.Reveal()); err == nil && derr == nil && data.shares(keys) {
 		refuse("VOGTER_KEYSTORE_URI", "the key store must be another database than MONGODB_URI, with its own credentials,")
 	}
 	if u, err := url.Parse(c.Redis.Reveal()); err == nil && u.Scheme != "unix" && !isLoopback(u.Hostname()) &&
@@ -319,8 +320,9 @@ func (c *Config) production() []error {
 			refuse(s.name, "plain HTTP is refused")
 		}
 	}
-	if u, err := url.Parse(c.Mail.SMTP.Reveal()); err == nil && u.Query().Get("disable_starttls") == "true" && !isLoopback(u.Hostname()) {
-		refuse("VOGTER_SMTP_URL", "mail that leaves the machine must use TLS")
+	if u, err := url.Parse(c.Mail.SMTP.Reveal()); err == nil && !isLoopback(u.Hostname()) &&
+		(u.Query().Get("disable_starttls") == "true" || u.Query().Get("skip_ssl_verify") == "true") {
+		refuse("VOGTER_SMTP_URL", "mail that leaves the machine must use verified TLS")
 	}
 	if !strings.HasPrefix(c.PublicURL, "https://") {
 		refuse("VOGTER_PUBLIC_URL", "an https URL is needed")
@@ -331,9 +333,11 @@ func (c *Config) production() []error {
 // mongoURI is what the checks need of a MongoDB connection string, which may
 // name several hosts and so is no URL that net/url accepts.
 type mongoURI struct {
-	srv     bool
-	hosts   []string
-	options url.Values
+	srv      bool
+	user     string
+	hosts    []string
+	database string
+	options  url.Values
 }
 
 func parseMongo(uri string) (mongoURI, error) {
@@ -346,12 +350,23 @@ func parseMongo(uri string) (mongoURI, error) {
 	if err != nil {
 		return mongoURI{}, errors.New("malformed options")
 	}
-	authority, _, _ := strings.Cut(rest, "/")
-	hosts := authority[strings.LastIndex(authority, "@")+1:]
+	authority, database, _ := strings.Cut(rest, "/")
+	at := strings.LastIndex(authority, "@")
+	user, _, _ := strings.Cut(authority[:max(at, 0)], ":")
+	hosts := strings.ToLower(authority[at+1:])
 	if hosts == "" {
 		return mongoURI{}, errors.New("no host")
 	}
-	return mongoURI{srv: scheme == "mongodb+srv", hosts: strings.Split(hosts, ","), options: options}, nil
+	return mongoURI{
+		srv: scheme == "mongodb+srv", user: user, hosts: strings.Split(hosts, ","), database: database, options: options,
+	}, nil
+}
+
+// shares reports whether m and o are the same database, or are reached with the
+// same user, of one server.
+func (m mongoURI) shares(o mongoURI) bool {
+	server := slices.ContainsFunc(m.hosts, func(host string) bool { return slices.Contains(o.hosts, host) })
+	return server && (m.database != "" && m.database == o.database || m.user != "" && m.user == o.user)
 }
 
 // safe reports whether no byte leaves the machine outside verified TLS.

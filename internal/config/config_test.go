@@ -151,11 +151,22 @@ func TestValidate(t *testing.T) {
 		{"srv with TLS off", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb+srv://keys.example/?tls=false"), []string{devKMS, "VOGTER_KEYSTORE_URI: a connection"}},
 		{"unverified TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example/?tls=true&tlsInsecure=true"), []string{devKMS, "MONGODB_URI: a connection"}},
 		{"one database for data and keys", with(cloud(), "VOGTER_KEYSTORE_URI", cloud()["MONGODB_URI"]), []string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"}},
+		{
+			"one database under two addresses",
+			with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://keys:pw@B.db.example:27017/vogter?tls=true"),
+			[]string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"},
+		},
+		{
+			"one user for data and keys", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://app:pw@b.db.example:27017/keys?tls=true"),
+			[]string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"},
+		},
+		{"two databases of one server", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://keys:pw@b.db.example:27017/keys?tls=true"), []string{devKMS}},
 		{"Redis without TLS", with(cloud(), "REDIS_URL", "redis://redis.example:6379"), []string{devKMS, "REDIS_URL: a connection"}},
 		{"Redis with unverified TLS", with(cloud(), "REDIS_URL", "rediss://redis.example:6379?skip_verify=true"), []string{devKMS, "REDIS_URL: a connection"}},
 		{"Redis on loopback", with(cloud(), "REDIS_URL", "redis://127.0.0.1:6379"), []string{devKMS}},
 		{"plain S3", with(cloud(), "VOGTER_S3_ENDPOINT", "http://s3.example"), []string{devKMS, "VOGTER_S3_ENDPOINT: plain HTTP is refused in production"}},
 		{"plain mail", with(cloud(), "VOGTER_SMTP_URL", "smtp://mail.example?disable_starttls=true"), []string{devKMS, "VOGTER_SMTP_URL: mail"}},
+		{"unverified mail", with(cloud(), "VOGTER_SMTP_URL", "smtps://mail.example?skip_ssl_verify=true"), []string{devKMS, "VOGTER_SMTP_URL: mail"}},
 		{"plain public address", with(cloud(), "VOGTER_PUBLIC_URL", "http://vogter.example"), []string{devKMS, "VOGTER_PUBLIC_URL: an https"}},
 	}
 	for _, tt := range tests {
