@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
 )
 
 // node returns any object by its id, under the permission of its type.
@@ -42,6 +43,18 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		return nil, err // and no typed nil within the interface
 	}
 	return found, nil
+}
+
+// viewersTenant returns the caller's tenant: to a caller who may not read it,
+// without the person who can be reached there.
+func (r *Resolver) viewersTenant(ctx context.Context) (*tenancy.Tenant, error) {
+	t, err := r.tenants.Get(ctx)
+	if err != nil || r.authorizer.Can(ctx, authz.TenantRead).Allowed {
+		return t, err
+	}
+	shown := *t
+	shown.DpoContact = nil
+	return &shown, nil
 }
 
 func (r *Resolver) ownTenant(ctx context.Context, tenantID string) (node.Node, error) {

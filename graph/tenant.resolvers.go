@@ -48,7 +48,7 @@ func (r *queryResolver) APIKeys(ctx context.Context) ([]*apikey.APIKey, error) {
 }
 
 func (r *viewerResolver) Tenant(ctx context.Context, obj *authn.Viewer) (*tenancy.Tenant, error) {
-	return r.tenants.Get(ctx)
+	return r.viewersTenant(ctx)
 }
 
 func (r *Resolver) Viewer() generated.ViewerResolver { return &viewerResolver{r} }

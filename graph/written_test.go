@@ -12,13 +12,19 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
 )
 
 // stored answers every mutation with all that is stored, which is more than was sent.
 type (
 	storedSubjects struct{ graph.Subjects }
 	storedRecords  struct{ graph.Records }
+	storedTenants  struct{ graph.Tenants }
 )
+
+func (storedTenants) Get(context.Context) (*tenancy.Tenant, error) {
+	return &tenancy.Tenant{ID: one, LegalName: "One ApS", DpoContact: &tenancy.DpoContact{Name: personal.NewText("stored-name")}}, nil
+}
 
 func person() *subject.Subject {
 	return &subject.Subject{
@@ -90,5 +96,18 @@ func TestWritingIsNoReading(t *testing.T) {
 				t.Errorf("a reader is told %s", a.body)
 			}
 		})
+	}
+}
+
+// Who calls may be asked by anybody; who the tenant's contact is may not.
+func TestViewerShowsNoContact(t *testing.T) {
+	f := newAPI(t, func(*audit.Recorder) graph.Services { return graph.Services{Tenants: storedTenants{}} })
+	next := f.Config.Handler
+	for do, shown := range map[authz.Permission]bool{authz.RecordWrite: false, authz.TenantRead: true} {
+		f.Config.Handler = grant(next, do)
+		a := f.ask(t, `{ viewer { tenant { legalName dpoContact { name } } } }`, nil)
+		if a.code() != "" || !strings.Contains(a.body, "One ApS") || strings.Contains(a.body, "stored") != shown {
+			t.Errorf("with %s: %s", do, a.body)
+		}
 	}
 }
