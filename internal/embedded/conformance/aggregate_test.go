@@ -1,0 +1,117 @@
+package conformance
+
+func aggregateCases() []testCase {
+	const op = "reference/operator/aggregation/"
+	const sales = `[{_id: 1, item: 'abc', price: 10, quantity: 2, size: ['S', 'M']}, {_id: 2, item: 'jkl', price: 20, quantity: 1, size: ['S']},
+		{_id: 3, item: 'xyz', price: 5, quantity: 10, size: []}, {_id: 4, item: 'abc', price: 5.5, quantity: 20}, {_id: 5, item: 'jkl', price: null, quantity: 5, size: null}]`
+	const mixed = `[{_id: 1, k: 'a', v: 1}, {_id: 2, k: 'a', v: {$numberLong: '2'}}, {_id: 3, k: 'b', v: 1.5}, {_id: 4, k: 'b', v: 'x'}, {_id: 5, k: 'c'}, {_id: 6, k: 'c', v: null}]`
+	on := func(docs string) func(name, page, pipeline, want string) testCase {
+		return func(name, page, pipeline, want string) testCase {
+			return testCase{name, op + page, aggregate{docs: docs, pipeline: pipeline, want: want}.run}
+		}
+	}
+	sale := on(sales)
+	groups := func(name, page, docs, pipeline, want string) testCase {
+		return testCase{name, op + page, aggregate{docs: docs, pipeline: pipeline, want: want, anyOrder: true}.run}
+	}
+	refuse := func(name, page, pipeline string, code ...int) testCase {
+		return testCase{name, op + page, aggregate{docs: sales, pipeline: pipeline, codes: code}.run}
+	}
+	const idOnly = `, {$project: {_id: 1}}]`
+	return []testCase{
+		sale("match", "match", `[{$match: {item: 'abc'}}, {$sort: {_id: 1}}`+idOnly, `[{_id: 1}, {_id: 4}]`),
+		sale("match after another stage", "match", `[{$sort: {_id: -1}}, {$limit: 3}, {$match: {item: 'jkl'}}`+idOnly, `[{_id: 5}]`),
+		sale("sort", "sort", `[{$sort: {quantity: -1}}`+idOnly, `[{_id: 4}, {_id: 3}, {_id: 5}, {_id: 1}, {_id: 2}]`),
+		sale("sort twice", "sort", `[{$sort: {_id: 1}}, {$sort: {quantity: 1}}`+idOnly, `[{_id: 2}, {_id: 1}, {_id: 5}, {_id: 3}, {_id: 4}]`),
+		sale("skip and limit", "skip", `[{$sort: {_id: 1}}, {$skip: 1}, {$limit: 2}`+idOnly, `[{_id: 2}, {_id: 3}]`),
+		sale("limit and skip", "limit", `[{$sort: {_id: 1}}, {$limit: 3}, {$skip: 1}`+idOnly, `[{_id: 2}, {_id: 3}]`),
+		sale("limit before sort", "limit", `[{$match: {_id: {$gte: 4}}}, {$limit: 2}, {$sort: {_id: -1}}`+idOnly, `[{_id: 5}, {_id: 4}]`),
+		sale("limit twice", "limit", `[{$sort: {_id: 1}}, {$limit: 3}, {$limit: 2}`+idOnly, `[{_id: 1}, {_id: 2}]`),
+		sale("skip twice", "skip", `[{$sort: {_id: 1}}, {$skip: 2}, {$skip: 2}`+idOnly, `[{_id: 5}]`),
+		sale("no stages", "", `[{$sort: {_id: 1}}, {$limit: 1}]`, `[{_id: 1, item: 'abc', price: 10, quantity: 2, size: ['S', 'M']}]`),
+		sale("project", "project", `[{$match: {_id: 1}}, {$project: {item: 1, _id: 0}}]`, `[{item: 'abc'}]`),
+		sale("project out", "project", `[{$match: {_id: 1}}, {$project: {size: 0, item: 0}}]`, `[{_id: 1, price: 10, quantity: 2}]`),
+		sale("match on what was projected", "project", `[{$project: {quantity: 1}}, {$match: {price: null}}, {$sort: {_id: 1}}, {$limit: 1}]`, `[{_id: 1, quantity: 2}]`),
+		sale("count", "count", `[{$match: {quantity: {$gt: 4}}}, {$count: 'many'}]`, `[{many: 3}]`),
+		sale("count of all", "count", `[{$count: 'all'}]`, `[{all: 5}]`),
+		sale("count of none", "count", `[{$match: {quantity: 99}}, {$count: 'none'}]`, `[]`),
+		sale("count after unwind", "count", `[{$unwind: '$size'}, {$count: 'n'}]`, `[{n: 3}]`),
+		sale("count after limit", "count", `[{$limit: 2}, {$count: 'n'}]`, `[{n: 2}]`),
+		sale("a stage after count", "count", `[{$count: 'n'}, {$match: {n: {$gt: 1}}}]`, `[{n: 5}]`),
+		sale("group by null counts", "group", `[{$group: {_id: null, count: {$sum: 1}}}]`, `[{_id: null, count: 5}]`),
+		sale("group by a constant counts", "group", `[{$group: {_id: 'x', count: {$sum: 1}}}]`, `[{_id: 'x', count: 5}]`),
+		sale("group of none", "group", `[{$match: {quantity: 99}}, {$group: {_id: null, count: {$sum: 1}}}]`, `[]`),
+		sale("group of a collection with a limit", "group", `[{$limit: 3}, {$group: {_id: null, n: {$sum: 1}}}]`, `[{_id: null, n: 3}]`),
+		sale("a stage after a counting group", "group", `[{$group: {_id: null, n: {$sum: 1}}}, {$project: {n: 1, _id: 0}}]`, `[{n: 5}]`),
+		groups("group by a field", "group", sales, `[{$group: {_id: '$item'}}]`, `[{_id: 'abc'}, {_id: 'jkl'}, {_id: 'xyz'}]`),
+		groups("group by a missing field", "group", mixed, `[{$group: {_id: '$none', n: {$sum: 1}}}]`, `[{_id: null, n: 6}]`),
+		groups("group by null and missing", "group", `[{_id: 1, a: null}, {_id: 2}, {_id: 3, a: 1}]`, `[{$group: {_id: '$a', n: {$sum: 1}}}]`, `[{_id: null, n: 2}, {_id: 1, n: 1}]`),
+		groups("group by equal numbers", "group", `[{_id: 1, a: 1}, {_id: 2, a: 1.0}, {_id: 3, a: {$numberLong: '1'}}]`, `[{$sort: {_id: 1}}, {$group: {_id: '$a', n: {$sum: 1}}}]`, `[{_id: 1, n: 3}]`),
+		groups("group by two fields", "group", sales, `[{$match: {_id: {$lt: 3}}}, {$group: {_id: {i: '$item', p: '$price'}, n: {$sum: 1}}}]`, `[{_id: {i: 'abc', p: 10}, n: 1}, {_id: {i: 'jkl', p: 20}, n: 1}]`),
+		groups("group by fields of which one is missing", "group", `[{_id: 1, a: 1}]`, `[{$group: {_id: {a: '$a', b: '$b'}}}]`, `[{_id: {a: 1}}]`),
+		groups("group by an array", "group", `[{_id: 1, a: [1, 2]}, {_id: 2, a: [1, 2]}, {_id: 3, a: [2, 1]}]`, `[{$group: {_id: '$a', n: {$sum: 1}}}]`, `[{_id: [1, 2], n: 2}, {_id: [2, 1], n: 1}]`),
+		groups("group by a nested field", "group", `[{_id: 1, a: {b: 1}}, {_id: 2, a: {b: 1}}]`, `[{$group: {_id: '$a.b', n: {$sum: 1}}}]`, `[{_id: 1, n: 2}]`),
+		groups("group by a field through an array", "group", `[{_id: 1, a: [{b: 1}, {b: 2}]}]`, `[{$group: {_id: '$a.b'}}]`, `[{_id: [1, 2]}]`),
+		groups("sum of a field", "sum", sales, `[{$group: {_id: '$item', sum: {$sum: '$quantity'}}}]`, `[{_id: 'abc', sum: 22}, {_id: 'jkl', sum: 6}, {_id: 'xyz', sum: 10}]`),
+		groups("sum of numbers of several types", "sum", mixed, `[{$group: {_id: '$k', sum: {$sum: '$v'}}}]`, `[{_id: 'a', sum: {$numberLong: '3'}}, {_id: 'b', sum: 1.5}, {_id: 'c', sum: 0}]`),
+		groups("sum beyond an int", "sum", `[{_id: 1, v: 2147483647}, {_id: 2, v: 1}]`, `[{$group: {_id: null, sum: {$sum: '$v'}}}]`, `[{_id: null, sum: {$numberLong: '2147483648'}}]`),
+		groups("sum beyond a long", "sum", `[{_id: 1, v: {$numberLong: '9223372036854775807'}}, {_id: 2, v: {$numberLong: '9223372036854775807'}}]`, `[{$group: {_id: null, sum: {$sum: '$v'}}}]`, `[{_id: null, sum: 18446744073709551614.0}]`),
+		groups("sum of doubles is exact", "sum", `[{_id: 1, v: 1e100}, {_id: 2, v: 1.0}, {_id: 3, v: -1e100}]`, `[{$sort: {_id: 1}}, {$group: {_id: null, sum: {$sum: '$v'}}}]`, `[{_id: null, sum: 1.0}]`),
+		groups("sum of a constant", "sum", sales, `[{$group: {_id: '$item', n: {$sum: 2}}}]`, `[{_id: 'abc', n: 4}, {_id: 'jkl', n: 4}, {_id: 'xyz', n: 2}]`),
+		groups("sum of an array is none", "sum", `[{_id: 1, v: [1, 2]}, {_id: 2, v: 5}]`, `[{$group: {_id: null, sum: {$sum: '$v'}}}]`, `[{_id: null, sum: 5}]`),
+		groups("min and max", "min", sales, `[{$group: {_id: '$item', lo: {$min: '$quantity'}, hi: {$max: '$quantity'}}}]`, `[{_id: 'abc', lo: 2, hi: 20}, {_id: 'jkl', lo: 1, hi: 5}, {_id: 'xyz', lo: 10, hi: 10}]`),
+		groups("min passes over null and missing", "min", mixed, `[{$match: {k: 'c'}}, {$group: {_id: '$k', lo: {$min: '$v'}, hi: {$max: '$v'}}}]`, `[{_id: 'c', lo: null, hi: null}]`),
+		groups("min with null beside a value", "min", sales, `[{$match: {item: 'jkl'}}, {$group: {_id: '$item', lo: {$min: '$price'}}}]`, `[{_id: 'jkl', lo: 20}]`),
+		groups("max compares types", "max", mixed, `[{$match: {k: 'b'}}, {$group: {_id: '$k', lo: {$min: '$v'}, hi: {$max: '$v'}}}]`, `[{_id: 'b', lo: 1.5, hi: 'x'}]`),
+		groups("max takes an array as a whole", "max", `[{_id: 1, v: [1, 2]}, {_id: 2, v: 9}]`, `[{$group: {_id: null, hi: {$max: '$v'}}}]`, `[{_id: null, hi: [1, 2]}]`),
+		groups("first and last", "first", sales, `[{$sort: {quantity: 1}}, {$group: {_id: '$item', first: {$first: '$_id'}, last: {$last: '$_id'}}}]`, `[{_id: 'abc', first: 1, last: 4}, {_id: 'jkl', first: 2, last: 5}, {_id: 'xyz', first: 3, last: 3}]`),
+		groups("first of a missing field", "first", mixed, `[{$sort: {_id: 1}}, {$match: {k: 'c'}}, {$group: {_id: '$k', first: {$first: '$v'}}}]`, `[{_id: 'c', first: null}]`),
+		groups("several accumulators", "group", sales, `[{$sort: {_id: 1}}, {$group: {_id: '$item', n: {$sum: 1}, q: {$sum: '$quantity'}, lo: {$min: '$quantity'}, hi: {$max: '$quantity'}, f: {$first: '$_id'}, l: {$last: '$_id'}}}]`,
+			`[{_id: 'abc', n: 2, q: 22, lo: 2, hi: 20, f: 1, l: 4}, {_id: 'jkl', n: 2, q: 6, lo: 1, hi: 5, f: 2, l: 5}, {_id: 'xyz', n: 1, q: 10, lo: 10, hi: 10, f: 3, l: 3}]`),
+		sale("having", "group", `[{$group: {_id: '$item', q: {$sum: '$quantity'}}}, {$match: {q: {$gte: 10}}}, {$sort: {_id: -1}}]`, `[{_id: 'xyz', q: 10}, {_id: 'abc', q: 22}]`),
+		sale("group of groups", "group", `[{$group: {_id: '$item', q: {$sum: '$quantity'}}}, {$group: {_id: null, n: {$sum: 1}, most: {$max: '$q'}}}]`, `[{_id: null, n: 3, most: 22}]`),
+		sale("unwind", "unwind", `[{$match: {_id: 1}}, {$unwind: '$size'}, {$project: {size: 1}}]`, `[{_id: 1, size: 'S'}, {_id: 1, size: 'M'}]`),
+		sale("unwind passes over empty, null and missing", "unwind", `[{$sort: {_id: 1}}, {$unwind: '$size'}, {$project: {size: 1}}]`, `[{_id: 1, size: 'S'}, {_id: 1, size: 'M'}, {_id: 2, size: 'S'}]`),
+		sale("unwind keeps empty, null and missing", "unwind", `[{$sort: {_id: 1}}, {$unwind: {path: '$size', preserveNullAndEmptyArrays: true}}, {$project: {size: 1}}]`,
+			`[{_id: 1, size: 'S'}, {_id: 1, size: 'M'}, {_id: 2, size: 'S'}, {_id: 3}, {_id: 4}, {_id: 5, size: null}]`),
+		on(`[{_id: 1, a: 5}, {_id: 2, a: {b: 1}}]`)("unwind of a value", "unwind", `[{$sort: {_id: 1}}, {$unwind: '$a'}]`, `[{_id: 1, a: 5}, {_id: 2, a: {b: 1}}]`),
+		on(`[{_id: 1, a: [[1, 2], 3, null]}]`)("unwind of arrays in an array", "unwind", `[{$unwind: '$a'}]`, `[{_id: 1, a: [1, 2]}, {_id: 1, a: 3}, {_id: 1, a: null}]`),
+		on(`[{_id: 1, a: {b: [1, 2], c: 3}}]`)("unwind of a nested array", "unwind", `[{$unwind: '$a.b'}]`, `[{_id: 1, a: {b: 1, c: 3}}, {_id: 1, a: {b: 2, c: 3}}]`),
+		on(`[{_id: 1, a: [{s: 'x', n: 1}, {s: 'y', n: 2}]}, {_id: 2, a: [{s: 'x', n: 5}]}]`)("unwind and group", "unwind",
+			`[{$unwind: '$a'}, {$group: {_id: '$a.s', n: {$sum: '$a.n'}}}, {$sort: {_id: 1}}]`, `[{_id: 'x', n: 6}, {_id: 'y', n: 2}]`),
+		on(`[{_id: 1, a: [7, 8]}]`)("unwind with positions", "unwind", `[{$unwind: {path: '$a', includeArrayIndex: 'i'}}]`, `[{_id: 1, a: 7, i: {$numberLong: '0'}}, {_id: 1, a: 8, i: {$numberLong: '1'}}]`),
+		groups("average", "avg", mixed, `[{$match: {k: 'a'}}, {$group: {_id: '$k', avg: {$avg: '$v'}}}]`, `[{_id: 'a', avg: 1.5}]`),
+		groups("sum of an expression", "sum", sales, `[{$match: {_id: {$lt: 3}}}, {$group: {_id: null, t: {$sum: {$multiply: ['$price', '$quantity']}}}}]`, `[{_id: null, t: 40}]`),
+		sale("add fields", "addFields", `[{$match: {_id: 1}}, {$project: {price: 1}}, {$addFields: {twice: {$add: ['$price', '$price']}}}]`, `[{_id: 1, price: 10, twice: 20}]`),
+		refuse("an unknown stage", "", `[{$frob: {}}]`, 40324),
+		refuse("a stage with two fields", "", `[{$match: {}, $sort: {a: 1}}]`, 40323),
+		refuse("a stage with no field", "", `[{}]`, 40323),
+		{"a stage that is no object", op, command{docs: sales, command: `{aggregate: 'C', pipeline: [1], cursor: {}}`, codes: codes{14}}.run},
+		refuse("match without an object", "match", `[{$match: 1}]`, 15959),
+		refuse("sort of nothing", "sort", `[{$sort: {}}]`, 15976),
+		refuse("sort without an object", "sort", `[{$sort: 1}]`, 15973),
+		refuse("limit of zero", "limit", `[{$limit: 0}]`, 15958),
+		refuse("limit below zero", "limit", `[{$limit: -1}]`, 15958, 5107201, 2),
+		refuse("limit as a string", "limit", `[{$limit: 'a'}]`, 15957, 15958, 5107201, 2),
+		refuse("skip below zero", "skip", `[{$skip: -1}]`, 15956, 15958, 5107200, 2),
+		refuse("project of nothing", "project", `[{$project: {}}]`, 51272, 40177),
+		refuse("project in and out", "project", `[{$project: {a: 1, b: 0}}]`, 31254),
+		refuse("count without a name", "count", `[{$count: ''}]`, 40156, 40157),
+		refuse("count of a name with a dot", "count", `[{$count: 'a.b'}]`, 40160, 40156),
+		refuse("count of a name with $", "count", `[{$count: '$a'}]`, 40158, 40156),
+		refuse("group without _id", "group", `[{$group: {n: {$sum: 1}}}]`, 15955),
+		refuse("group without an object", "group", `[{$group: 1}]`, 15947),
+		refuse("group with a field that is no accumulator", "group", `[{$group: {_id: null, n: 1}}]`, 40234),
+		refuse("group with two accumulators in a field", "group", `[{$group: {_id: null, n: {$sum: 1, $max: 1}}}]`, 40238),
+		refuse("group with an unknown accumulator", "group", `[{$group: {_id: null, n: {$frob: 1}}}]`, 15952),
+		refuse("group with a dot in a name", "group", `[{$group: {_id: null, 'a.b': {$sum: 1}}}]`, 40235),
+		refuse("unwind without $", "unwind", `[{$unwind: 'size'}]`, 28818, 2),
+		refuse("unwind of a number", "unwind", `[{$unwind: 1}]`, 15981, 2),
+		refuse("unwind without a path", "unwind", `[{$unwind: {}}]`, 28812, 2),
+		refuse("unwind with an unknown option", "unwind", `[{$unwind: {path: '$size', frob: 1}}]`, 28811, 40415),
+		refuse("unwind with a flag that is none", "unwind", `[{$unwind: {path: '$size', preserveNullAndEmptyArrays: 'x'}}]`, 28809, 2, 14),
+		{"a pipeline that is no array", "reference/command/aggregate", command{docs: sales, command: `{aggregate: 'C', pipeline: {}, cursor: {}}`, codes: codes{14, 2}}.run},
+		{"no cursor", "reference/command/aggregate", command{docs: sales, command: `{aggregate: 'C', pipeline: []}`, codes: codes{9}}.run},
+		{"a collection that is not there", "reference/command/aggregate", command{command: `{aggregate: 'none', pipeline: [{$match: {}}], cursor: {}}`, reply: `{'cursor.firstBatch': []}`}.run},
+	}
+}
