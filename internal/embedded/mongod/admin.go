@@ -59,11 +59,7 @@ func (s *Server) endSessions(_ context.Context, r *request) (document, error) {
 		return nil, errorf(codeTypeMismatch, "endSessions needs an array")
 	}
 	var ids []string
-	for it := elementsOf(v.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			break
-		}
+	for _, item := range elementsOf(v.Data) {
 		id, err := parseSessionID(item)
 		if err != nil {
 			return nil, err
@@ -80,15 +76,12 @@ func nameFilter(r *request) (*filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	for it := elementsOf(doc); ; {
-		k, _, ok := it.next()
-		if !ok {
-			return parseFilter(doc)
-		}
+	for k := range elementsOf(doc) {
 		if string(k) != "name" {
 			return nil, errorf(codeBadValue, "%s filters by name only", r.name)
 		}
 	}
+	return parseFilter(doc)
 }
 
 func (s *Server) listDatabases(_ context.Context, r *request) (document, error) {
@@ -172,23 +165,15 @@ func indexDocument(ix *index) document {
 }
 
 func (s *Server) create(_ context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
+	if s.catalog.Load().collections[r.ns] != nil {
+		return nil, errorf(codeNamespaceExists, "collection %s already exists", r.ns)
 	}
-	if s.catalog.Load().collections[ns] != nil {
-		return nil, errorf(codeNamespaceExists, "collection %s already exists", ns)
-	}
-	_, err = s.collectionFor(ns)
+	_, err := s.collectionFor(r.ns)
 	return emptyReply(), err
 }
 
 func (s *Server) drop(_ context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
-	n, err := s.dropCollections(func(have string) bool { return have == ns })
+	n, err := s.dropCollections(func(have string) bool { return have == r.ns })
 	if err == nil && n == 0 {
 		err = errorf(codeNamespaceNotFound, "ns not found")
 	}
@@ -201,20 +186,12 @@ func (s *Server) dropDatabase(_ context.Context, r *request) (document, error) {
 }
 
 func (s *Server) createIndexesCommand(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	list, _ := lookup(r.body, "indexes")
 	if list.Type != bsoncore.TypeArray {
 		return nil, errorf(codeTypeMismatch, "createIndexes needs an array of indexes")
 	}
 	var want []*index
-	for it := elementsOf(list.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			break
-		}
+	for _, item := range elementsOf(list.Data) {
 		if item.Type != bsoncore.TypeEmbeddedDocument {
 			return nil, errorf(codeTypeMismatch, "an index must be an object")
 		}
@@ -227,7 +204,7 @@ func (s *Server) createIndexesCommand(ctx context.Context, r *request) (document
 	if len(want) == 0 {
 		return nil, errorf(codeBadValue, "must specify at least one index to create")
 	}
-	before, after, err := s.createIndexes(ctx, ns, want)
+	before, after, err := s.createIndexes(ctx, r.ns, want)
 	if err != nil {
 		return nil, err
 	}
@@ -236,11 +213,7 @@ func (s *Server) createIndexesCommand(ctx context.Context, r *request) (document
 }
 
 func parseIndex(doc document) (*index, error) {
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(doc) {
 		switch string(k) {
 		case "key", "name", "unique", "background", "v":
 		case "sparse", "hidden":
@@ -268,26 +241,18 @@ func parseIndex(doc document) (*index, error) {
 }
 
 func (s *Server) listIndexes(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
-	c := s.visibleCatalog().collections[ns]
+	c := s.visibleCatalog().collections[r.ns]
 	if c == nil {
-		return nil, errorf(codeNamespaceNotFound, "ns does not exist: %s", ns)
+		return nil, errorf(codeNamespaceNotFound, "ns does not exist: %s", r.ns)
 	}
 	docs := []document{indexDocument(c.id)}
 	for _, ix := range c.indexes {
 		docs = append(docs, indexDocument(ix))
 	}
-	return s.listReply(ctx, r, ns, docs)
+	return s.listReply(ctx, r, r.ns, docs)
 }
 
 func (s *Server) dropIndexesCommand(_ context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	v, _ := lookup(r.body, "index")
 	var match func(*index) bool
 	if name, ok := v.StringValueOK(); ok {
@@ -305,7 +270,7 @@ func (s *Server) dropIndexesCommand(_ context.Context, r *request) (document, er
 		return nil, errorf(codeTypeMismatch, "dropIndexes needs the name or the key of an index")
 	}
 	dropped := false
-	before, err := s.dropIndexes(ns, func(ix *index) bool {
+	before, err := s.dropIndexes(r.ns, func(ix *index) bool {
 		ok := match(ix)
 		dropped = dropped || ok
 		return ok

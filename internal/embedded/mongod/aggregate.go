@@ -28,10 +28,6 @@ type pipeline struct {
 }
 
 func (s *Server) aggregate(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	p, err := parsePipeline(r)
 	if err != nil {
 		return nil, err
@@ -54,11 +50,11 @@ func (s *Server) aggregate(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.openPipeline(ctx, v, ns, p)
+	src, err := s.openPipeline(ctx, v, r.ns, p)
 	if err != nil {
 		return nil, err
 	}
-	return s.firstReply(ctx, r, &cursor{ns: ns, src: src, at: at}, batch, false)
+	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at}, batch, false)
 }
 
 func (s *Server) openPipeline(ctx context.Context, v *view, ns string, p *pipeline) (stream, error) {
@@ -88,7 +84,7 @@ func parsePipeline(r *request) (*pipeline, error) {
 	}
 	p := &pipeline{query: query{filter: &filter{}}}
 	absorbed := 0 // position in the order above
-	for it := elementsOf(list.Data); ; {
+	for it := begin(list.Data); ; {
 		_, item, ok := it.next()
 		if !ok {
 			return p, nil
@@ -96,7 +92,7 @@ func parsePipeline(r *request) (*pipeline, error) {
 		if item.Type != bsoncore.TypeEmbeddedDocument {
 			return nil, errorf(codeTypeMismatch, "each element of the 'pipeline' array must be an object")
 		}
-		one := elementsOf(item.Data)
+		one := begin(item.Data)
 		k, v, ok := one.next()
 		if _, _, more := one.next(); !ok || more {
 			return nil, errorf(40323, "a pipeline stage specification object must contain exactly one field")
@@ -193,7 +189,7 @@ func parseStage(name string, v value) (st stage, count func(int64) document, err
 	case "$sort":
 		fields, err := parseSortStage(v)
 		return func(ctx context.Context, src stream) (stream, error) {
-			sorted, err := sortStream(ctx, src, fields, 0, false)
+			sorted, err := sortStream(ctx, src, fields, 0)
 			if err != nil {
 				return nil, errors.Join(err, src.close())
 			}
@@ -375,11 +371,7 @@ func parseGroup(v value) (stage, func(int64) document, error) {
 	}
 	var key *groupKey
 	var accs []accumulator
-	for it := elementsOf(v.Data); ; {
-		k, item, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, item := range elementsOf(v.Data) {
 		var err error
 		if string(k) == "_id" {
 			key, err = parseGroupKey(item)
@@ -423,17 +415,14 @@ func parseGroupKey(v value) (*groupKey, error) {
 		return nil, errorf(168, "expressions are not supported as group _id")
 	}
 	key := &groupKey{names: []string{}}
-	for it := elementsOf(v.Data); ; {
-		k, item, ok := it.next()
-		if !ok {
-			return key, nil
-		}
+	for k, item := range elementsOf(v.Data) {
 		path, err := fieldPath(item)
 		if err != nil {
 			return nil, err
 		}
 		key.names, key.paths = append(key.names, string(k)), append(key.paths, path)
 	}
+	return key, nil
 }
 
 func parseAccumulator(name string, v value) (accumulator, error) {
@@ -444,7 +433,7 @@ func parseAccumulator(name string, v value) (accumulator, error) {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return acc, errorf(40234, "the field '%s' must be an accumulator object", name)
 	}
-	one := elementsOf(v.Data)
+	one := begin(v.Data)
 	k, operand, ok := one.next()
 	if _, _, more := one.next(); !ok || more {
 		return acc, errorf(40238, "the field '%s' must specify one accumulator", name)
@@ -639,10 +628,6 @@ func group(ctx context.Context, src stream, key *groupKey, accs []accumulator) (
 }
 
 func (s *Server) distinct(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	keyValue, _ := lookup(r.body, "key")
 	path, ok := keyValue.StringValueOK()
 	if !ok {
@@ -659,7 +644,7 @@ func (s *Server) distinct(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.openQuery(ctx, v, ns, q)
+	src, err := s.openQuery(ctx, v, r.ns, q)
 	if err != nil {
 		return nil, err
 	}
@@ -710,7 +695,7 @@ func distinctValues(ctx context.Context, src stream, path string) (bsoncore.Arra
 				err = add(v)
 			}
 		} else {
-			for it := elementsOf(v.Data); err == nil; {
+			for it := begin(v.Data); err == nil; {
 				_, item, ok := it.next()
 				if !ok {
 					break

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
@@ -91,46 +92,46 @@ func (c *collection) withIndexes(indexes []*index) *collection {
 	return &clone
 }
 
-func (c *collection) encode() document {
-	arr := bsoncore.NewArrayBuilder()
-	for _, ix := range c.indexes {
-		arr.AppendDocument(bsoncore.NewDocumentBuilder().
-			AppendString("name", ix.name).AppendInt64("ident", int64(ix.ident)).
-			AppendDocument("key", ix.spec).AppendBoolean("unique", ix.unique).Build())
-	}
-	return bsoncore.NewDocumentBuilder().AppendInt64("ident", int64(c.ident)).
-		AppendBinary("uuid", 4, c.uuid).AppendArray("indexes", arr.Build()).Build()
+// storedCollection is a collection as the catalog on disk has it.
+type storedCollection struct {
+	Ident   uint32        `bson:"ident"`
+	UUID    bson.Binary   `bson:"uuid"`
+	Indexes []storedIndex `bson:"indexes"`
 }
 
-func decodeCollection(ns string, doc document) (*collection, error) {
-	if err := validate(doc, maxNesting); err != nil {
+type storedIndex struct {
+	Name   string   `bson:"name"`
+	Ident  uint32   `bson:"ident"`
+	Key    document `bson:"key"`
+	Unique bool     `bson:"unique"`
+}
+
+func (c *collection) encode() ([]byte, error) {
+	stored := storedCollection{Ident: c.ident, UUID: bson.Binary{Subtype: 4, Data: c.uuid}}
+	for _, ix := range c.indexes {
+		stored.Indexes = append(stored.Indexes, storedIndex{Name: ix.name, Ident: ix.ident, Key: ix.spec, Unique: ix.unique})
+	}
+	record, err := bson.Marshal(stored)
+	if err != nil {
+		return nil, fmt.Errorf("encode catalog entry: %w", err)
+	}
+	return record, nil
+}
+
+func decodeCollection(ns string, record []byte) (*collection, error) {
+	var stored storedCollection
+	if err := bson.Unmarshal(record, &stored); err != nil {
 		return nil, fmt.Errorf("decode catalog entry: %w", err)
 	}
-	ident, _ := lookup(doc, "ident")
-	uuid, _ := lookup(doc, "uuid")
-	list, _ := lookup(doc, "indexes")
-	_, id, ok := uuid.BinaryOK()
-	n, ok2 := ident.Int64OK()
-	if !ok || !ok2 || list.Type != bsoncore.TypeArray {
-		return nil, errors.New("decode catalog entry: damaged")
-	}
-	c := newCollection(ns, uint32(n), bytes.Clone(id)) //nolint:gosec // written from a uint32
-	for it := elementsOf(list.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			return c, nil
-		}
-		name, _ := lookup(item.Data, "name")
-		ident, _ := lookup(item.Data, "ident")
-		key, _ := lookup(item.Data, "key")
-		unique, _ := lookup(item.Data, "unique")
-		spec := bytes.Clone(key.Data)
-		fields, err := parseKeyPattern(spec)
+	c := newCollection(ns, stored.Ident, stored.UUID.Data)
+	for _, ix := range stored.Indexes {
+		fields, err := parseKeyPattern(ix.Key)
 		if err != nil {
 			return nil, fmt.Errorf("decode catalog entry: %w", err)
 		}
-		c.indexes = append(c.indexes, newIndex(name.StringValue(), uint32(ident.Int64()), fields, spec, unique.Boolean())) //nolint:gosec // written from a uint32
+		c.indexes = append(c.indexes, newIndex(ix.Name, ix.Ident, fields, ix.Key, ix.Unique))
 	}
+	return c, nil
 }
 
 // loadCatalog reads the catalog and clears what interrupted index builds left.
@@ -140,7 +141,7 @@ func (s *Server) loadCatalog() error {
 	known := map[uint32]bool{}
 	last := uint32(0)
 	err := s.each([]byte{spaceCollection}, func(key, val []byte) error {
-		c, err := decodeCollection(string(key[1:]), bytes.Clone(val))
+		c, err := decodeCollection(string(key[1:]), val)
 		if err != nil {
 			return err
 		}
@@ -246,7 +247,10 @@ func (s *Server) changedCatalog(batch *pebble.Batch, change map[string]*collecti
 			err = batch.Delete(key, nil)
 		} else {
 			next.collections[ns] = c
-			err = batch.Set(key, c.encode(), nil)
+			var record []byte
+			if record, err = c.encode(); err == nil {
+				err = batch.Set(key, record, nil)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("change catalog: %w", err)
@@ -307,11 +311,7 @@ func checkNamespace(ns string) error {
 // parseKeyPattern reads the key of an index.
 func parseKeyPattern(spec document) ([]keyField, error) {
 	var fields []keyField
-	for it := elementsOf(spec); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(spec) {
 		path := string(k)
 		dir, ok := wholeNumber(v)
 		switch {
@@ -444,9 +444,11 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 				return fmt.Errorf("build index: %w", err)
 			}
 		}
-		if err := markMultikey(batch, ix, multikey); err != nil {
+		if err := ix.mark(batch, multikey); err != nil {
 			return err
 		}
+		ix.multikey.Or(multikey)
+		ix.marked.Or(multikey)
 		if batch.Len() > chunkSize {
 			if err := s.commit(batch, nil); err != nil {
 				return err
@@ -467,21 +469,17 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 	return nil
 }
 
-// multikeyMark is the key that says that field i of the index met an array.
-func (ix *index) multikeyMark(i int) []byte {
-	return append(identPrefix(spaceMultikey, ix.ident), byte(i)) //nolint:gosec // an index has at most 32 fields
-}
-
-func markMultikey(batch *pebble.Batch, ix *index, multikey uint64) error {
+// mark adds to batch that the given fields of the index met an array.
+func (ix *index) mark(batch *pebble.Batch, multikey uint64) error {
 	for i := range ix.fields {
-		if multikey&^ix.marked.Load()&(1<<i) != 0 {
-			if err := batch.Set(ix.multikeyMark(i), nil, nil); err != nil {
-				return fmt.Errorf("mark index as multikey: %w", err)
-			}
+		if multikey&^ix.marked.Load()&(1<<i) == 0 {
+			continue
+		}
+		key := append(identPrefix(spaceMultikey, ix.ident), byte(i)) //nolint:gosec // an index has at most 32 fields
+		if err := batch.Set(key, nil, nil); err != nil {
+			return fmt.Errorf("mark index as multikey: %w", err)
 		}
 	}
-	ix.multikey.Or(multikey)
-	ix.marked.Or(multikey)
 	return nil
 }
 

@@ -16,6 +16,7 @@ type command struct {
 	fields []string // names of its options
 	// sequence is the option that may come as a document sequence.
 	sequence string
+	coll     bool // its first field names a collection
 	txn      bool // allowed within a transaction
 	retry    bool // takes a transaction number as a retryable write
 	reads    bool // can read at a snapshot outside a transaction
@@ -29,6 +30,7 @@ type request struct {
 	name    string
 	db      string
 	body    document
+	ns      string // "database.collection", if the command names one
 
 	lsid    string
 	session *session // locked, if the command is numbered
@@ -52,22 +54,22 @@ func (s *Server) commandTable() map[string]command {
 		"endSessions":       {run: s.endSessions},
 		"listDatabases":     {run: s.listDatabases, fields: words("filter nameOnly authorizedDatabases")},
 		"listCollections":   {run: s.listCollections, fields: words("filter nameOnly authorizedCollections cursor")},
-		"create":            {run: s.create},
-		"drop":              {run: s.drop},
+		"create":            {run: s.create, coll: true},
+		"drop":              {run: s.drop, coll: true},
 		"dropDatabase":      {run: s.dropDatabase},
-		"createIndexes":     {run: s.createIndexesCommand, fields: words("indexes commitQuorum")},
-		"listIndexes":       {run: s.listIndexes, fields: words("cursor")},
-		"dropIndexes":       {run: s.dropIndexesCommand, fields: words("index")},
-		"insert":            {run: s.insert, fields: words("documents ordered bypassDocumentValidation"), sequence: "documents", txn: true, retry: true},
-		"update":            {run: s.update, fields: words("updates ordered bypassDocumentValidation"), sequence: "updates", txn: true, retry: true},
-		"delete":            {run: s.delete, fields: words("deletes ordered"), sequence: "deletes", txn: true, retry: true},
-		"findAndModify":     {run: s.findAndModify, fields: words("query sort remove update new fields upsert arrayFilters bypassDocumentValidation"), txn: true, retry: true},
-		"find":              {run: s.find, fields: words("filter sort projection skip limit batchSize singleBatch allowDiskUse"), txn: true, reads: true},
+		"createIndexes":     {run: s.createIndexesCommand, coll: true, fields: words("indexes commitQuorum")},
+		"listIndexes":       {run: s.listIndexes, coll: true, fields: words("cursor")},
+		"dropIndexes":       {run: s.dropIndexesCommand, coll: true, fields: words("index")},
+		"insert":            {run: s.insert, coll: true, fields: words("documents ordered bypassDocumentValidation"), sequence: "documents", txn: true, retry: true},
+		"update":            {run: s.update, coll: true, fields: words("updates ordered bypassDocumentValidation"), sequence: "updates", txn: true, retry: true},
+		"delete":            {run: s.delete, coll: true, fields: words("deletes ordered"), sequence: "deletes", txn: true, retry: true},
+		"findAndModify":     {run: s.findAndModify, coll: true, fields: words("query sort remove update new fields upsert arrayFilters bypassDocumentValidation"), txn: true, retry: true},
+		"find":              {run: s.find, coll: true, fields: words("filter sort projection skip limit batchSize singleBatch allowDiskUse"), txn: true, reads: true},
 		"getMore":           {run: s.getMore, fields: words("collection batchSize"), txn: true, reads: true},
 		"killCursors":       {run: s.killCursors, fields: words("cursors"), txn: true},
-		"count":             {run: s.count, fields: words("query limit skip")},
-		"aggregate":         {run: s.aggregate, fields: words("pipeline cursor allowDiskUse bypassDocumentValidation"), txn: true, reads: true},
-		"distinct":          {run: s.distinct, fields: words("key query"), txn: true, reads: true},
+		"count":             {run: s.count, coll: true, fields: words("query limit skip")},
+		"aggregate":         {run: s.aggregate, coll: true, fields: words("pipeline cursor allowDiskUse bypassDocumentValidation"), txn: true, reads: true},
+		"distinct":          {run: s.distinct, coll: true, fields: words("key query"), txn: true, reads: true},
 		"explain":           {run: s.explain, fields: words("verbosity")},
 		"commitTransaction": {run: s.commitTransaction, fields: words("recoveryToken"), txn: true},
 		"abortTransaction":  {run: s.abortTransaction, fields: words("recoveryToken"), txn: true},
@@ -116,7 +118,7 @@ func (s *Server) dispatch(ctx context.Context, c *conn, m *message) (document, e
 	if err := validate(m.body, maxCommandNesting); err != nil {
 		return nil, err
 	}
-	it := elementsOf(m.body)
+	it := begin(m.body)
 	name, _, ok := it.next()
 	if !ok {
 		return nil, errorf(codeFailedToParse, "empty command")
@@ -159,7 +161,7 @@ func ctxError(ctx context.Context) error {
 // parseCommon checks that every option is known and reads the common ones.
 func (r *request) parseCommon(cmd command) error {
 	var autocommit, start, numbered bool
-	it := elementsOf(r.body)
+	it := begin(r.body)
 	it.next() // the name of the command
 	for {
 		k, v, ok := it.next()
@@ -211,6 +213,17 @@ func (r *request) parseCommon(cmd command) error {
 			return err
 		}
 	}
+	if cmd.coll {
+		v, _ := lookup(r.body, r.name)
+		coll, ok := v.StringValueOK()
+		if !ok {
+			return errorf(codeBadValue, "collection name has invalid type")
+		}
+		r.ns = r.db + "." + coll
+		if err := checkNamespace(r.ns); err != nil {
+			return err
+		}
+	}
 	if seq := r.message.sequence; seq != "" && seq != cmd.sequence {
 		return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, seq)
 	}
@@ -241,11 +254,7 @@ func (r *request) parseReadConcern(v value) error {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return errorf(codeTypeMismatch, "readConcern must be a document")
 	}
-	for it := elementsOf(v.Data); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for k, v := range elementsOf(v.Data) {
 		switch string(k) {
 		case "level":
 			r.level, _ = v.StringValueOK()
@@ -266,6 +275,7 @@ func (r *request) parseReadConcern(v value) error {
 			return errorf(codeUnknownField, "BSON field 'readConcern.%s' is an unknown field.", k)
 		}
 	}
+	return nil
 }
 
 // parseWriteConcern accepts what is always given: on disk, on the one member.
@@ -273,11 +283,7 @@ func parseWriteConcern(v value) error {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return errorf(codeTypeMismatch, "writeConcern must be a document")
 	}
-	for it := elementsOf(v.Data); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for k, v := range elementsOf(v.Data) {
 		switch string(k) {
 		case "w":
 			n, isNumber := wholeNumber(v)
@@ -290,6 +296,7 @@ func parseWriteConcern(v value) error {
 			return errorf(codeUnknownField, "BSON field 'writeConcern.%s' is an unknown field.", k)
 		}
 	}
+	return nil
 }
 
 // resolveSession checks how the command is numbered and finds its session.
@@ -380,7 +387,7 @@ func noSuchTransaction(number int64) *commandError {
 func (s *Server) commitTransaction(_ context.Context, r *request) (document, error) {
 	ss := r.session
 	if ss.txn == nil || ss.number != r.number {
-		if ss.last != nil && ss.last.number == r.number && ss.last.committed {
+		if ss.last != nil && ss.last.Number == r.number && ss.last.Committed {
 			return emptyReply(), nil // committed by an earlier process
 		}
 		return nil, noSuchTransaction(r.number)
@@ -407,17 +414,6 @@ func (s *Server) abortTransaction(_ context.Context, r *request) (document, erro
 }
 
 func emptyReply() document { return bsoncore.NewDocumentBuilder().Build() }
-
-// ns returns the collection that the command names in its first field.
-func (r *request) ns() (string, error) {
-	v, _ := lookup(r.body, r.name)
-	coll, ok := v.StringValueOK()
-	if !ok {
-		return "", errorf(codeBadValue, "collection name has invalid type")
-	}
-	ns := r.db + "." + coll
-	return ns, checkNamespace(ns)
-}
 
 // document returns the document option name, or nil.
 func (r *request) document(name string) (document, error) {

@@ -93,82 +93,47 @@ func asCommandError(err error) *commandError {
 }
 
 func codeName(code int32) string {
-	switch code {
-	case codeBadValue:
-		return "BadValue"
-	case codeFailedToParse:
-		return "FailedToParse"
-	case codeTypeMismatch:
-		return "TypeMismatch"
-	case codeInvalidLength:
-		return "InvalidLength"
-	case codeIllegalOperation:
-		return "IllegalOperation"
-	case codeNamespaceNotFound:
-		return "NamespaceNotFound"
-	case codeIndexNotFound:
-		return "IndexNotFound"
-	case codePathNotViable:
-		return "PathNotViable"
-	case codeConflictingUpdate:
-		return "ConflictingUpdateOperators"
-	case codeCursorNotFound:
-		return "CursorNotFound"
-	case codeNamespaceExists:
-		return "NamespaceExists"
-	case codeMaxTimeMSExpired:
-		return "MaxTimeMSExpired"
-	case codeDollarPrefixedFieldName:
-		return "DollarPrefixedFieldName"
-	case codeNotSingleValueField:
-		return "NotSingleValueField"
-	case codeEmptyFieldName:
-		return "EmptyFieldName"
-	case codeCommandNotFound:
-		return "CommandNotFound"
-	case codeImmutableField:
-		return "ImmutableField"
-	case codeCannotCreateIndex:
-		return "CannotCreateIndex"
-	case codeInvalidOptions:
-		return "InvalidOptions"
-	case codeInvalidNamespace:
-		return "InvalidNamespace"
-	case codeIndexOptionsConflict:
-		return "IndexOptionsConflict"
-	case codeIndexKeySpecsConflict:
-		return "IndexKeySpecsConflict"
-	case codeUnsatisfiableWriteConcern:
-		return "UnsatisfiableWriteConcern"
-	case codeWriteConflict:
-		return "WriteConflict"
-	case codeCommandNotSupported:
-		return "CommandNotSupported"
-	case codeCannotBackfillArray:
-		return "CannotBackfillArray"
-	case codeParallelArrays:
-		return "CannotIndexParallelArrays"
-	case codeTransactionTooOld:
-		return "TransactionTooOld"
-	case codeSnapshotUnavailable:
-		return "SnapshotUnavailable"
-	case codeNoSuchTransaction:
-		return "NoSuchTransaction"
-	case codeTransactionCommitted:
-		return "TransactionCommitted"
-	case codeNotInTransaction:
-		return "OperationNotSupportedInTransaction"
-	case codeExceededMemoryLimit:
-		return "QueryExceededMemoryLimitNoDiskUseAllowed"
-	case codeObjectTooLarge:
-		return "BSONObjectTooLarge"
-	case codeDuplicateKey:
-		return "DuplicateKey"
-	case codeOutOfDiskSpace:
-		return "OutOfDiskSpace"
-	case codeInternal:
-		return "InternalError"
-	default:
-		return fmt.Sprintf("Location%d", code)
+	names := map[int32]string{
+		codeBadValue:                  "BadValue",
+		codeFailedToParse:             "FailedToParse",
+		codeTypeMismatch:              "TypeMismatch",
+		codeInvalidLength:             "InvalidLength",
+		codeIllegalOperation:          "IllegalOperation",
+		codeNamespaceNotFound:         "NamespaceNotFound",
+		codeIndexNotFound:             "IndexNotFound",
+		codePathNotViable:             "PathNotViable",
+		codeConflictingUpdate:         "ConflictingUpdateOperators",
+		codeCursorNotFound:            "CursorNotFound",
+		codeNamespaceExists:           "NamespaceExists",
+		codeMaxTimeMSExpired:          "MaxTimeMSExpired",
+		codeDollarPrefixedFieldName:   "DollarPrefixedFieldName",
+		codeNotSingleValueField:       "NotSingleValueField",
+		codeEmptyFieldName:            "EmptyFieldName",
+		codeCommandNotFound:           "CommandNotFound",
+		codeImmutableField:            "ImmutableField",
+		codeCannotCreateIndex:         "CannotCreateIndex",
+		codeInvalidOptions:            "InvalidOptions",
+		codeInvalidNamespace:          "InvalidNamespace",
+		codeIndexOptionsConflict:      "IndexOptionsConflict",
+		codeIndexKeySpecsConflict:     "IndexKeySpecsConflict",
+		codeUnsatisfiableWriteConcern: "UnsatisfiableWriteConcern",
+		codeWriteConflict:             "WriteConflict",
+		codeCommandNotSupported:       "CommandNotSupported",
+		codeCannotBackfillArray:       "CannotBackfillArray",
+		codeParallelArrays:            "CannotIndexParallelArrays",
+		codeTransactionTooOld:         "TransactionTooOld",
+		codeSnapshotUnavailable:       "SnapshotUnavailable",
+		codeNoSuchTransaction:         "NoSuchTransaction",
+		codeTransactionCommitted:      "TransactionCommitted",
+		codeNotInTransaction:          "OperationNotSupportedInTransaction",
+		codeExceededMemoryLimit:       "QueryExceededMemoryLimitNoDiskUseAllowed",
+		codeObjectTooLarge:            "BSONObjectTooLarge",
+		codeDuplicateKey:              "DuplicateKey",
+		codeOutOfDiskSpace:            "OutOfDiskSpace",
+		codeInternal:                  "InternalError",
 	}
+	if name, ok := names[code]; ok {
+		return name
+	}
+	return fmt.Sprintf("Location%d", code)
 }

@@ -22,7 +22,7 @@ func (s *Server) explain(ctx context.Context, r *request) (document, error) {
 	default:
 		return nil, errorf(codeBadValue, "unknown verbosity of explain")
 	}
-	it := elementsOf(inner)
+	it := begin(inner)
 	name, _, ok := it.next()
 	cmd, known := s.commands[string(name)]
 	if !ok || !known {
@@ -32,23 +32,18 @@ func (s *Server) explain(ctx context.Context, r *request) (document, error) {
 	if err := in.parseCommon(cmd); err != nil {
 		return nil, err
 	}
-	in.db = r.db
 	q, err := explained(in)
 	if err != nil {
 		return nil, err
 	}
-	ns, err := in.ns()
-	if err != nil {
-		return nil, err
-	}
 	v := s.newView()
-	c := v.cat.collections[ns]
+	c := v.cat.collections[in.ns]
 	if c == nil {
-		c = newCollection(ns, 0, nil) // empty: its plan is a collection scan of nothing
+		c = newCollection(in.ns, 0, nil) // empty: its plan is a collection scan of nothing
 	}
 	p := makePlan(c, q.filter, q.sort)
 	b := bsoncore.NewDocumentBuilder().AppendDocument("queryPlanner", bsoncore.NewDocumentBuilder().
-		AppendString("namespace", ns).AppendDocument("winningPlan", p.describe()).Build())
+		AppendString("namespace", in.ns).AppendDocument("winningPlan", p.describe()).Build())
 	if level == "queryPlanner" {
 		return b.Build(), v.close()
 	}
@@ -88,7 +83,7 @@ func explained(r *request) (*query, error) {
 func runExplained(ctx context.Context, sc *scan, q *query) (int64, error) {
 	var src stream = &found{scan: sc, view: &view{}}
 	if !sc.plan.sorted {
-		sorted, err := sortStream(ctx, src, q.sort, q.skip+q.limit, q.limit > 0)
+		sorted, err := sortStream(ctx, src, q.sort, q.most())
 		if err != nil {
 			return 0, errors.Join(err, src.close())
 		}

@@ -4,18 +4,14 @@ import "context"
 
 // FaultOn adds a command that writes as far as the store and then panics.
 func (s *Server) FaultOn(name string) {
-	s.commands[name] = command{run: func(ctx context.Context, r *request) (document, error) {
-		ns, err := r.ns()
-		if err != nil {
-			return nil, err
-		}
+	s.commands[name] = command{coll: true, run: func(ctx context.Context, r *request) (document, error) {
 		f, err := parseFilter(nil)
 		if err != nil {
 			return nil, err
 		}
 		_, err = r.write(func(w *writer, _ *progress) error {
 			_, err := r.modify(ctx, w, &modification{
-				ns: ns, filter: f, multi: true,
+				filter: f, multi: true,
 				change: func(document) (document, error) { return nil, nil },
 				visit:  func(_, _ document) { panic("a secret value") },
 			})

@@ -72,11 +72,7 @@ func parseFilter(doc document) (*filter, error) {
 
 func parseConjunction(doc document) ([]node, error) {
 	var nodes []node
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return nodes, nil
-		}
+	for k, v := range elementsOf(doc) {
 		key := string(k)
 		if key == "$comment" {
 			return nil, errorf(codeBadValue, "$comment within a filter is not supported")
@@ -104,11 +100,7 @@ func parseConjunction(doc document) ([]node, error) {
 			return nil, errorf(codeBadValue, "%s must be an array", key)
 		}
 		n := node{op: op}
-		for items := elementsOf(v.Data); ; {
-			_, item, ok := items.next()
-			if !ok {
-				break
-			}
+		for _, item := range elementsOf(v.Data) {
 			if item.Type != bsoncore.TypeEmbeddedDocument {
 				return nil, errorf(codeBadValue, "%s argument's entries must be objects", key)
 			}
@@ -123,6 +115,7 @@ func parseConjunction(doc document) ([]node, error) {
 		}
 		nodes = append(nodes, n)
 	}
+	return nodes, nil
 }
 
 // parseField parses the condition on one path.
@@ -132,17 +125,14 @@ func parseField(path string, v value) ([]node, error) {
 		return []node{n}, err
 	}
 	var nodes []node
-	for it := elementsOf(v.Data); ; {
-		k, operand, ok := it.next()
-		if !ok {
-			return nodes, nil
-		}
+	for k, operand := range elementsOf(v.Data) {
 		n, err := parseOperator(path, string(k), operand)
 		if err != nil {
 			return nil, err
 		}
 		nodes = append(nodes, n)
 	}
+	return nodes, nil
 }
 
 // isOperatorDocument reports whether v is a document of $-operators.
@@ -150,7 +140,7 @@ func isOperatorDocument(v value) bool {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return false
 	}
-	it := elementsOf(v.Data)
+	it := begin(v.Data)
 	k, _, ok := it.next()
 	return ok && bytes.HasPrefix(k, []byte("$"))
 }
@@ -206,21 +196,14 @@ func checkElemMatch(v value) error {
 		return errorf(codeBadValue, "$elemMatch needs an object")
 	}
 	if isOperatorDocument(v) {
-		for it := elementsOf(v.Data); ; {
-			k, operand, ok := it.next()
-			if !ok {
-				return nil
-			}
+		for k, operand := range elementsOf(v.Data) {
 			if _, err := parseOperator("item", string(k), operand); err != nil {
 				return err
 			}
 		}
+		return nil
 	}
-	for it := elementsOf(v.Data); ; {
-		k, operand, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for k, operand := range elementsOf(v.Data) {
 		if bytes.HasPrefix(k, []byte("$")) {
 			return errorf(codeBadValue, "%s within $elemMatch is not supported", k)
 		}
@@ -228,15 +211,12 @@ func checkElemMatch(v value) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // plainOperands refuses operands that MongoDB reads as more than a value.
 func plainOperands(array value) error {
-	for it := elementsOf(array.Data); ; {
-		_, v, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for _, v := range elementsOf(array.Data) {
 		if v.Type == bsoncore.TypeRegex {
 			return errorf(codeBadValue, "regular expressions are not supported in a filter")
 		}
@@ -244,6 +224,7 @@ func plainOperands(array value) error {
 			return errorf(codeBadValue, "operators within an array of operands are not supported")
 		}
 	}
+	return nil
 }
 
 func isScalar(t bsoncore.Type) bool {
@@ -277,11 +258,7 @@ func membership(op operator, path string, v value) (node, error) {
 		return node{}, err
 	}
 	n := node{op: op, path: path, operand: v}
-	for it := elementsOf(v.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			break
-		}
+	for _, item := range elementsOf(v.Data) {
 		if !isScalar(item.Type) {
 			return node{op: opLungo, path: path}, nil
 		}
@@ -390,15 +367,12 @@ func (n *node) evalValue(v value, isArray bool) truth {
 	if !isArray {
 		return asTruth(n.holds(v, buf[:0]))
 	}
-	for it := elementsOf(v.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			return no
-		}
+	for _, item := range elementsOf(v.Data) {
 		if n.holds(item, buf[:0]) {
 			return yes
 		}
 	}
+	return no
 }
 
 func (n *node) holds(v value, buf []byte) bool {

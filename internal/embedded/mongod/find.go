@@ -32,7 +32,15 @@ type query struct {
 	skip, limit int64 // limit 0: none
 }
 
-// open starts q on the collection ns of v. The stream owns v.
+// most is how many documents the query needs to look at, 0 for all.
+func (q *query) most() int64 {
+	if q.limit == 0 || q.limit > math.MaxInt64-q.skip {
+		return 0
+	}
+	return q.skip + q.limit
+}
+
+// openQuery starts q on the collection ns of v. The stream owns v.
 func (s *Server) openQuery(ctx context.Context, v *view, ns string, q *query) (stream, error) {
 	c := v.cat.collections[ns]
 	if c == nil {
@@ -44,7 +52,7 @@ func (s *Server) openQuery(ctx context.Context, v *view, ns string, q *query) (s
 	}
 	var src stream = &found{scan: newScan(v, p, q.filter), view: v}
 	if !p.sorted {
-		sorted, err := sortStream(ctx, src, q.sort, q.skip+q.limit, q.limit > 0)
+		sorted, err := sortStream(ctx, src, q.sort, q.most())
 		if err != nil {
 			return nil, errors.Join(err, src.close())
 		}
@@ -111,10 +119,6 @@ func (m *mapped) next(ctx context.Context) (document, error) {
 }
 
 func (s *Server) find(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	q, project, err := parseFind(r)
 	if err != nil {
 		return nil, err
@@ -127,14 +131,14 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.openQuery(ctx, v, ns, q)
+	src, err := s.openQuery(ctx, v, r.ns, q)
 	if err != nil {
 		return nil, err
 	}
 	if project != nil {
 		src = &mapped{stream: src, change: project.apply}
 	}
-	return s.firstReply(ctx, r, &cursor{ns: ns, src: src, at: at}, batch, r.flag("singleBatch", false))
+	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at}, batch, r.flag("singleBatch", false))
 }
 
 func parseFind(r *request) (*query, *projection, error) {
@@ -352,11 +356,7 @@ func (s *Server) killCursors(_ context.Context, r *request) (document, error) {
 		return nil, errorf(codeTypeMismatch, "killCursors needs an array of cursors")
 	}
 	killed, missing := bsoncore.NewArrayBuilder(), bsoncore.NewArrayBuilder()
-	for it := elementsOf(list.Data); ; {
-		_, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for _, v := range elementsOf(list.Data) {
 		id, ok := v.Int64OK()
 		if !ok {
 			return nil, errorf(codeTypeMismatch, "a cursor id must be a long")
@@ -374,10 +374,6 @@ func (s *Server) killCursors(_ context.Context, r *request) (document, error) {
 }
 
 func (s *Server) count(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	q, err := parseQuery(r, "query")
 	if err != nil {
 		return nil, err
@@ -392,7 +388,7 @@ func (s *Server) count(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.countQuery(ctx, v, ns, q)
+	n, err := s.countQuery(ctx, v, r.ns, q)
 	if err != nil {
 		return nil, err
 	}
@@ -424,12 +420,8 @@ func (s *Server) countQuery(ctx context.Context, v *view, ns string, q *query) (
 	if p.full() {
 		s.fullScans.Add(1)
 	}
-	most := int64(0)
-	if q.limit > 0 {
-		most = q.skip + q.limit
-	}
 	sc := newScan(v, p, q.filter)
-	n, err := sc.count(ctx, most)
+	n, err := sc.count(ctx, q.most())
 	return q.clip(n), errors.Join(err, sc.close(), v.close())
 }
 

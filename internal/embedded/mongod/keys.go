@@ -85,24 +85,18 @@ func appendPayload(dst []byte, v value) []byte {
 	case bsoncore.TypeString:
 		return appendText(dst, v.Data[4:len(v.Data)-1])
 	case bsoncore.TypeEmbeddedDocument:
-		for it := elementsOf(v.Data); ; {
-			name, item, ok := it.next()
-			if !ok {
-				return append(dst, 0)
-			}
+		for name, item := range elementsOf(v.Data) {
 			// MongoDB compares the types of two fields before their names.
 			dst = append(dst, classOf(item.Type))
 			dst = appendText(dst, name)
 			dst = appendPayload(dst, item)
 		}
+		return append(dst, 0)
 	case bsoncore.TypeArray:
-		for it := elementsOf(v.Data); ; {
-			_, item, ok := it.next()
-			if !ok {
-				return append(dst, 0)
-			}
+		for _, item := range elementsOf(v.Data) {
 			dst = appendKey(dst, item)
 		}
+		return append(dst, 0)
 	case bsoncore.TypeBinary:
 		subtype, data := v.Binary()
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(data))) //nolint:gosec // a document has at most 16 MiB
@@ -228,7 +222,7 @@ func (ks *keySet) expand(doc []byte, state []fieldKey) error {
 }
 
 func (ks *keySet) fork(array []byte, forks uint64, state []fieldKey) error {
-	it := elementsOf(array)
+	it := begin(array)
 	for n := 0; ; n++ {
 		_, item, ok := it.next()
 		if !ok {

@@ -38,11 +38,7 @@ func (t *pathTree) add(path string) error {
 func parseProjection(spec document) (*projection, error) {
 	p := &projection{paths: &pathTree{children: map[string]*pathTree{}}}
 	decided, id, idGiven := false, true, false
-	for it := elementsOf(spec); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(spec) {
 		path := string(k)
 		_, isNumber := v.AsFloat64OK()
 		if _, isBool := v.BooleanOK(); !isNumber && !isBool {
@@ -82,11 +78,7 @@ func (p *projection) apply(doc document) (document, error) {
 
 func (p *projection) project(dst, doc []byte, tree *pathTree) []byte {
 	start, dst := bsoncore.ReserveLength(dst)
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(doc) {
 		child, named := tree.children[string(k)]
 		switch {
 		case !named:
@@ -114,11 +106,7 @@ func (p *projection) project(dst, doc []byte, tree *pathTree) []byte {
 func (p *projection) projectArray(dst, array []byte, tree *pathTree) []byte {
 	start, dst := bsoncore.ReserveLength(dst)
 	n := 0
-	for it := elementsOf(array); ; {
-		_, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for _, v := range elementsOf(array) {
 		switch {
 		case v.Type == bsoncore.TypeEmbeddedDocument:
 			dst = p.project(bsoncore.AppendHeader(dst, v.Type, strconv.Itoa(n)), v.Data, tree)

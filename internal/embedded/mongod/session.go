@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // Lifetimes, as MongoDB's defaults.
@@ -56,40 +56,19 @@ type transaction struct {
 // progress is what must be known to answer a retryable command a second time. It
 // is saved in the same commit as the writes it tells of.
 type progress struct {
-	number    int64
-	committed bool // a transaction: nothing but this
-	result    writeResult
-	reply     document // of a findAndModify
+	Number    int64       `bson:"number"`
+	Committed bool        `bson:"committed"` // a transaction: nothing but this
+	At        time.Time   `bson:"at"`
+	Result    writeResult `bson:",inline"`
+	Reply     document    `bson:"reply,omitempty"` // of a findAndModify
 }
 
-func (p *progress) encode(now time.Time) document {
-	b := bsoncore.NewDocumentBuilder().AppendInt64("number", p.number).AppendBoolean("committed", p.committed).
-		AppendDateTime("at", now.UnixMilli())
-	p.result.save(b)
-	if p.reply != nil {
-		b.AppendDocument("reply", p.reply)
+func decodeProgress(record []byte) (*progress, error) {
+	p := &progress{}
+	if err := bson.Unmarshal(record, p); err != nil {
+		return nil, fmt.Errorf("decode session record: %w", err)
 	}
-	return b.Build()
-}
-
-func decodeProgress(doc document) (*progress, time.Time, error) {
-	if err := validate(doc, maxCommandNesting); err != nil {
-		return nil, time.Time{}, fmt.Errorf("decode session record: %w", err)
-	}
-	number, _ := lookup(doc, "number")
-	committed, _ := lookup(doc, "committed")
-	at, _ := lookup(doc, "at")
-	ms, ok := at.DateTimeOK()
-	n, ok2 := number.Int64OK()
-	c, ok3 := committed.BooleanOK()
-	if !ok || !ok2 || !ok3 {
-		return nil, time.Time{}, errors.New("decode session record: damaged")
-	}
-	p := &progress{number: n, committed: c, result: loadResult(doc)}
-	if reply, ok := lookup(doc, "reply"); ok {
-		p.reply = reply.Data
-	}
-	return p, time.UnixMilli(ms), nil
+	return p, nil
 }
 
 func sessionKey(id string) []byte { return append([]byte{spaceSession}, id...) }
@@ -107,10 +86,10 @@ func (s *Server) session(id string) (*session, error) {
 			return nil, err
 		}
 		if val != nil {
-			if ss.last, _, err = decodeProgress(val); err != nil {
+			if ss.last, err = decodeProgress(val); err != nil {
 				return nil, err
 			}
-			ss.number = ss.last.number
+			ss.number = ss.last.Number
 		}
 		t.byID[id] = ss
 	}
@@ -127,8 +106,8 @@ func (s *Server) dropStaleSessions() error {
 	batch := s.db.NewBatch()
 	defer closeQuietly(batch)
 	err := s.each([]byte{spaceSession}, func(key, val []byte) error {
-		_, at, err := decodeProgress(val)
-		if err != nil || s.now().Sub(at) < sessionLifetime || t.byID[string(key[1:])] != nil {
+		p, err := decodeProgress(val)
+		if err != nil || s.now().Sub(p.At) < sessionLifetime || t.byID[string(key[1:])] != nil {
 			return err
 		}
 		return batch.Delete(bytes.Clone(key), nil)
@@ -170,7 +149,7 @@ func (ss *session) end(state transactionState) error {
 // commit commits the transaction with the record that it was committed.
 func (ss *session) commit() error {
 	if t := ss.txn; t.writer.over.Len() > 0 {
-		t.writer.session, t.writer.progress = ss, &progress{number: ss.number, committed: true}
+		t.writer.session, t.writer.progress = ss, &progress{Number: ss.number, Committed: true}
 	}
 	return ss.end(committed)
 }

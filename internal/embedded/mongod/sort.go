@@ -2,7 +2,6 @@ package mongod
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"slices"
 	"strings"
@@ -11,17 +10,17 @@ import (
 // maxSortMemory bounds a sort that no index serves, in bytes.
 const maxSortMemory = 32 << 20
 
+// sortSlack is how many more documents than needed are at least collected before
+// the surplus is dropped.
+const sortSlack = 1000
+
 // parseSort reads a sort document.
 func parseSort(spec document) ([]keyField, error) {
 	var fields []keyField
 	if spec == nil {
 		return nil, nil
 	}
-	for it := elementsOf(spec); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return fields, nil
-		}
+	for k, v := range elementsOf(spec) {
 		path := string(k)
 		dir, ok := wholeNumber(v)
 		if !ok || dir != 1 && dir != -1 {
@@ -35,6 +34,7 @@ func parseSort(spec document) ([]keyField, error) {
 		}
 		fields = append(fields, keyField{path: path, desc: dir < 0})
 	}
+	return fields, nil
 }
 
 // checkPath refuses paths with empty or $-prefixed segments.
@@ -64,33 +64,12 @@ func compareSorted(a, b sorted) int {
 	return a.order - b.order
 }
 
-// topHeap holds the first documents so far, the last of them on top.
-type topHeap struct{ docs []sorted }
-
-func (h *topHeap) Len() int           { return len(h.docs) }
-func (h *topHeap) Less(i, j int) bool { return compareSorted(h.docs[i], h.docs[j]) > 0 }
-func (h *topHeap) Swap(i, j int)      { h.docs[i], h.docs[j] = h.docs[j], h.docs[i] }
-
-// Push is for the heap package only.
-func (h *topHeap) Push(x any) {
-	if s, ok := x.(sorted); ok {
-		h.docs = append(h.docs, s)
-	}
-}
-
-// Pop is for the heap package only.
-func (h *topHeap) Pop() any {
-	last := len(h.docs) - 1
-	s := h.docs[last]
-	h.docs = h.docs[:last]
-	return s
-}
-
-// sortStream reads all of src and delivers it in order. With a bound it keeps
-// only the first keep documents; what it keeps must fit into maxSortMemory. A
+// sortStream reads all of src and delivers it in order. It keeps
+// only the first keep documents, unless keep is 0; what it keeps must fit into
+// maxSortMemory. A
 // document sorts by its smallest key, as in an index.
-func sortStream(ctx context.Context, src stream, fields []keyField, keep int64, bounded bool) (stream, error) {
-	var top topHeap
+func sortStream(ctx context.Context, src stream, fields []keyField, keep int64) (stream, error) {
+	var docs []sorted
 	size := 0
 	for order := 0; ; order++ {
 		doc, err := src.next(ctx)
@@ -104,25 +83,25 @@ func sortStream(ctx context.Context, src stream, fields []keyField, keep int64, 
 		if err != nil {
 			return nil, err
 		}
-		s := sorted{key: keys[0], order: order, doc: doc}
-		if bounded && int64(len(top.docs)) == keep {
-			if compareSorted(s, top.docs[0]) > 0 {
-				continue
+		docs = append(docs, sorted{key: keys[0], order: order, doc: doc})
+		size += len(keys[0]) + len(doc)
+		if n := int64(len(docs)); keep > 0 && n > keep && (n-keep > keep+sortSlack || size > maxSortMemory) {
+			slices.SortFunc(docs, compareSorted)
+			for _, surplus := range docs[keep:] {
+				size -= len(surplus.key) + len(surplus.doc)
 			}
-			size -= len(top.docs[0].key) + len(top.docs[0].doc)
-			top.docs[0] = s
-			heap.Fix(&top, 0)
-		} else if bounded {
-			heap.Push(&top, s)
-		} else {
-			top.docs = append(top.docs, s)
+			clear(docs[keep:])
+			docs = docs[:keep]
 		}
-		if size += len(s.key) + len(s.doc); size > maxSortMemory {
+		if size > maxSortMemory {
 			return nil, errorf(codeExceededMemoryLimit, "sort exceeded the memory limit of %d bytes; add an index", maxSortMemory)
 		}
 	}
-	slices.SortFunc(top.docs, compareSorted)
-	return &sortedStream{docs: top.docs}, src.close()
+	slices.SortFunc(docs, compareSorted)
+	if keep > 0 && int64(len(docs)) > keep {
+		docs = docs[:keep]
+	}
+	return &sortedStream{docs: docs}, src.close()
 }
 
 type sortedStream struct{ docs []sorted }

@@ -40,11 +40,7 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 		return &update{replacement: u.Data}, checkStored(u.Data)
 	}
 	var paths []string
-	for it := elementsOf(u.Data); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(u.Data) {
 		op := string(k)
 		if !hasWord(updateOperators, op) {
 			return nil, errorf(codeFailedToParse, "unknown modifier: %s", op)
@@ -68,11 +64,7 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 // checkOperator checks the fields of one operator and returns their paths.
 func checkOperator(op string, fields document) ([]string, error) {
 	var paths []string
-	for it := elementsOf(fields); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return paths, nil
-		}
+	for k, v := range elementsOf(fields) {
 		path := string(k)
 		if err := checkUpdatePath(path); err != nil {
 			return nil, err
@@ -102,6 +94,7 @@ func checkOperator(op string, fields document) ([]string, error) {
 		default:
 		}
 	}
+	return paths, nil
 }
 
 func checkPull(v value) error {
@@ -161,7 +154,7 @@ func parseArrayFilters(v value, paths []string) (bsonkit.List, error) {
 	if v.Type != bsoncore.TypeArray {
 		return nil, errorf(codeTypeMismatch, "arrayFilters must be an array")
 	}
-	it := elementsOf(v.Data)
+	it := begin(v.Data)
 	_, item, ok := it.next()
 	if !ok {
 		return nil, nil
@@ -176,11 +169,7 @@ func parseArrayFilters(v value, paths []string) (bsonkit.List, error) {
 		return nil, err
 	}
 	name := ""
-	for fields := elementsOf(item.Data); ; {
-		k, _, ok := fields.next()
-		if !ok {
-			break
-		}
+	for k := range elementsOf(item.Data) {
 		head, _ := splitPath(string(k))
 		if head == "" || head[0] == '$' || name != "" && head != name {
 			return nil, errorf(codeFailedToParse, "an array filter must name one identifier")

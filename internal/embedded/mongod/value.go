@@ -2,6 +2,7 @@ package mongod
 
 import (
 	"bytes"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -22,10 +23,23 @@ type (
 	value    = bsoncore.Value
 )
 
+// elementsOf ranges over the keys and values of a document or array; it ends
+// early on damage.
+func elementsOf(doc []byte) iter.Seq2[[]byte, value] {
+	return func(yield func([]byte, value) bool) {
+		for it := begin(doc); ; {
+			k, v, ok := it.next()
+			if !ok || !yield(k, v) {
+				return
+			}
+		}
+	}
+}
+
 // elements walks the elements of a document or array without allocating.
 type elements struct{ rem []byte }
 
-func elementsOf(doc []byte) elements {
+func begin(doc []byte) elements {
 	if len(doc) < 5 {
 		return elements{}
 	}
@@ -52,15 +66,12 @@ func (e *elements) next() (key []byte, v value, ok bool) {
 
 // lookup returns the top-level field key of doc.
 func lookup(doc []byte, key string) (value, bool) {
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return value{}, false
-		}
+	for k, v := range elementsOf(doc) {
 		if string(k) == key {
 			return v, true
 		}
 	}
+	return value{}, false
 }
 
 // validate checks that doc is well-formed BSON, no deeper than limit levels, of
@@ -74,7 +85,7 @@ func validate(doc []byte, limit int) error {
 	if !ok || int(length) != len(doc) || length < 5 || doc[len(doc)-1] != 0 {
 		return errorf(codeBadValue, "invalid BSON: wrong document length")
 	}
-	it := elementsOf(doc)
+	it := begin(doc)
 	for {
 		_, v, ok := it.next()
 		if !ok {
@@ -124,13 +135,10 @@ func decode(doc []byte) *bson.D {
 
 func decodeDocument(doc []byte) bson.D {
 	d := make(bson.D, 0, 8)
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return d
-		}
+	for k, v := range elementsOf(doc) {
 		d = append(d, bson.E{Key: string(k), Value: decodeValue(v)})
 	}
+	return d
 }
 
 func decodeValue(v value) any {
@@ -143,13 +151,10 @@ func decodeValue(v value) any {
 		return decodeDocument(v.Data)
 	case bsoncore.TypeArray:
 		a := make(bson.A, 0, 4)
-		for it := elementsOf(v.Data); ; {
-			_, item, ok := it.next()
-			if !ok {
-				return a
-			}
+		for _, item := range elementsOf(v.Data) {
 			a = append(a, decodeValue(item))
 		}
+		return a
 	case bsoncore.TypeBinary:
 		subtype, data := v.Binary()
 		return primitive.Binary{Subtype: subtype, Data: data}

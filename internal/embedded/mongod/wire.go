@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -52,7 +51,7 @@ func readMessage(r *bufio.Reader) (*message, error) {
 	m := &message{requestID: id}
 	switch opcode {
 	case wiremessage.OpMsg:
-		err = m.parseMsg(header[:], payload)
+		err = m.parseMsg(payload)
 	case wiremessage.OpQuery: //nolint:staticcheck // drivers still open a connection with it
 		err = m.parseQuery(payload)
 	default:
@@ -82,23 +81,13 @@ func readPayload(r io.Reader, n int) ([]byte, error) {
 }
 
 // parseMsg follows https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/#op_msg
-func (m *message) parseMsg(header, payload []byte) error {
+// Checksums, which no driver sends by default, are refused.
+func (m *message) parseMsg(payload []byte) error {
 	flags, rem, ok := wiremessage.ReadMsgFlags(payload)
-	if !ok || flags&0xFFFF&^(wiremessage.ChecksumPresent|wiremessage.MoreToCome) != 0 {
+	if !ok || flags&0xFFFF&^wiremessage.MoreToCome != 0 {
 		return fmt.Errorf("%w: flags", errProtocol)
 	}
 	m.moreToCome = flags&wiremessage.MoreToCome != 0
-	if flags&wiremessage.ChecksumPresent != 0 {
-		if len(rem) < 4 {
-			return fmt.Errorf("%w: no checksum", errProtocol)
-		}
-		body := payload[:len(payload)-4]
-		table := crc32.MakeTable(crc32.Castagnoli)
-		if crc32.Update(crc32.Checksum(header, table), table, body) != binary.LittleEndian.Uint32(payload[len(body):]) {
-			return fmt.Errorf("%w: wrong checksum", errProtocol)
-		}
-		rem = rem[:len(rem)-4]
-	}
 	for len(rem) > 0 {
 		kind := rem[0]
 		rem = rem[1:]

@@ -15,35 +15,11 @@ const maxBatch = 100_000
 
 // writeResult is the outcome of a writing command so far.
 type writeResult struct {
-	next     int // statements that are done
-	n        int
-	modified int
-	upserted []document // as they stand in the reply
-	errors   []document
-}
-
-func (res *writeResult) save(b *bsoncore.DocumentBuilder) {
-	b.AppendInt64("next", int64(res.next)).AppendInt64("n", int64(res.n)).AppendInt64("modified", int64(res.modified)).
-		AppendArray("upserted", documentArray(res.upserted)).AppendArray("errors", documentArray(res.errors))
-}
-
-func loadResult(doc document) writeResult {
-	number := func(key string) int {
-		v, _ := lookup(doc, key)
-		n, _ := v.Int64OK()
-		return int(n)
-	}
-	list := func(key string) (docs []document) {
-		v, _ := lookup(doc, key)
-		for it := elementsOf(v.Data); ; {
-			_, item, ok := it.next()
-			if !ok {
-				return docs
-			}
-			docs = append(docs, item.Data)
-		}
-	}
-	return writeResult{next: number("next"), n: number("n"), modified: number("modified"), upserted: list("upserted"), errors: list("errors")}
+	Next     int        `bson:"next"` // statements that are done
+	N        int        `bson:"n"`
+	Modified int        `bson:"modified"`
+	Upserted []document `bson:"upserted"` // as they stand in the reply
+	Errors   []document `bson:"errors"`
 }
 
 func documentArray(docs []document) bsoncore.Array {
@@ -55,15 +31,15 @@ func documentArray(docs []document) bsoncore.Array {
 }
 
 func (res *writeResult) reply(update bool) document {
-	b := bsoncore.NewDocumentBuilder().AppendInt32("n", int32(res.n)) //nolint:gosec // counts what one command wrote
+	b := bsoncore.NewDocumentBuilder().AppendInt32("n", int32(res.N)) //nolint:gosec // counts what one command wrote
 	if update {
-		b.AppendInt32("nModified", int32(res.modified)) //nolint:gosec // as above
+		b.AppendInt32("nModified", int32(res.Modified)) //nolint:gosec // as above
 	}
-	if len(res.upserted) > 0 {
-		b.AppendArray("upserted", documentArray(res.upserted))
+	if len(res.Upserted) > 0 {
+		b.AppendArray("upserted", documentArray(res.Upserted))
 	}
-	if len(res.errors) > 0 {
-		b.AppendArray("writeErrors", documentArray(res.errors))
+	if len(res.Errors) > 0 {
+		b.AppendArray("writeErrors", documentArray(res.Errors))
 	}
 	return b.Build()
 }
@@ -73,11 +49,11 @@ func (res *writeResult) fail(index int, ce *commandError) {
 	if ce.keyPattern != nil {
 		b.AppendDocument("keyPattern", ce.keyPattern).AppendDocument("keyValue", ce.keyValue)
 	}
-	res.errors = append(res.errors, b.AppendString("errmsg", ce.msg).Build())
+	res.Errors = append(res.Errors, b.AppendString("errmsg", ce.msg).Build())
 }
 
 func (res *writeResult) upsert(index int, id value) {
-	res.upserted = append(res.upserted, bsoncore.NewDocumentBuilder().
+	res.Upserted = append(res.Upserted, bsoncore.NewDocumentBuilder().
 		AppendInt32("index", int32(index)).AppendValue("_id", id).Build()) //nolint:gosec // below maxBatch
 }
 
@@ -107,11 +83,7 @@ func (r *request) statements(name string) ([]document, error) {
 		if !ok || v.Type != bsoncore.TypeArray {
 			return nil, errorf(codeBadValue, "%s needs an array of %s", r.name, name)
 		}
-		for it := elementsOf(v.Data); ; {
-			_, item, ok := it.next()
-			if !ok {
-				break
-			}
+		for _, item := range elementsOf(v.Data) {
 			if item.Type != bsoncore.TypeEmbeddedDocument {
 				return nil, errorf(codeTypeMismatch, "%s must be objects", name)
 			}
@@ -127,14 +99,14 @@ func (r *request) statements(name string) ([]document, error) {
 // write runs a writing command with the writer of its transaction, or with one of
 // its own that it commits, and with what is known of an earlier try.
 func (r *request) write(run func(*writer, *progress) error) (*progress, error) {
-	p := &progress{number: r.number}
+	p := &progress{Number: r.number}
 	if r.txn != nil {
 		return p, run(r.txn.writer, p)
 	}
 	w := r.s.newWriter()
 	defer w.abort() // what is not committed by then
 	if r.session != nil {
-		if last := r.session.last; last != nil && last.number == r.number {
+		if last := r.session.last; last != nil && last.Number == r.number {
 			again := *last
 			p = &again
 		}
@@ -159,28 +131,28 @@ func (r *request) writeMany(ctx context.Context, name string, one func(context.C
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.write(func(w *writer, p *progress) error { return r.writeEach(ctx, w, &p.result, docs, one) })
+	p, err := r.write(func(w *writer, p *progress) error { return r.writeEach(ctx, w, &p.Result, docs, one) })
 	if err != nil {
 		return nil, err
 	}
-	return &p.result, nil
+	return &p.Result, nil
 }
 
 func (r *request) writeEach(ctx context.Context, w *writer, res *writeResult, docs []document, one func(context.Context, *writer, *writeResult, document) error) error {
 	ordered := r.flag("ordered", true)
-	for res.next < len(docs) && (!ordered || len(res.errors) == 0) {
-		err := validate(docs[res.next], maxCommandNesting)
+	for res.Next < len(docs) && (!ordered || len(res.Errors) == 0) {
+		err := validate(docs[res.Next], maxCommandNesting)
 		if err == nil {
-			err = one(ctx, w, res, docs[res.next])
+			err = one(ctx, w, res, docs[res.Next])
 		}
 		if err != nil {
 			ce, ok := errors.AsType[*commandError](err)
 			if !ok || len(ce.labels) > 0 || ce.code == codeMaxTimeMSExpired {
 				return err
 			}
-			res.fail(res.next, ce)
+			res.fail(res.Next, ce)
 		}
-		res.next++
+		res.Next++
 		if r.txn == nil && w.size > chunkSize {
 			if err := w.flush(); err != nil {
 				return err
@@ -190,16 +162,16 @@ func (r *request) writeEach(ctx context.Context, w *writer, res *writeResult, do
 	return nil
 }
 
-// target returns the collection ns with its lock held by w, or nil if it does
+// target returns the collection of the command with its lock held by w, or nil if it does
 // not exist and is not to be made.
-func (r *request) target(w *writer, ns string, create bool) (*collection, error) {
+func (r *request) target(w *writer, create bool) (*collection, error) {
 	if r.txn != nil {
-		c := r.txn.view.cat.collections[ns]
+		c := r.txn.view.cat.collections[r.ns]
 		if c == nil {
 			if !create {
 				return nil, nil //nolint:nilnil // no collection is an ordinary answer
 			}
-			made, err := r.s.makeCollection(ns)
+			made, err := r.s.makeCollection(r.ns)
 			if err != nil {
 				return nil, err
 			}
@@ -210,13 +182,13 @@ func (r *request) target(w *writer, ns string, create bool) (*collection, error)
 		return w.hold(c)
 	}
 	for {
-		c := r.s.catalog.Load().collections[ns]
+		c := r.s.catalog.Load().collections[r.ns]
 		if c == nil {
 			if !create {
 				return nil, nil //nolint:nilnil // no collection is an ordinary answer
 			}
 			var err error
-			if c, err = r.s.collectionFor(ns); err != nil {
+			if c, err = r.s.collectionFor(r.ns); err != nil {
 				return nil, err
 			}
 		}
@@ -229,19 +201,15 @@ func (r *request) target(w *writer, ns string, create bool) (*collection, error)
 }
 
 func (s *Server) insert(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	res, err := r.writeMany(ctx, "documents", func(ctx context.Context, w *writer, res *writeResult, doc document) error {
 		doc, err := s.prepareInsert(doc)
 		if err != nil {
 			return err
 		}
-		if err := r.insertOne(ctx, w, ns, doc); err != nil {
+		if err := r.insertOne(ctx, w, doc); err != nil {
 			return err
 		}
-		res.n++
+		res.N++
 		return nil
 	})
 	if err != nil {
@@ -256,7 +224,7 @@ func (s *Server) prepareInsert(doc document) (document, error) {
 	if err := checkStored(doc); err != nil {
 		return nil, err
 	}
-	it := elementsOf(doc)
+	it := begin(doc)
 	first, v, ok := it.next()
 	if ok && string(first) == "_id" {
 		return doc, checkID(v)
@@ -273,11 +241,7 @@ func (s *Server) prepareInsert(doc document) (document, error) {
 func withID(id value, doc document) document {
 	start, dst := bsoncore.AppendDocumentStart(make([]byte, 0, len(doc)+32))
 	dst = bsoncore.AppendValueElement(dst, "_id", id)
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			break
-		}
+	for k, v := range elementsOf(doc) {
 		if string(k) != "_id" {
 			dst = bsoncore.AppendValueElement(dst, string(k), v)
 		}
@@ -307,11 +271,7 @@ func checkStored(doc document) error {
 	if err := validate(doc, maxNesting); err != nil {
 		return err
 	}
-	for it := elementsOf(doc); ; {
-		k, v, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for k, v := range elementsOf(doc) {
 		if bytes.HasPrefix(k, []byte("$")) {
 			return errorf(codeDollarPrefixedFieldName, "a field name may not begin with '$'")
 		}
@@ -319,12 +279,13 @@ func checkStored(doc document) error {
 			return errorf(codeBadValue, "an empty timestamp, for the server to fill in, is not supported")
 		}
 	}
+	return nil
 }
 
-func (r *request) insertOne(ctx context.Context, w *writer, ns string, doc document) error {
+func (r *request) insertOne(ctx context.Context, w *writer, doc document) error {
 	id, _ := lookup(doc, "_id")
 	return w.attempt(ctx, func() error {
-		c, err := r.target(w, ns, true)
+		c, err := r.target(w, true)
 		if err != nil {
 			return err
 		}
@@ -342,7 +303,6 @@ func (r *request) insertOne(ctx context.Context, w *writer, ns string, doc docum
 
 // modification changes the documents that a filter selects.
 type modification struct {
-	ns     string
 	filter *filter
 	sort   []keyField
 	multi  bool
@@ -369,7 +329,7 @@ func (r *request) modifyOnce(ctx context.Context, w *writer, m *modification) (m
 	if err != nil {
 		return 0, false, err
 	}
-	c := v.cat.collections[m.ns]
+	c := v.cat.collections[r.ns]
 	if c == nil {
 		return 0, false, v.close()
 	}
@@ -436,7 +396,7 @@ func (r *request) candidates(ctx context.Context, v *view, p *plan, m *modificat
 	}
 	// The best one by an order that no index serves: sort, then take them in
 	// turn, because the first may be gone when it is reached.
-	src, err := sortStream(ctx, &found{scan: sc, view: &view{}}, m.sort, 0, false)
+	src, err := sortStream(ctx, &found{scan: sc, view: &view{}}, m.sort, 0)
 	if err != nil {
 		return nil, nil, errors.Join(err, sc.close())
 	}
@@ -452,7 +412,7 @@ func (r *request) candidates(ctx context.Context, v *view, p *plan, m *modificat
 
 // modifyKey changes one document if it still matches.
 func (r *request) modifyKey(w *writer, m *modification, key []byte) (bool, error) {
-	c, err := r.target(w, m.ns, false)
+	c, err := r.target(w, false)
 	if c == nil || err != nil {
 		return false, err
 	}
@@ -478,10 +438,6 @@ func (r *request) modifyKey(w *writer, m *modification, key []byte) (bool, error
 }
 
 func (s *Server) delete(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	res, err := r.writeMany(ctx, "deletes", func(ctx context.Context, w *writer, res *writeResult, st document) error {
 		if err := onlyFields(st, "deletes", "q limit"); err != nil {
 			return err
@@ -499,9 +455,9 @@ func (s *Server) delete(ctx context.Context, r *request) (document, error) {
 			return errorf(codeInvalidOptions, "cannot use retryable writes with limit=0")
 		}
 		_, err = r.modify(ctx, w, &modification{
-			ns: ns, filter: f, multi: n == 0,
+			filter: f, multi: n == 0,
 			change: func(document) (document, error) { return nil, nil },
-			visit:  func(_, _ document) { res.n++ },
+			visit:  func(_, _ document) { res.N++ },
 		})
 		return err
 	})
@@ -524,32 +480,23 @@ func filterIn(st document) (*filter, error) {
 
 // onlyFields refuses unknown options of a statement.
 func onlyFields(doc document, what, allowed string) error {
-	for it := elementsOf(doc); ; {
-		k, _, ok := it.next()
-		if !ok {
-			return nil
-		}
+	for k := range elementsOf(doc) {
 		if !hasWord(allowed, string(k)) {
 			return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", what, k)
 		}
 	}
+	return nil
 }
 
 func (s *Server) update(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
-	res, err := r.writeMany(ctx, "updates", func(ctx context.Context, w *writer, res *writeResult, st document) error {
-		return r.updateStatement(ctx, w, res, ns, st)
-	})
+	res, err := r.writeMany(ctx, "updates", r.updateStatement)
 	if err != nil {
 		return nil, err
 	}
 	return res.reply(true), nil
 }
 
-func (r *request) updateStatement(ctx context.Context, w *writer, res *writeResult, ns string, st document) error {
+func (r *request) updateStatement(ctx context.Context, w *writer, res *writeResult, st document) error {
 	if err := onlyFields(st, "updates", "q u upsert multi arrayFilters"); err != nil {
 		return err
 	}
@@ -571,17 +518,17 @@ func (r *request) updateStatement(ctx context.Context, w *writer, res *writeResu
 		return errorf(codeInvalidOptions, "cannot use retryable writes with multi=true")
 	}
 	id, err := r.updateOrInsert(ctx, w, change, flagIn(st, "upsert", false), &modification{
-		ns: ns, filter: f, multi: multi,
+		filter: f, multi: multi,
 		visit: func(before, after document) {
-			res.n++
+			res.N++
 			if !bytes.Equal(before, after) {
-				res.modified++
+				res.Modified++
 			}
 		},
 	})
 	if err == nil && id.Type != 0 {
-		res.n++
-		res.upsert(res.next, id)
+		res.N++
+		res.upsert(res.Next, id)
 	}
 	return err
 }
@@ -601,7 +548,7 @@ func (r *request) updateOrInsert(ctx context.Context, w *writer, u *update, upse
 	if doc, err = r.s.prepareInsert(doc); err != nil {
 		return value{}, err
 	}
-	err = r.insertOne(ctx, w, m.ns, doc)
+	err = r.insertOne(ctx, w, doc)
 	if err == nil {
 		id, _ := lookup(doc, "_id")
 		u.inserted = doc
@@ -619,10 +566,6 @@ func (r *request) updateOrInsert(ctx context.Context, w *writer, u *update, upse
 }
 
 func (s *Server) findAndModify(ctx context.Context, r *request) (document, error) {
-	ns, err := r.ns()
-	if err != nil {
-		return nil, err
-	}
 	q, err := parseQuery(r, "query")
 	if err != nil {
 		return nil, err
@@ -638,21 +581,21 @@ func (s *Server) findAndModify(ctx context.Context, r *request) (document, error
 		}
 	}
 	p, err := r.write(func(w *writer, p *progress) (err error) {
-		if p.reply == nil {
-			p.reply, err = r.findAndModifyOnce(ctx, w, ns, q, project)
+		if p.Reply == nil {
+			p.Reply, err = r.findAndModifyOnce(ctx, w, q, project)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return p.reply, nil
+	return p.Reply, nil
 }
 
-func (r *request) findAndModifyOnce(ctx context.Context, w *writer, ns string, q *query, project *projection) (document, error) {
+func (r *request) findAndModifyOnce(ctx context.Context, w *writer, q *query, project *projection) (document, error) {
 	var before, after document
 	m := &modification{
-		ns: ns, filter: q.filter, sort: q.sort,
+		filter: q.filter, sort: q.sort,
 		visit: func(b, a document) { before, after = b, a },
 	}
 	updateSpec, hasUpdate := lookup(r.body, "update")

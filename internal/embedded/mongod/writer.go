@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // chunkSize bounds what one batch of a large write holds in memory, in bytes.
@@ -377,17 +378,17 @@ func (w *writer) fill(batch *pebble.Batch) error {
 		}
 	}
 	for ix, multikey := range w.marks {
-		for i := range ix.fields {
-			if multikey&(1<<i) == 0 {
-				continue
-			}
-			if err := batch.Set(ix.multikeyMark(i), nil, nil); err != nil {
-				return fmt.Errorf("commit: %w", err)
-			}
+		if err := ix.mark(batch, multikey); err != nil {
+			return err
 		}
 	}
 	if w.session != nil {
-		if err := batch.Set(sessionKey(w.session.id), w.progress.encode(w.s.now()), nil); err != nil {
+		w.progress.At = w.s.now()
+		record, err := bson.Marshal(w.progress)
+		if err == nil {
+			err = batch.Set(sessionKey(w.session.id), record, nil)
+		}
+		if err != nil {
 			return fmt.Errorf("save session record: %w", err)
 		}
 	}
