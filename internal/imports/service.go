@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
@@ -74,12 +76,15 @@ type Service struct {
 	records  Records
 	regions  subject.Regions
 	now      func() time.Time
+
+	turns *semaphore.Weighted
 }
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
 	return &Service{
 		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Subjects, p.Guards, p.Records, p.Regions, p.Now,
+		semaphore.NewWeighted(maxImports),
 	}
 }
 
@@ -93,6 +98,14 @@ type Input struct {
 	Mode    Mode
 	Body    io.Reader
 }
+
+const (
+	// maxImports is how many imports a process runs at once: each holds some
+	// batches in memory.
+	maxImports = 8
+	// importWait is how long an import waits for its turn.
+	importWait = 10 * time.Second
+)
 
 // lease is how long an import that shows no progress keeps others from going on
 // with it. Losing it to another run is harmless: see Import.Fence.
@@ -134,6 +147,12 @@ func (s *Service) summary(ctx context.Context, i *Import, after int64) (*Summary
 // it only tells again what that did. With a Summary, an error tells why the rest
 // of the file was not imported.
 func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
+	waiting, cancel := context.WithTimeout(ctx, importWait)
+	defer cancel()
+	if err := s.turns.Acquire(waiting, 1); err != nil {
+		return nil, errors.Join(ctx.Err(), ErrBusy)
+	}
+	defer s.turns.Release(1)
 	p, err := s.plan(ctx, in)
 	if err != nil {
 		return nil, err
@@ -166,8 +185,8 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 		return nil, errors.Join(err, r.end(ctx, err))
 	}
 	// The caller may be gone; what was done is noted all the same.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-	defer cancel()
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer stop()
 	if err = errors.Join(err, r.end(ctx, err)); err != nil && errs.KindOf(err) == errs.Internal {
 		return nil, err
 	}
