@@ -42,7 +42,7 @@ var errRejected = errors.New("lines were rejected")
 
 // Run sends the file and prints what became of it.
 func (c *importCmd) Run(ctx context.Context) error {
-	mime := ""
+	var mime string
 	switch strings.ToLower(filepath.Ext(c.File)) {
 	case ".ndjson", ".jsonl":
 		mime = "application/x-ndjson"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -109,14 +110,9 @@ func portal(tb testing.TB, of tenant.ID) context.Context {
 // serve starts the API for the caller in ctx.
 func (e *env) serve(tb testing.TB, ctx context.Context) string { //nolint:revive // tb comes first in tests
 	tb.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, of := authz.FromContext(ctx), tenant.ID("")
-		if id, err := tenant.FromContext(ctx); err == nil {
-			of = id
-		}
-		inner := audit.WithRequest(tenant.NewContext(authz.NewContext(r.Context(), p), of), audit.RequestFrom(ctx))
-		e.handler.ServeHTTP(w, r.WithContext(inner))
-	}))
+	srv := httptest.NewUnstartedServer(e.handler)
+	srv.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	srv.Start()
 	tb.Cleanup(srv.Close)
 	return srv.URL
 }
@@ -144,7 +140,8 @@ func (e *env) members(tb testing.TB, ctx context.Context) *dataset.Dataset { //n
 	tb.Helper()
 	in := dataset.CreateInput{Name: "Members", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{
 		{Key: "level", Type: dataset.TypeEnum, Values: []string{"GOLD", "SILVER"}},
-		{Key: "since", Type: dataset.TypeDate}, {Key: "points", Type: dataset.TypeInt},
+		{Key: "since", Type: dataset.TypeDate},
+		{Key: "points", Type: dataset.TypeInt},
 		{Key: "note", Type: dataset.TypeText},
 	}}
 	for i := range in.Fields {

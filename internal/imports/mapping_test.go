@@ -82,8 +82,12 @@ func TestMapping(t *testing.T) {
 	in := dataset.CreateInput{Name: "Visits", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{
 		{Key: "where", Type: dataset.TypeString, Required: true},
 		{Key: "desk", Type: dataset.TypeString, Lookup: dataset.Exact, Normaliser: &phone},
-		{Key: "room", Type: dataset.TypeString}, {Key: "guests", Type: dataset.TypeInt}, {Key: "paid", Type: dataset.TypeBool},
-		{Key: "all", Type: dataset.TypeJSON}, {Key: "raw", Type: dataset.TypeText}, {Key: "price", Type: dataset.TypeDecimal},
+		{Key: "room", Type: dataset.TypeString},
+		{Key: "guests", Type: dataset.TypeInt},
+		{Key: "paid", Type: dataset.TypeBool},
+		{Key: "all", Type: dataset.TypeJSON},
+		{Key: "raw", Type: dataset.TypeText},
+		{Key: "price", Type: dataset.TypeDecimal},
 		{Key: "kind", Type: dataset.TypeString},
 	}}
 	for i := range in.Fields {
