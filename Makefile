@@ -45,7 +45,7 @@ verify: ## Check the sums of all modules
 soak: prepare ## Run all tests in their full sizes (SCALE); takes hours
 	VOGTER_SCALE=$(SCALE) go test -timeout 0 $(TESTFLAGS) $(PKG)
 
-bench: prepare ## Run the benchmarks
+bench: prepare ## Run the benchmarks, small; in their stated sizes with VOGTER_SCALE=full
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 
 fuzz: ## Run each fuzz target for FUZZTIME
