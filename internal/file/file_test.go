@@ -465,8 +465,11 @@ func TestHandler(t *testing.T) {
 		})
 	}
 	if n := w.Count(one, "audit", bson.D{
-		{Key: "tenant", Value: testenv.One}, {Key: "action", Value: "file.upload"}, {Key: "outcome", Value: "REFUSED"},
-		{Key: "actor.id", Value: reader.ID}, {Key: "policy", Value: "key:grants"},
+		{Key: "tenant", Value: testenv.One},
+		{Key: "action", Value: "file.upload"},
+		{Key: "outcome", Value: "REFUSED"},
+		{Key: "actor.id", Value: reader.ID},
+		{Key: "policy", Value: "key:grants"},
 	}); n != 1 {
 		t.Errorf("%d refusals in the audit log", n)
 	}

@@ -37,13 +37,14 @@ func TestTooManyColumns(t *testing.T) {
 	}
 	base := e.serve(t, ctx)
 	for columns, status := range map[int]int{5000: http.StatusOK, 5001: http.StatusTooManyRequests} {
-		header := "r"
-		for n := range columns - 1 {
-			header += ",c" + strconv.Itoa(n)
+		header := make([]string, columns)
+		for n := range header {
+			header[n] = "c" + strconv.Itoa(n)
 		}
+		header[0] = "r"
 		got := send(t, base, upload{
 			query: "mapping=wide", key: strconv.Itoa(columns), mime: "text/csv",
-			body: strings.NewReader(header + "\nA-1" + strings.Repeat(",", columns-1) + "\n"),
+			body: strings.NewReader(strings.Join(header, ",") + "\nA-1" + strings.Repeat(",", columns-1) + "\n"),
 		})
 		if got.Status != status || status == http.StatusOK && got.Created+got.Unchanged != 1 {
 			t.Errorf("%d columns: %+v", columns, got)
