@@ -25,7 +25,7 @@ type world struct {
 	runner *change.Runner
 	raw    *driver.Database
 	woken  chan struct{}
-	one    context.Context //nolint:containedctx // the caller of every test
+	one    context.Context
 }
 
 func start(t *testing.T) *world {

@@ -48,6 +48,10 @@ const (
 	AML       Secrecy = "AML"
 )
 
+func (s Secrecy) valid() bool { return s == NoSecrecy || s == AML }
+
+var errSecrecy = errs.New(errs.Invalid, "a secrecy is NONE or AML").At("secrecy")
+
 // Lookup is whether records can be found by a field.
 type Lookup string
 
@@ -193,6 +197,12 @@ func (d *Dataset) add(in FieldInput, fieldID string) error {
 		f.Term = *in.Term
 	}
 	switch {
+	case !slices.Contains(types(), f.Type):
+		return errs.New(errs.Invalid, "no such type of field").At("type")
+	case !slices.Contains([]Class{Ordinary, Art9, Art10, NationalID, Confidential}, f.DataClass):
+		return errs.New(errs.Invalid, "no such data class").At("dataClass")
+	case !f.Secrecy.valid():
+		return errSecrecy
 	case !validKey(f.Key):
 		return errs.New(errs.Invalid, "a key is a letter and up to 63 letters, digits or underscores").At("key")
 	case d.Field(f.Key) != nil:
@@ -220,6 +230,9 @@ func (d *Dataset) add(in FieldInput, fieldID string) error {
 
 // settleLookup checks the field's lookup and chooses a normaliser if none was.
 func (f *Field) settleLookup() error {
+	if f.Lookup != NoLookup && f.Lookup != Exact {
+		return errs.New(errs.Invalid, "no such lookup").At("lookup")
+	}
 	if f.Lookup == NoLookup {
 		if f.Normaliser != nil {
 			return errs.New(errs.Invalid, "only a field with a lookup has a normaliser").At("normaliser")
@@ -312,6 +325,9 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 	}
 	if in.Description != nil {
 		d.Description = *in.Description
+	}
+	if !d.Secrecy.valid() {
+		return nil, errSecrecy
 	}
 	if d.Name == "" || utf8.RuneCountInString(d.Name) > maxName {
 		return nil, errs.New(errs.Invalid, "a name has 1 to %d characters", maxName).At("name")

@@ -90,6 +90,10 @@ func TestFieldRefusals(t *testing.T) {
 		at    string
 	}{
 		{"key", field("1st"), "fields.1.key"},
+		{"type", field("a", func(f *dataset.FieldInput) { f.Type = "" }), "fields.1.type"},
+		{"data class", field("a", func(f *dataset.FieldInput) { f.DataClass = "" }), "fields.1.dataClass"},
+		{"secrecy", field("a", func(f *dataset.FieldInput) { f.Secrecy = "" }), "fields.1.secrecy"},
+		{"lookup", field("a", func(f *dataset.FieldInput) { f.Lookup = "" }), "fields.1.lookup"},
 		{"empty key", field(""), "fields.1.key"},
 		{"repeated key", field("caseNo"), "fields.1.key"},
 		{"enum without values", field("a", func(f *dataset.FieldInput) { f.Type = dataset.TypeEnum }), "fields.1.values"},

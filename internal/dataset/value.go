@@ -37,6 +37,12 @@ const (
 	TypeFile     Type = "FILE"
 )
 
+func types() []Type {
+	return []Type{
+		TypeString, TypeText, TypeDate, TypeDateTime, TypeInt, TypeDecimal, TypeBool, TypeEnum, TypeJSON, TypeFile,
+	}
+}
+
 // Limits of a value, in characters; of JSON in bytes.
 const (
 	MaxString = 1_000

@@ -32,7 +32,7 @@ func (denmark) Country(context.Context) (string, error) { return "DK", nil }
 type world struct {
 	uri      string
 	subjects *subject.Service
-	one, two context.Context //nolint:containedctx // the two callers of every test
+	one, two context.Context
 }
 
 func start(t *testing.T) *world {
