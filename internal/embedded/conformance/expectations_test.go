@@ -92,3 +92,27 @@ var mongosSkips = map[string]string{
 	"transaction/a command that no transaction has": "mongos runs count as an aggregation",
 	"cursor/a cursor of a dropped collection ends":  "the router may hold documents that it has fetched before",
 }
+
+const anyFlag = "a flag of any other type counts as true"
+
+// sweepFaults lists by name what the sweep sends and the embedded engine neither
+// answers as MongoDB does nor refuses.
+var sweepFaults = map[string]string{
+	"command commitTransaction":                   "without a transaction number it ends the connection",
+	"command abortTransaction":                    "without a transaction number it ends the connection",
+	"index option v of zero":                      "the version of an index is not looked at",
+	"index option v of nine":                      "the version of an index is not looked at",
+	"option find writeConcern":                    "reading commands take a write concern",
+	"type find singleBatch":                       anyFlag,
+	"type find allowDiskUse":                      anyFlag,
+	"type aggregate allowDiskUse":                 anyFlag,
+	"type aggregate bypassDocumentValidation":     anyFlag,
+	"type insert ordered":                         anyFlag,
+	"type insert bypassDocumentValidation":        anyFlag,
+	"type update upsert":                          anyFlag,
+	"type update multi":                           anyFlag,
+	"type findAndModify new":                      anyFlag,
+	"type findAndModify upsert":                   anyFlag,
+	"type findAndModify bypassDocumentValidation": anyFlag,
+	"type createIndexes unique":                   anyFlag,
+}
