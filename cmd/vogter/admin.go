@@ -2,18 +2,46 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"time"
 
 	"github.com/vogter/vogter/internal/app"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/embedded/mongod"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 )
 
 // adminCmd has the tools of who runs the platform.
 type adminCmd struct {
-	Bootstrap bootstrapCmd `cmd:"" help:"Make the provider tenant and invite its first operator, once."`
+	Bootstrap bootstrapCmd   `cmd:"" help:"Make the provider tenant and invite its first operator, once."`
+	Engine    adminEngineCmd `cmd:"" help:"Tools of the embedded document engine."`
+}
+
+type adminEngineCmd struct {
+	Check engineCheckCmd `cmd:"" help:"Prove that the folder of a stopped engine is whole: every index entry has its document and the reverse."`
+}
+
+// engineCheckCmd reads all of an engine's folder.
+type engineCheckCmd struct {
+	Dir string `arg:"" type:"existingdir" help:"Folder of the data."`
+}
+
+// Run says what is checked and returns the first fault.
+func (c *engineCheckCmd) Run(ctx context.Context) (err error) {
+	engine, err := mongod.Open(mongod.Options{Dir: c.Dir, Logger: slog.New(slog.NewJSONHandler(os.Stderr, nil)), Now: time.Now})
+	if err != nil {
+		return fmt.Errorf("open the document engine: %w", err)
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	if err := engine.Check(ctx); err != nil {
+		return fmt.Errorf("check %s: %w", c.Dir, err)
+	}
+	fmt.Printf("%s is whole: documents, index entries and counts agree.\n", c.Dir)
+	return nil
 }
 
 // bootstrapCmd makes the provider. A worker must run for the invitation to leave.

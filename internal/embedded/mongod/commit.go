@@ -23,7 +23,7 @@ const (
 // later in the same log, so it is not acknowledged before it either.
 type commits struct {
 	applying  sync.Mutex // held while one batch enters the store
-	applied   uint64     // number of the newest batch
+	applied   uint64     // number after the newest batch
 	unchecked int        // bytes since the free space was looked at
 
 	mu      sync.Mutex
@@ -35,7 +35,7 @@ type commits struct {
 
 // snapshot is the store after one batch, with the catalog that describes it.
 type snapshot struct {
-	number uint64
+	number uint64 // of the store's next write
 	base   *pebble.Snapshot
 	cat    *catalog
 	refs   int // guarded by commits.mu; the snapshot is closed with the last
@@ -124,13 +124,14 @@ func (s *Server) apply(batch *pebble.Batch, cat *catalog) (p *pending, err error
 			p, err = nil, s.fail(cause)
 		}
 	}()
+	count := uint64(batch.Count()) // the store numbers each change
 	if err := s.db.ApplyNoSyncWait(batch, pebble.Sync); err != nil {
 		return nil, s.fail(err)
 	}
 	if cat != nil {
 		s.catalog.Store(cat)
 	}
-	c.applied++
+	c.applied += count
 	return &pending{batch: batch, snap: &snapshot{
 		number: c.applied, base: s.db.NewSnapshot(), cat: s.catalog.Load(), refs: 1,
 	}}, nil
@@ -145,7 +146,7 @@ func (s *Server) wait(p *pending) error {
 	c := &s.commits
 	c.mu.Lock()
 	old := p.snap // superseded, if a later one has been faster
-	if c.visible == nil || p.snap.number > c.visible.number {
+	if c.visible == nil || p.snap.number >= c.visible.number {
 		old, c.visible = c.visible, p.snap
 	}
 	c.mu.Unlock()

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -102,12 +101,8 @@ func (c *child) kill(t *testing.T) {
 // has its document and the reverse.
 func TestKill(t *testing.T) {
 	rounds := 5
-	if s := os.Getenv("VOGTER_SCALE"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rounds *= n
+	if full() {
+		rounds = 100
 	}
 	dir := t.TempDir()
 	acked := map[string]bool{}
@@ -134,7 +129,7 @@ func TestKill(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(200+50*round) * time.Millisecond)
+		time.Sleep(time.Duration(200+50*(round%10)) * time.Millisecond)
 		if err := c.cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}

@@ -53,6 +53,9 @@ const (
 // ErrInUse reports that another process has the data folder open.
 var ErrInUse = errors.New("the data folder is in use by another process")
 
+// ErrDamaged reports a file of the data folder that is not as it was written.
+var ErrDamaged = errors.New("the data folder is damaged")
+
 // ErrNotLocal reports a listener that other machines could reach.
 var ErrNotLocal = errors.New("the document engine serves this machine only: use a Unix socket or a loopback address")
 
@@ -69,6 +72,8 @@ type Server struct {
 	db     *pebble.DB
 	dir    string
 	fs     vfs.FS
+	mark   vfs.File     // see markName
+	marked uint64       // what it says
 	lock   *pebble.Lock // keeps other processes out
 	logger *slog.Logger
 	now    func() time.Time
@@ -98,7 +103,9 @@ type Server struct {
 
 // Open opens or creates the data folder. A folder that another process has open
 // is ErrInUse; one of a newer format is refused.
-func Open(opts Options) (*Server, error) {
+func Open(opts Options) (*Server, error) { return open(opts, formatUpgrades()) }
+
+func open(opts Options, upgrades []func(*Server) error) (*Server, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
@@ -119,14 +126,14 @@ func Open(opts Options) (*Server, error) {
 	s.sessions.byID = map[string]*session{}
 	s.cursors.byID = map[int64]*cursor{}
 	s.snapshots.byTime = map[uint64]*heldSnapshot{}
-	if err := s.open(); err != nil {
+	if err := s.open(upgrades); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.wg.Go(s.janitor)
 	return s, nil
 }
 
-func (s *Server) open() error {
+func (s *Server) open(upgrades []func(*Server) error) error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -138,40 +145,28 @@ func (s *Server) open() error {
 		// An insert asks for a key that does not exist: answered from memory.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+		s.logger.Error("document store is damaged", "file", filepath.Base(info.Path))
+	}}
 	db, err := pebble.Open(s.dir, opts)
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return openError(err)
 	}
 	s.db = db
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails
 	s.writeNumber.Store(binary.BigEndian.Uint64(seed[:]))
-	for _, step := range []func() error{s.checkFormat, s.loadCatalog, s.dropStaleSessions} {
-		if err := step(); err != nil {
-			return errors.Join(err, db.Close())
-		}
+	err = s.checkFormat(upgrades)
+	if err == nil {
+		err = s.loadCatalog()
+	}
+	if err == nil {
+		err = s.dropStaleSessions()
+	}
+	if err != nil {
+		return errors.Join(err, s.closeStore())
 	}
 	return nil
-}
-
-// checkFormat refuses a folder of a newer format and would upgrade an older one;
-// there is none older yet.
-func (s *Server) checkFormat() error {
-	val, err := readKey(s.db, []byte{spaceFormat})
-	if err != nil {
-		return err
-	}
-	switch {
-	case val == nil:
-		if err := s.db.Set([]byte{spaceFormat}, []byte{formatVersion}, pebble.Sync); err != nil {
-			return fmt.Errorf("write format version: %w", err)
-		}
-		return nil
-	case len(val) != 1 || val[0] != formatVersion:
-		return fmt.Errorf("open store: format version %d, this program reads %d", val, formatVersion)
-	default:
-		return nil
-	}
 }
 
 // Close ends all connections and transactions and closes the folder.
@@ -191,7 +186,18 @@ func (s *Server) Close() error {
 	s.sessions.closeAll()
 	s.cursors.closeWhere(func(*cursor) bool { return true })
 	s.snapshots.expire(s.now().Add(snapshotLifetime))
-	if err := errors.Join(s.release(s.commits.visible), s.db.Close(), s.lock.Close()); err != nil {
+	return errors.Join(s.renewMark(), s.closeStore(), s.lock.Close())
+}
+
+func (s *Server) closeStore() error {
+	var errs []error
+	if s.commits.visible != nil {
+		errs = append(errs, s.release(s.commits.visible))
+	}
+	if s.mark != nil {
+		errs = append(errs, s.mark.Close())
+	}
+	if err := errors.Join(append(errs, s.db.Close())...); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil
@@ -416,6 +422,9 @@ func (s *Server) janitor() {
 			s.cursors.closeWhere(func(c *cursor) bool { return now.Sub(c.used) > cursorIdle })
 			s.snapshots.expire(now.Add(-snapshotLifetime))
 			s.checkSpace()
+			if err := s.renewMark(); err != nil {
+				s.logger.Error("mark was not renewed", "err", err)
+			}
 			if now.Sub(swept) > sessionSweep {
 				swept = now
 				if err := s.dropStaleSessions(); err != nil {

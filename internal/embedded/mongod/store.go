@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/tidwall/btree"
 )
 
 // Key spaces of the store. An ident is the number of a record store or index.
+//
+// A change of what is stored is a step in formatUpgrades.
 //
 //	0x00                     format version
 //	0x01 ns                  collection (BSON: ident, uuid, indexes)
@@ -31,9 +34,6 @@ const (
 	identLen       = 5 // space and number
 	writeNumberLen = 8
 )
-
-// formatVersion is the version of everything above; see checkFormat.
-const formatVersion = 1
 
 func identPrefix(space byte, ident uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{space}, ident)
@@ -70,6 +70,18 @@ func (v *view) get(key []byte) ([]byte, error) {
 	return readKey(v.base, key)
 }
 
+// storeError names the file if err comes from a damaged one. The store's own words
+// may hold keys, so they are left out then.
+func storeError(doing string, err error) error {
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return fmt.Errorf("%s: file %s: %w", doing, filepath.Base(info.Path), ErrDamaged)
+	}
+	if errors.Is(err, pebble.ErrCorruption) {
+		return fmt.Errorf("%s: %w: %w", doing, ErrDamaged, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
 // readKey returns a copy of the value at key, or nil.
 func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 	val, closer, err := r.Get(key)
@@ -77,14 +89,14 @@ func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 		return nil, nil // no value is an ordinary answer
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read store: %w", err)
+		return nil, storeError("read store", err)
 	}
 	val = bytes.Clone(val)
 	if val == nil {
 		val = []byte{}
 	}
 	if err := closer.Close(); err != nil {
-		return nil, fmt.Errorf("read store: %w", err)
+		return nil, storeError("read store", err)
 	}
 	return val, nil
 }
@@ -104,7 +116,7 @@ type iterator struct {
 func (v *view) newIterator(reverse bool) (*iterator, error) {
 	base, err := v.base.NewIter(nil)
 	if err != nil {
-		return nil, fmt.Errorf("open iterator: %w", err)
+		return nil, storeError("open iterator", err)
 	}
 	it := &iterator{base: base, reverse: reverse}
 	if v.over != nil && v.over.Len() > 0 {
@@ -199,7 +211,7 @@ func (it *iterator) value() ([]byte, error) {
 	}
 	val, err := it.base.ValueAndErr()
 	if err != nil {
-		return nil, fmt.Errorf("read store: %w", err)
+		return nil, storeError("read store", err)
 	}
 	return val, nil
 }
@@ -207,14 +219,14 @@ func (it *iterator) value() ([]byte, error) {
 // err reports what ended the walk early.
 func (it *iterator) err() error {
 	if err := it.base.Error(); err != nil {
-		return fmt.Errorf("walk store: %w", err)
+		return storeError("walk store", err)
 	}
 	return nil
 }
 
 func (it *iterator) close() error {
 	if err := it.base.Close(); err != nil {
-		return fmt.Errorf("walk store: %w", err)
+		return storeError("walk store", err)
 	}
 	return nil
 }
