@@ -277,6 +277,12 @@ func (c client) write(t *testing.T, of person, in dataset, values vars) row {
 		vars{"input": vars{"subject": of.ID, "dataset": in.ID, "origin": "PROVIDED", "fields": fields}}).WriteRecord.Record
 }
 
+// deleteRecord removes a record.
+func (c client) deleteRecord(t *testing.T, r row) {
+	t.Helper()
+	ask[any](t, c, `mutation($input: DeleteRecordInput!) { deleteRecord(input: $input) { id } }`, vars{"input": vars{"id": r.ID}})
+}
+
 // record reads a record.
 func (c client) record(t *testing.T, id string) row {
 	t.Helper()

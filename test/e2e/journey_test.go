@@ -459,7 +459,7 @@ func deleteRecord(t *testing.T, p *platform, c client, set dataset, r row, title
 	if n := ask[found](t, c, find, by).FindRecords.Nodes; len(n) != 1 || n[0].ID != r.ID {
 		t.Fatalf("found %+v before", n)
 	}
-	ask[any](t, c, `mutation($input: DeleteRecordInput!) { deleteRecord(input: $input) { id } }`, vars{"input": vars{"id": r.ID}})
+	c.deleteRecord(t, r)
 	if code := refused(t, c, `query($id: ID!) { record(id: $id) { id } }`, vars{"id": r.ID}); code != "NOT_FOUND" {
 		t.Errorf("the record is %s", code)
 	}
