@@ -208,16 +208,18 @@ func (s *RecordStore) openOne(
 	r := &record.Record{
 		ID: d.ID, SubjectID: d.Subject, DatasetID: d.Dataset, DatasetVersion: d.DatasetVersion, Origin: d.Origin,
 		CollectedAt: d.CollectedAt, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
-		Fields: make([]record.Field, len(d.Fields)),
+		Fields: make([]record.Field, len(d.Fields)), Gone: gone[d.Subject],
 	}
 	for _, p := range d.Parties {
-		party := record.Party{Subject: p.Subject}
-		if !gone[p.Subject] {
+		party := record.Party{Subject: p.Subject, Gone: gone[p.Subject]}
+		if !party.Gone {
 			open := recordSealer(keys, d.Tenant, p.Subject, d.Dataset, d.ID)
 			party.Role = open.openText("role", p.Role).Reveal()
-			if _, is := unreadable(open.err); open.err != nil && !is {
+			state, is := unreadable(open.err)
+			if open.err != nil && !is {
 				return nil, open.err
 			}
+			party.Gone = state == personal.Erased
 		}
 		r.Parties = append(r.Parties, party)
 	}

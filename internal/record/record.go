@@ -50,6 +50,7 @@ type Record struct {
 	CollectedAt    *time.Time
 	Parties        []Party
 	Fields         []Field
+	Gone           bool // the subject's data is erased: so in lists of a dataset only
 	Version        int64
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
@@ -59,6 +60,7 @@ type Record struct {
 type Party struct {
 	Subject string
 	Role    string
+	Gone    bool // the person's data is erased, here at least; the role is too
 }
 
 // Field is one value of a record.
@@ -97,6 +99,21 @@ func (r *Record) Subjects() []string {
 	return ids
 }
 
+// living returns those of Subjects whose data is there: who can be read, written
+// and, for that, audited.
+func (r *Record) living() []string {
+	ids := make([]string, 0, 1+len(r.Parties))
+	if !r.Gone {
+		ids = append(ids, r.SubjectID)
+	}
+	for _, p := range r.Parties {
+		if !p.Gone {
+			ids = append(ids, p.Subject)
+		}
+	}
+	return ids
+}
+
 // Unit returns the owner of the key of a person's data in a dataset.
 func Unit(of tenant.ID, subjectID, datasetID string) vault.Owner {
 	return vault.Owner{Tenant: of, Subject: subjectID, Unit: vault.Unit(datasetID)}
@@ -105,7 +122,7 @@ func Unit(of tenant.ID, subjectID, datasetID string) vault.Owner {
 // owners returns the owners of the keys that the record's values need.
 func (r *Record) owners(of tenant.ID) []vault.Owner {
 	owners := make([]vault.Owner, 0, 2*(1+len(r.Parties)))
-	for _, s := range r.Subjects() {
+	for _, s := range r.living() {
 		owners = append(owners, Unit(of, s, r.DatasetID), audit.Evidence(of, s))
 	}
 	return owners
@@ -114,7 +131,7 @@ func (r *Record) owners(of tenant.ID) []vault.Owner {
 // touches returns what reading or writing r does to whom.
 func (r *Record) touches(digest []byte, fields []string) []audit.Touch {
 	touches := make([]audit.Touch, 0, 1+len(r.Parties))
-	for _, s := range r.Subjects() {
+	for _, s := range r.living() {
 		touches = append(touches, audit.Touch{Subject: s, Object: r.ID, Version: r.Version, Digest: digest, Fields: fields})
 	}
 	return touches

@@ -237,7 +237,7 @@ func TestWriteRefusals(t *testing.T) {
 		{"broken UTF-8", func(r *record.WriteInput) { r.Fields[0] = in("caseNo", "a\xff") }, errs.Invalid, "fields.0.value"},
 		{"about a stranger", func(r *record.WriteInput) { r.Fields[0].About = &foreign.ID }, errs.Invalid, "fields.0.about"},
 		{"foreign subject", func(r *record.WriteInput) { r.Subject = foreign.ID }, errs.NotFound, "subject"},
-		{"foreign party", func(r *record.WriteInput) { r.Parties = []record.Party{{foreign.ID, "owner"}} }, errs.NotFound, "parties.0.subject"},
+		{"foreign party", func(r *record.WriteInput) { r.Parties = []record.Party{{Subject: foreign.ID, Role: "owner"}} }, errs.NotFound, "parties.0.subject"},
 		{"unknown subject", func(r *record.WriteInput) { r.Subject = id.New(id.Subject, testenv.One) }, errs.NotFound, ""},
 	}
 	for _, tt := range tests {
@@ -264,7 +264,7 @@ func TestEachPartyHasItsOwnKey(t *testing.T) {
 	w, one, _ := start(t)
 	d, firm, owner := w.dataset(one), w.subject(one, "firm"), w.subject(one, "owner")
 	r, err := w.records.Write(one, record.WriteInput{
-		Subject: firm.ID, Dataset: d.ID, Origin: record.ThirdParty, Parties: []record.Party{{owner.ID, "owner"}},
+		Subject: firm.ID, Dataset: d.ID, Origin: record.ThirdParty, Parties: []record.Party{{Subject: owner.ID, Role: "owner"}},
 		Fields: []record.FieldInput{in("caseNo", "1"), {Key: "share", Value: dataset.RawJSON("50"), About: &owner.ID}},
 	})
 	if err != nil {
@@ -298,13 +298,21 @@ func TestEachPartyHasItsOwnKey(t *testing.T) {
 			}
 		}
 	}
-	// What can't be read stays as it is when the rest changes.
+	// What can't be read stays as it is when the rest changes, and goes when the
+	// party does.
 	updated, err := w.records.Update(one, record.UpdateInput{ID: r.ID, ExpectedVersion: 1, Fields: []record.FieldInput{in("caseNo", "2")}})
-	if errs.KindOf(err) == errs.Erased {
-		return // a party whose key is destroyed takes no further writes
-	}
 	if err != nil || len(updated.Fields) != 2 {
-		t.Errorf("got %v, %v", updated, err)
+		t.Fatalf("got %v, %v", updated, err)
+	}
+	_, err = w.records.Update(one, record.UpdateInput{
+		ID: r.ID, ExpectedVersion: 2, Fields: []record.FieldInput{{Key: "share", Value: dataset.RawJSON("60"), About: &owner.ID}},
+	})
+	if errs.KindOf(err) != errs.Erased {
+		t.Errorf("a value about an erased party gives %v", err)
+	}
+	updated, err = w.records.Update(one, record.UpdateInput{ID: r.ID, ExpectedVersion: 2, Parties: []record.Party{}})
+	if err != nil || len(updated.Fields) != 1 || len(updated.Parties) != 0 {
+		t.Errorf("without the party: %v, %v", updated, err)
 	}
 }
 

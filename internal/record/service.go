@@ -394,7 +394,7 @@ func (s *Service) amend(
 	if err := s.describe(ctx, r); err != nil {
 		return c, nil, err
 	}
-	was, had := r.Subjects(), r.files()
+	was, had := r.living(), r.files()
 	in, err := next(r)
 	if err != nil {
 		return c, nil, err
@@ -408,7 +408,7 @@ func (s *Service) amend(
 			return c, nil, ErrUnreadable.At("fields." + f.Key)
 		}
 	}
-	if err := s.subjects.Guard(ctx, append(was, r.Subjects()...)...); err != nil {
+	if err := s.subjects.Guard(ctx, append(was, r.living()...)...); err != nil {
 		return c, nil, err
 	}
 	keys, err := r.keys(d, region)
@@ -486,7 +486,7 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 		if err := s.describe(ctx, r); err != nil {
 			return c, err
 		}
-		if err := s.subjects.Guard(ctx, r.Subjects()...); err != nil {
+		if err := s.subjects.Guard(ctx, r.living()...); err != nil {
 			return c, err
 		}
 		var jobs []job.Spec

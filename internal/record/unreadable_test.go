@@ -82,7 +82,7 @@ func TestRolesAreSealed(t *testing.T) {
 	}
 	for state, want := range map[subject.State]string{subject.Active: role, subject.Erasing: ""} {
 		w.SetState(one, party, state)
-		if got, err := w.Records.Get(one, r.ID); err != nil || len(got.Parties) != 1 || got.Parties[0] != (record.Party{Subject: party.ID, Role: want}) {
+		if got, err := w.Records.Get(one, r.ID); err != nil || len(got.Parties) != 1 || got.Parties[0] != (record.Party{Subject: party.ID, Role: want, Gone: want == ""}) {
 			t.Errorf("while %s the parties are %+v, %v", state, got, err)
 		}
 	}
