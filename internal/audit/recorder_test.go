@@ -44,7 +44,12 @@ func start(t *testing.T, s *store) (*audit.Recorder, *vault.Vault, context.Conte
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("write reads: %v", err)
+		}
+	})
 	return r, v, tenant.NewContext(t.Context(), testenv.One)
 }
 

@@ -152,10 +152,10 @@ func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Rec
 		return nil, err
 	}
 	var owners []vault.Owner
-	for i := range docs {
-		for _, person := range docs[i].Subjects {
+	for _, d := range docs {
+		for _, person := range d.Subjects {
 			if !gone[person] {
-				owners = append(owners, record.Unit(docs[i].Tenant, person, docs[i].Dataset))
+				owners = append(owners, record.Unit(d.Tenant, person, d.Dataset))
 			}
 		}
 	}
