@@ -173,11 +173,16 @@ func (s *Server) create(_ context.Context, r *request) (document, error) {
 }
 
 func (s *Server) drop(_ context.Context, r *request) (document, error) {
+	c := s.catalog.Load().collections[r.ns]
 	n, err := s.dropCollections(func(have string) bool { return have == r.ns })
-	if err == nil && n == 0 {
+	if err == nil && (n == 0 || c == nil) {
 		err = errorf(codeNamespaceNotFound, "ns not found")
 	}
-	return emptyReply(), err
+	if err != nil {
+		return nil, err
+	}
+	return bsoncore.NewDocumentBuilder().AppendInt32("nIndexesWas", int32(len(c.indexes)+1)). //nolint:gosec // at most maxIndexes
+													AppendString("ns", r.ns).Build(), nil
 }
 
 func (s *Server) dropDatabase(_ context.Context, r *request) (document, error) {
@@ -204,12 +209,13 @@ func (s *Server) createIndexesCommand(ctx context.Context, r *request) (document
 	if len(want) == 0 {
 		return nil, errorf(codeBadValue, "must specify at least one index to create")
 	}
+	made := s.catalog.Load().collections[r.ns] == nil
 	before, after, err := s.createIndexes(ctx, r.ns, want)
 	if err != nil {
 		return nil, err
 	}
-	return bsoncore.NewDocumentBuilder().AppendInt32("numIndexesBefore", int32(before)). //nolint:gosec // at most maxIndexes
-												AppendInt32("numIndexesAfter", int32(after)).Build(), nil //nolint:gosec // at most maxIndexes
+	return bsoncore.NewDocumentBuilder().AppendBoolean("createdCollectionAutomatically", made).AppendInt32("numIndexesBefore", int32(before)). //nolint:gosec // at most maxIndexes
+																			AppendInt32("numIndexesAfter", int32(after)).Build(), nil //nolint:gosec // at most maxIndexes
 }
 
 func parseIndex(doc document) (*index, error) {

@@ -284,7 +284,11 @@ func parseUnwind(v value) (stage, error) {
 		if err := onlyFields(v.Data, "$unwind", "path preserveNullAndEmptyArrays"); err != nil {
 			return nil, err
 		}
-		keep = flagIn(v.Data, "preserveNullAndEmptyArrays", false)
+		if flag, ok := lookup(v.Data, "preserveNullAndEmptyArrays"); ok {
+			if keep, ok = flag.BooleanOK(); !ok {
+				return nil, errorf(28809, "preserveNullAndEmptyArrays must be a boolean")
+			}
+		}
 		v, _ = lookup(v.Data, "path")
 	}
 	path, err := fieldPath(v)

@@ -139,6 +139,9 @@ func boundsOf(ix *index, conj []node) bounds {
 	multikey := ix.multikey.Load()
 	var b bounds
 	for i, field := range ix.fields {
+		if bit := uint64(1) << i; multikey&bit != 0 && multikey&(bit-1) != 0 {
+			break // two conditions on one array may be met by different elements
+		}
 		ivs := intervals(conj, field.path, multikey&(1<<i) != 0)
 		if len(ivs) == 0 && ivs != nil {
 			return bounds{fixed: i + 1, pointed: i + 1, bounded: i + 1} // nothing can match

@@ -58,7 +58,32 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 		return nil, err
 	}
 	filters, err := parseArrayFilters(arrayFilters, paths)
-	return &update{operators: decode(u.Data), arrayFilters: filters}, err
+	return &update{operators: inOrderOfNames(u.Data), arrayFilters: filters}, err
+}
+
+// inOrderOfNames decodes operators so that each changes one field and new fields
+// are added by name, numbers by their value:
+// https://www.mongodb.com/docs/manual/reference/operator/update/#behavior
+func inOrderOfNames(operators document) *bson.D {
+	changes := bson.D{}
+	for op, fields := range elementsOf(operators) {
+		for _, field := range decodeDocument(fields.Data) {
+			changes = append(changes, bson.E{Key: string(op), Value: bson.D{field}})
+		}
+	}
+	name := func(change bson.E) []string {
+		field, _ := change.Value.(bson.D)
+		return strings.Split(field[0].Key, ".")
+	}
+	slices.SortStableFunc(changes, func(a, b bson.E) int {
+		return slices.CompareFunc(name(a), name(b), func(a, b string) int {
+			if isIndex(a) && isIndex(b) && len(a) != len(b) {
+				return len(a) - len(b)
+			}
+			return strings.Compare(a, b)
+		})
+	})
+	return &changes
 }
 
 // checkOperator checks the fields of one operator and returns their paths.
@@ -87,6 +112,10 @@ func checkOperator(op string, fields document) ([]string, error) {
 				return nil, err
 			}
 			paths = append(paths, to)
+		case "$pop":
+			if n, ok := wholeNumber(v); !ok || n != 1 && n != -1 {
+				return nil, errorf(codeFailedToParse, "$pop expects 1 or -1")
+			}
 		case "$pull":
 			if err := checkPull(v); err != nil {
 				return nil, err
@@ -247,23 +276,28 @@ func (u *update) forInsert(f *filter) (document, error) {
 	return doc, nil
 }
 
-// checkSingleValued refuses a filter that gives one field two values.
+// checkSingleValued refuses a filter that gives one field two values, or a value
+// to a field and to a part of it.
 func checkSingleValued(f *filter) error {
 	conj, _ := conjunction(nil, f.root.children)
-	seen := map[string]bool{}
+	var paths []string
 	for i := range conj {
 		n := &conj[i]
-		isValue := n.op == opEq || n.op == opLungo && n.operand.Type != 0 || n.op == opIn && len(n.keys) == 1
-		if isValue && seen[n.path] {
-			return errorf(codeNotSingleValueField, "cannot infer query fields to set, path '%s' is matched twice", n.path)
+		if n.op == opEq || n.op == opLungo && n.operand.Type != 0 || n.op == opIn && len(n.keys) == 1 {
+			paths = append(paths, n.path)
 		}
-		seen[n.path] = seen[n.path] || isValue
+	}
+	if checkConflicts(paths) != nil {
+		return errorf(codeNotSingleValueField, "cannot infer query fields to set: the filter gives one of them two values")
 	}
 	return nil
 }
 
 // run applies the operators to doc. After an error doc is half changed.
 func (u *update) run(doc *bson.D, upsert bool) error {
+	if len(*u.operators) == 0 {
+		return nil // operators without fields
+	}
 	ops, err := exactArithmetic(doc, u.operators)
 	if err != nil {
 		return err
