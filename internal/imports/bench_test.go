@@ -49,7 +49,10 @@ func (e *env) ten(tb testing.TB, ctx context.Context) { //nolint:revive // tb co
 	in := dataset.CreateInput{Name: "Ten", Secrecy: dataset.NoSecrecy}
 	types := map[rune]dataset.Type{'d': dataset.TypeInt, 'e': dataset.TypeDate, 'g': dataset.TypeBool}
 	for key := 'a'; key <= 'j'; key++ {
-		f := dataset.FieldInput{Key: string(key), Type: dataset.TypeString, DataClass: dataset.Ordinary, Lookup: dataset.NoLookup}
+		f := dataset.FieldInput{
+			Key: string(key), Type: dataset.TypeString, DataClass: dataset.Ordinary, Secrecy: dataset.NoSecrecy,
+			Lookup: dataset.NoLookup,
+		}
 		if t, ok := types[key]; ok {
 			f.Type = t
 		}
