@@ -37,6 +37,10 @@ const (
 // ports and folders. That command reads and checks them; the rest skip them.
 const LocalPrefix = "VOGTER_LOCAL_"
 
+// ClientKey names the API key of `vogter import`: a setting of who calls the
+// platform, which may stand in the environment of one that is started beside.
+const ClientKey = "VOGTER_API_KEY"
+
 // secretFile ends the name of a variable that holds the path of a file with the secret.
 const secretFile = "_FILE"
 
@@ -107,7 +111,7 @@ func Parse(environ []string) (Config, error) {
 		switch {
 		case secret:
 			faults = append(faults, load(values, name))
-		case strings.HasPrefix(name, "VOGTER_") && !setting && !strings.HasPrefix(name, LocalPrefix):
+		case strings.HasPrefix(name, "VOGTER_") && !setting && !strings.HasPrefix(name, LocalPrefix) && name != ClientKey:
 			faults = append(faults, fmt.Errorf("%s is not a setting of Vogter", name))
 		}
 	}

@@ -86,6 +86,7 @@ func TestParse(t *testing.T) {
 		{"complete", local(), nil},
 		{"nothing at all", nil, nil},
 		{"foreign variables", map[string]string{"PATH": "/bin", "VOGTERISH": "1"}, nil},
+		{"setting of a client", map[string]string{"VOGTER_API_KEY": "vgt_x"}, nil},
 		{"settings of the local supervisor", map[string]string{"VOGTER_LOCAL_PORT_API": "9"}, nil},
 		{"unknown", with(local(), "VOGTER_S3_ENDPIONT", "x"), []string{"VOGTER_S3_ENDPIONT is not a setting of Vogter"}},
 		{"a file for what is no secret", with(local(), "VOGTER_MODE_FILE", "x"), []string{"VOGTER_MODE_FILE is not a setting"}},
