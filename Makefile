@@ -7,10 +7,10 @@ FUZZTIME  ?= 30s
 SCALE     ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help run prepare build test check generate lint vet verify soak bench fuzz clean
+.PHONY: help run prepare build test check generate lint vet verify soak bench bench-engine fuzz clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Run the whole platform on this machine; data lies in .local
 	bin/vogter local
@@ -47,6 +47,9 @@ soak: prepare ## Run all tests in their full sizes (SCALE); takes hours
 
 bench: prepare ## Run the benchmarks, small; in their stated sizes with VOGTER_SCALE=full
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
+
+bench-engine: ## Measure the document engine against bare Pebble and a canned server, in the sizes of its goals
+	VOGTER_SCALE=full go test -run '^$$' -bench . -benchtime 1x -timeout 0 ./internal/embedded/mongod
 
 fuzz: ## Run each fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list $(PKG)); do \

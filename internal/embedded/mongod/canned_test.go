@@ -92,12 +92,11 @@ func serveCanned(c net.Conn, replies map[string][]byte, ok []byte, work func([]b
 		}
 		const opQuery, opReply, opMsg = 2004, 1, 2013
 		legacy := binary.LittleEndian.Uint32(header[12:]) == opQuery
-		name := ""
+		name := "isMaster"
 		out := make([]byte, 16, 512)
 		copy(out[4:12], header[4:8])
 		copy(out[8:12], header[4:8])
 		if legacy {
-			name = "isMaster"
 			binary.LittleEndian.PutUint32(out[12:], opReply)
 			out = append(out, make([]byte, 16)...)
 			out = binary.LittleEndian.AppendUint32(out, 1)

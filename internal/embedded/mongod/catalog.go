@@ -475,7 +475,7 @@ func (ix *index) mark(batch *pebble.Batch, multikey uint64) error {
 		if multikey&^ix.marked.Load()&(1<<i) == 0 {
 			continue
 		}
-		key := append(identPrefix(spaceMultikey, ix.ident), byte(i)) //nolint:gosec // an index has at most 32 fields
+		key := append(identPrefix(spaceMultikey, ix.ident), byte(i))
 		if err := batch.Set(key, nil, nil); err != nil {
 			return fmt.Errorf("mark index as multikey: %w", err)
 		}

@@ -123,6 +123,20 @@ func probeKey(r pebble.Reader, key []byte) (val []byte, err error) {
 	return append([]byte{}, val...), nil
 }
 
+// hasKey looks for a key that is probably not there: unlike a get it asks the
+// Bloom filters of the lowest level, too, where most of a large store is.
+func hasKey(r pebble.Reader, key []byte) (bool, error) {
+	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return false, storeError("open iterator", err)
+	}
+	found := it.SeekPrefixGE(key) && bytes.Equal(it.Key(), key)
+	if err := it.Close(); err != nil {
+		return false, storeError("read store", err)
+	}
+	return found, nil
+}
+
 // iterator walks the keys of a view in either direction within bounds.
 type iterator struct {
 	base    *pebble.Iterator

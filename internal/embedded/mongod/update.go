@@ -298,6 +298,17 @@ func (u *update) run(doc *bson.D, upsert bool) error {
 	if len(*u.operators) == 0 {
 		return nil // operators without fields
 	}
+	for _, change := range *u.operators {
+		fields, _ := change.Value.(bson.D)
+		if change.Key != "$pop" {
+			continue
+		}
+		switch bsonkit.Get(doc, fields[0].Key).(type) {
+		case bson.A, bsonkit.MissingType:
+		default:
+			return errorf(codeTypeMismatch, "$pop of a value that is no array")
+		}
+	}
 	ops, err := exactArithmetic(doc, u.operators)
 	if err != nil {
 		return err

@@ -290,11 +290,11 @@ func (r *request) insertOne(ctx context.Context, w *writer, doc document) error 
 			return err
 		}
 		key := c.recordKey(id)
-		val, err := w.read(key)
+		free, err := w.free(key)
 		if err != nil {
 			return err
 		}
-		if val != nil {
+		if !free {
 			return duplicateKey(c, c.id, doc)
 		}
 		return w.put(c, key, nil, doc)

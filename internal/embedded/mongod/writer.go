@@ -162,6 +162,28 @@ func (w *writer) read(key []byte) ([]byte, error) {
 	return val, nil
 }
 
+// free locks key and reports whether no document has it.
+func (w *writer) free(key []byte) (bool, error) {
+	if err := w.lock(key); err != nil {
+		return false, err
+	}
+	if val, ok := w.over.Get(string(key)); ok {
+		return val == nil, nil
+	}
+	latest, err := hasKey(w.s.db, key)
+	if err != nil || w.snap == nil {
+		return !latest, err
+	}
+	before, err := hasKey(w.snap, key)
+	if err != nil {
+		return false, err
+	}
+	if latest != before {
+		return false, w.conflict()
+	}
+	return !latest, nil
+}
+
 // conflict ends the transaction because of another's commit, once that can be
 // seen: the client begins again at once.
 func (w *writer) conflict() error {
