@@ -81,7 +81,7 @@ func startEngine(t *testing.T) (uri string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "engine") // a test's own folder can be too long for a socket
+	dir, err := os.MkdirTemp("", "engine") //nolint:usetesting // a test's own folder can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

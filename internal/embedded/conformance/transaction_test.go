@@ -77,7 +77,7 @@ func transactionCases() []testCase {
 			if err := f.add(sc, 1, 5); err != nil {
 				return err
 			}
-			if err := (codes(code)).check("statement", statement(sc, f)); err != nil {
+			if err := codes(code).check("statement", statement(sc, f)); err != nil {
 				return err
 			}
 			if err := (codes{251}).check("the next statement", f.add(sc, 1, 5)); err != nil {
