@@ -15,16 +15,21 @@ import (
 // maxGroupMemory bounds the groups of a $group, in bytes.
 const maxGroupMemory = 64 << 20
 
-// stage turns one stream into another. It owns src, also when it fails.
-type stage func(ctx context.Context, src stream) (stream, error)
+// stage is one step of a pipeline: a query of which one part is set ($match, $sort,
+// $skip, $limit), or open.
+type stage struct {
+	query *query
+	rank  int // of that part, in the order in which a query applies its parts
+	// open turns one stream into another. It owns src, also when it fails.
+	open func(ctx context.Context, src stream) (stream, error)
+	// count, beside open: the stage counts; the result for a number that is not 0.
+	count func(n int64) document
+}
 
 // pipeline is a parsed aggregation: a query that indexes can serve, and stages.
 type pipeline struct {
 	query  query
-	stages []stage
-	// counts: the pipeline is a query and one group that counts it; count
-	// makes the result from the number.
-	count func(n int64) document
+	stages []*stage
 }
 
 func (s *Server) aggregate(ctx context.Context, r *request) (document, error) {
@@ -58,21 +63,29 @@ func (s *Server) aggregate(ctx context.Context, r *request) (document, error) {
 }
 
 func (s *Server) openPipeline(ctx context.Context, v *view, ns string, p *pipeline) (stream, error) {
-	if p.count != nil {
+	stages := p.stages
+	var src stream
+	var err error
+	if len(stages) > 0 && stages[0].count != nil {
 		n, err := s.countQuery(ctx, v, ns, &p.query)
-		if err != nil || n == 0 {
-			return &sortedStream{}, err
-		}
-		return &sortedStream{docs: []sorted{{doc: p.count(n)}}}, nil
-	}
-	src, err := s.openQuery(ctx, v, ns, &p.query)
-	for _, st := range p.stages {
 		if err != nil {
 			return nil, err
 		}
-		src, err = st(ctx, src)
+		src, stages = counted(n, stages[0].count), stages[1:]
+	} else if src, err = s.openQuery(ctx, v, ns, &p.query); err != nil {
+		return nil, err
 	}
-	return src, err
+	for _, st := range stages {
+		if st.query != nil {
+			src, err = st.query.over(ctx, src)
+		} else {
+			src, err = st.open(ctx, src)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return src, nil
 }
 
 // parsePipeline moves what it can of the first stages into the query: $match,
@@ -83,151 +96,97 @@ func parsePipeline(r *request) (*pipeline, error) {
 		return nil, errorf(codeTypeMismatch, "'pipeline' option must be specified as an array")
 	}
 	p := &pipeline{query: query{filter: &filter{}}}
-	absorbed := 0 // position in the order above
-	for it := begin(list.Data); ; {
-		_, item, ok := it.next()
-		if !ok {
-			return p, nil
-		}
+	rank := 0
+	for _, item := range elementsOf(list.Data) {
 		if item.Type != bsoncore.TypeEmbeddedDocument {
 			return nil, errorf(codeTypeMismatch, "each element of the 'pipeline' array must be an object")
 		}
-		one := begin(item.Data)
-		k, v, ok := one.next()
-		if _, _, more := one.next(); !ok || more {
+		name, v, ok := onlyElement(item.Data)
+		if !ok {
 			return nil, errorf(40323, "a pipeline stage specification object must contain exactly one field")
 		}
-		name := string(k)
-		if p.count != nil {
-			return nil, errorf(codeBadValue, "stages after a counting $group are not supported")
-		}
-		if rank := absorbable(name); len(p.stages) == 0 && rank > absorbed {
-			absorbed = rank
-			if err := p.absorb(name, v); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		st, count, err := parseStage(name, v)
+		st, err := parseStage(name, v)
 		if err != nil {
 			return nil, err
 		}
-		if count != nil && len(p.stages) == 0 {
-			if _, _, more := it.next(); !more {
-				p.count = count
-				return p, nil
-			}
-			return nil, errorf(codeBadValue, "stages after a counting $group are not supported")
+		if len(p.stages) > 0 || st.rank <= rank {
+			p.stages = append(p.stages, st)
+			continue
 		}
-		p.stages = append(p.stages, st)
+		rank = st.rank
+		switch name {
+		case "$match":
+			p.query.filter = st.query.filter
+		case "$sort":
+			p.query.sort = st.query.sort
+		case "$skip":
+			p.query.skip = st.query.skip
+		default:
+			p.query.limit = st.query.limit
+		}
 	}
+	return p, nil
 }
 
-func absorbable(name string) int {
+func parseStage(name string, v value) (*stage, error) {
 	switch name {
 	case "$match":
-		return 1
+		if v.Type != bsoncore.TypeEmbeddedDocument {
+			return nil, errorf(15959, "the match filter must be an expression in an object")
+		}
+		f, err := parseFilter(v.Data)
+		return &stage{query: &query{filter: f}, rank: 1}, err
 	case "$sort":
-		return 2
-	case "$skip":
-		return 3
-	case "$limit":
-		return 4
-	default:
-		return 0
-	}
-}
-
-func (p *pipeline) absorb(name string, v value) (err error) {
-	switch name {
-	case "$match":
-		p.query.filter, err = parseMatch(v)
-	case "$sort":
-		p.query.sort, err = parseSortStage(v)
-	case "$skip":
-		p.query.skip, err = parseCountStage(name, v)
-	default:
-		p.query.limit, err = parseCountStage(name, v)
-	}
-	return err
-}
-
-func parseMatch(v value) (*filter, error) {
-	if v.Type != bsoncore.TypeEmbeddedDocument {
-		return nil, errorf(15959, "the match filter must be an expression in an object")
-	}
-	return parseFilter(v.Data)
-}
-
-func parseSortStage(v value) ([]keyField, error) {
-	if v.Type != bsoncore.TypeEmbeddedDocument {
-		return nil, errorf(15973, "the $sort key specification must be an object")
-	}
-	fields, err := parseSort(v.Data)
-	if err == nil && len(fields) == 0 {
-		err = errorf(15976, "$sort stage must have at least one sort key")
-	}
-	return fields, err
-}
-
-func parseCountStage(name string, v value) (int64, error) {
-	n, ok := wholeNumber(v)
-	if !ok || n < 0 || n == 0 && name == "$limit" {
-		return 0, errorf(15958, "invalid argument to %s stage", name)
-	}
-	return n, nil
-}
-
-// parseStage parses one stage. For a $group that counts, count is set too.
-func parseStage(name string, v value) (st stage, count func(int64) document, err error) {
-	switch name {
-	case "$match":
-		f, err := parseMatch(v)
-		return func(_ context.Context, src stream) (stream, error) {
-			return &filtered{stream: src, filter: f}, nil
-		}, nil, err
-	case "$sort":
-		fields, err := parseSortStage(v)
-		return func(ctx context.Context, src stream) (stream, error) {
-			sorted, err := sortStream(ctx, src, fields, 0)
-			if err != nil {
-				return nil, errors.Join(err, src.close())
-			}
-			return sorted, nil
-		}, nil, err
+		if v.Type != bsoncore.TypeEmbeddedDocument {
+			return nil, errorf(15973, "the $sort key specification must be an object")
+		}
+		fields, err := parseSort(v.Data)
+		if err == nil && len(fields) == 0 {
+			err = errorf(15976, "$sort stage must have at least one sort key")
+		}
+		return &stage{query: &query{sort: fields}, rank: 2}, err
 	case "$skip", "$limit":
-		n, err := parseCountStage(name, v)
-		w := window{skip: n}
-		if name == "$limit" {
-			w = window{limit: n}
+		n, ok := wholeNumber(v)
+		switch {
+		case !ok || n < 0 || n == 0 && name == "$limit":
+			return nil, errorf(15958, "invalid argument to %s stage", name)
+		case name == "$skip":
+			return &stage{query: &query{skip: n}, rank: 3}, nil
+		default:
+			return &stage{query: &query{limit: n}, rank: 4}, nil
 		}
-		return func(_ context.Context, src stream) (stream, error) {
-			w.stream = src
-			return &w, nil
-		}, nil, err
 	case "$project":
 		if v.Type != bsoncore.TypeEmbeddedDocument || len(v.Data) == 5 {
-			return nil, nil, errorf(51272, "$project specification must be an object with at least one field")
+			return nil, errorf(51272, "$project specification must be an object with at least one field")
 		}
 		p, err := parseProjection(v.Data)
-		return func(_ context.Context, src stream) (stream, error) {
+		return &stage{open: func(_ context.Context, src stream) (stream, error) {
 			return &mapped{stream: src, change: p.apply}, nil
-		}, nil, err
+		}}, err
 	case "$count":
 		field, ok := v.StringValueOK()
 		if !ok || field == "" || field[0] == '$' || strings.ContainsAny(field, ".\x00") {
-			return nil, nil, errorf(40156, "the count field must be a non-empty string without '$' and '.'")
+			return nil, errorf(40156, "the count field must be a non-empty string without '$' and '.'")
 		}
-		count := func(n int64) document { return encode(bson.D{{Key: field, Value: narrow(n)}}) }
-		return countStage(count), count, nil
+		result := func(n int64) document { return encode(bson.D{{Key: field, Value: narrow(n)}}) }
+		return &stage{count: result, open: func(ctx context.Context, src stream) (stream, error) {
+			n, err := drain(ctx, src)
+			return counted(n, result), err
+		}}, nil
 	case "$unwind":
-		st, err := parseUnwind(v)
-		return st, nil, err
+		return parseUnwind(v)
 	case "$group":
 		return parseGroup(v)
 	default:
-		return nil, nil, errorf(codeUnknownStage, "unrecognized pipeline stage name: '%s'", name)
+		return nil, errorf(codeUnknownStage, "unrecognized pipeline stage name: '%s'", name)
 	}
+}
+
+func counted(n int64, result func(int64) document) stream {
+	if n == 0 {
+		return &sortedStream{}
+	}
+	return &sortedStream{docs: []sorted{{doc: result(n)}}}
 }
 
 // narrow returns a whole number as an int if it fits, as MongoDB's sums do.
@@ -236,35 +195,6 @@ func narrow(n int64) any {
 		return int32(n)
 	}
 	return n
-}
-
-// filtered passes on the documents that match.
-type filtered struct {
-	stream
-
-	filter *filter
-}
-
-func (f *filtered) next(ctx context.Context) (document, error) {
-	for {
-		doc, err := f.stream.next(ctx)
-		if doc == nil || err != nil {
-			return nil, err
-		}
-		if ok, err := f.filter.match(doc); ok || err != nil {
-			return doc, err
-		}
-	}
-}
-
-func countStage(result func(int64) document) stage {
-	return func(ctx context.Context, src stream) (stream, error) {
-		n, err := drain(ctx, src)
-		if err != nil || n == 0 {
-			return &sortedStream{}, err
-		}
-		return &sortedStream{docs: []sorted{{doc: result(n)}}}, nil
-	}
 }
 
 // drain counts the documents of src and closes it.
@@ -278,7 +208,7 @@ func drain(ctx context.Context, src stream) (int64, error) {
 }
 
 // parseUnwind parses "$path" or {path, preserveNullAndEmptyArrays}.
-func parseUnwind(v value) (stage, error) {
+func parseUnwind(v value) (*stage, error) {
 	keep := false
 	if v.Type == bsoncore.TypeEmbeddedDocument {
 		if err := onlyFields(v.Data, "$unwind", "path preserveNullAndEmptyArrays"); err != nil {
@@ -295,9 +225,9 @@ func parseUnwind(v value) (stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(_ context.Context, src stream) (stream, error) {
+	return &stage{open: func(_ context.Context, src stream) (stream, error) {
 		return &unwound{stream: src, path: path, keep: keep}, nil
-	}, nil
+	}}, nil
 }
 
 // fieldPath returns the path of a "$path" expression.
@@ -369,9 +299,9 @@ type accumulator struct {
 	constant value
 }
 
-func parseGroup(v value) (stage, func(int64) document, error) {
+func parseGroup(v value) (*stage, error) {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
-		return nil, nil, errorf(15947, "a group's fields must be specified in an object")
+		return nil, errorf(15947, "a group's fields must be specified in an object")
 	}
 	var key *groupKey
 	var accs []accumulator
@@ -385,23 +315,22 @@ func parseGroup(v value) (stage, func(int64) document, error) {
 			accs = append(accs, acc)
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if key == nil {
-		return nil, nil, errorf(15955, "a group specification must include an _id")
+		return nil, errorf(15955, "a group specification must include an _id")
 	}
-	st := func(ctx context.Context, src stream) (stream, error) { return group(ctx, src, key, accs) }
+	st := &stage{open: func(ctx context.Context, src stream) (stream, error) { return group(ctx, src, key, accs) }}
 	if key.path != "" || key.names != nil || len(accs) != 1 || accs[0].op != "$sum" || accs[0].path != "" {
-		return st, nil, nil
+		return st, nil
 	}
-	each, ok := wholeNumber(accs[0].constant)
-	if !ok || each != 1 || accs[0].constant.Type != bsoncore.TypeInt32 {
-		return st, nil, nil
+	if each := accs[0].constant; each.Type == bsoncore.TypeInt32 && each.Int32() == 1 {
+		st.count = func(n int64) document {
+			return encode(bson.D{{Key: "_id", Value: decodeValue(key.constant)}, {Key: accs[0].name, Value: narrow(n)}})
+		}
 	}
-	return st, func(n int64) document {
-		return encode(bson.D{{Key: "_id", Value: decodeValue(key.constant)}, {Key: accs[0].name, Value: narrow(n)}})
-	}, nil
+	return st, nil
 }
 
 func parseGroupKey(v value) (*groupKey, error) {
@@ -437,12 +366,11 @@ func parseAccumulator(name string, v value) (accumulator, error) {
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return acc, errorf(40234, "the field '%s' must be an accumulator object", name)
 	}
-	one := begin(v.Data)
-	k, operand, ok := one.next()
-	if _, _, more := one.next(); !ok || more {
+	op, operand, ok := onlyElement(v.Data)
+	if !ok {
 		return acc, errorf(40238, "the field '%s' must specify one accumulator", name)
 	}
-	acc.op = string(k)
+	acc.op = op
 	if !hasWord("$sum $min $max $first $last", acc.op) {
 		return acc, errorf(15952, "unknown group operator '%s'", acc.op)
 	}
@@ -699,12 +627,10 @@ func distinctValues(ctx context.Context, src stream, path string) (bsoncore.Arra
 				err = add(v)
 			}
 		} else {
-			for it := begin(v.Data); err == nil; {
-				_, item, ok := it.next()
-				if !ok {
+			for _, item := range elementsOf(v.Data) {
+				if err = add(item); err != nil {
 					break
 				}
-				err = add(item)
 			}
 		}
 		if err != nil {

@@ -81,15 +81,11 @@ func explained(r *request) (*query, error) {
 }
 
 func runExplained(ctx context.Context, sc *scan, q *query) (int64, error) {
-	var src stream = &found{scan: sc, view: &view{}}
-	if !sc.plan.sorted {
-		sorted, err := sortStream(ctx, src, q.sort, q.most())
-		if err != nil {
-			return 0, errors.Join(err, src.close())
-		}
-		src = sorted
+	src, err := q.beyond(sc.plan).over(ctx, &found{scan: sc, view: &view{}})
+	if err != nil {
+		return 0, err
 	}
-	return drain(ctx, &window{stream: src, skip: q.skip, limit: q.limit})
+	return drain(ctx, src)
 }
 
 // collectionScan reports whether the plan reads documents without an index.

@@ -44,14 +44,31 @@ func (q *query) most() int64 {
 func (s *Server) openQuery(ctx context.Context, v *view, ns string, q *query) (stream, error) {
 	c := v.cat.collections[ns]
 	if c == nil {
-		return &emptyStream{}, v.close()
+		return &sortedStream{}, v.close()
 	}
 	p := makePlan(c, q.filter, q.sort)
 	if p.full() {
 		s.fullScans.Add(1)
 	}
 	var src stream = &found{scan: newScan(v, p, q.filter), view: v}
+	return q.beyond(p).over(ctx, src)
+}
+
+// beyond is the part of the query that its plan leaves undone.
+func (q *query) beyond(p *plan) *query {
+	rest := &query{skip: q.skip, limit: q.limit}
 	if !p.sorted {
+		rest.sort = q.sort
+	}
+	return rest
+}
+
+// over filters, sorts and limits the documents of src. It owns src.
+func (q *query) over(ctx context.Context, src stream) (stream, error) {
+	if q.filter != nil {
+		src = &filtered{stream: src, filter: q.filter}
+	}
+	if len(q.sort) > 0 {
 		sorted, err := sortStream(ctx, src, q.sort, q.most())
 		if err != nil {
 			return nil, errors.Join(err, src.close())
@@ -62,6 +79,25 @@ func (s *Server) openQuery(ctx context.Context, v *view, ns string, q *query) (s
 		src = &window{stream: src, skip: q.skip, limit: q.limit}
 	}
 	return src, nil
+}
+
+// filtered passes on the documents that match.
+type filtered struct {
+	stream
+
+	filter *filter
+}
+
+func (f *filtered) next(ctx context.Context) (document, error) {
+	for {
+		doc, err := f.stream.next(ctx)
+		if doc == nil || err != nil {
+			return nil, err
+		}
+		if ok, err := f.filter.match(doc); ok || err != nil {
+			return doc, err
+		}
+	}
 }
 
 // found is a scan as a stream.
@@ -76,11 +112,6 @@ func (f *found) next(ctx context.Context) (document, error) {
 }
 
 func (f *found) close() error { return errors.Join(f.scan.close(), f.view.close()) }
-
-type emptyStream struct{}
-
-func (*emptyStream) next(context.Context) (document, error) { return nil, nil }
-func (*emptyStream) close() error                           { return nil }
 
 // window passes over skip documents and ends after limit.
 type window struct {

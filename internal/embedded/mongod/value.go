@@ -64,6 +64,14 @@ func (e *elements) next() (key []byte, v value, ok bool) {
 	return key, v, true
 }
 
+// onlyElement returns the element of a document that has exactly one.
+func onlyElement(doc []byte) (key string, v value, ok bool) {
+	it := begin(doc)
+	k, v, ok := it.next()
+	_, _, more := it.next()
+	return string(k), v, ok && !more
+}
+
 // lookup returns the top-level field key of doc.
 func lookup(doc []byte, key string) (value, bool) {
 	for k, v := range elementsOf(doc) {
