@@ -203,10 +203,10 @@ func (s *Server) each(prefix []byte, f func(key, val []byte) error) error {
 			err = f(it.key(), val)
 		}
 		if err != nil {
-			return errors.Join(err, it.close())
+			return errors.Join(err, it.Close())
 		}
 	}
-	return errors.Join(it.err(), it.close())
+	return errors.Join(it.err(), it.Close())
 }
 
 func identOf(key []byte) uint32 {
@@ -423,7 +423,7 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 	if err != nil {
 		return err
 	}
-	defer closeQuietly(iterCloser{it})
+	defer closeQuietly(it)
 	batch := s.db.NewBatch()
 	defer func() { closeQuietly(batch) }()
 	it.seek(c.id.prefix(), identPrefix(spaceData, c.ident+1))

@@ -103,8 +103,8 @@ func walk(ctx context.Context, v *view, ix *index, f func(key, val []byte) error
 			err = f(it.key(), val)
 		}
 		if err != nil {
-			return errors.Join(err, it.close())
+			return errors.Join(err, it.Close())
 		}
 	}
-	return errors.Join(it.err(), it.close())
+	return errors.Join(it.err(), it.Close())
 }

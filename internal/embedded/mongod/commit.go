@@ -25,6 +25,7 @@ type commits struct {
 	applying  sync.Mutex // held while one batch enters the store
 	applied   uint64     // number after the newest batch
 	unchecked int        // bytes since the free space was looked at
+	stuck     bool       // the store panicked while it held its own locks
 
 	mu      sync.Mutex
 	visible *snapshot // of the newest batch on disk
@@ -121,6 +122,7 @@ func (s *Server) apply(batch *pebble.Batch, cat *catalog) (p *pending, err error
 			if !ok {
 				cause = fmt.Errorf("%v", r) //nolint:err113 // a panic of the store
 			}
+			c.stuck = true
 			p, err = nil, s.fail(cause)
 		}
 	}()

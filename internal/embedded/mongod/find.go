@@ -228,12 +228,6 @@ type cursorTable struct {
 	byID map[int64]*cursor
 }
 
-func (t *cursorTable) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byID)
-}
-
 func (t *cursorTable) add(c *cursor, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

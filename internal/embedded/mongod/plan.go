@@ -502,5 +502,5 @@ func (sc *scan) close() error {
 	if sc.it == nil {
 		return nil
 	}
-	return sc.it.close()
+	return sc.it.Close()
 }

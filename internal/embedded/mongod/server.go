@@ -92,7 +92,6 @@ type Server struct {
 	writeNumber atomic.Uint64 // differs on every write of a document
 	clusterTime atomic.Uint64
 	fullScans   atomic.Int64
-	connections atomic.Int64
 
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
@@ -190,6 +189,9 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) closeStore() error {
+	if s.commits.stuck {
+		return s.writable() // closing would wait for ever; the log is as it was when writing failed
+	}
 	var errs []error
 	if s.commits.visible != nil {
 		errs = append(errs, s.release(s.commits.visible))
@@ -205,23 +207,6 @@ func (s *Server) closeStore() error {
 
 // FullScans returns how many queries have read a whole collection or index.
 func (s *Server) FullScans() int64 { return s.fullScans.Load() }
-
-// Metrics are counters for tests and for health pages.
-type Metrics struct {
-	Connections  int64  // open now
-	Cursors      int    // open now
-	Transactions int    // open now
-	FullScans    int64  // since the start
-	DiskBytes    uint64 // size of the data folder
-}
-
-// Metrics returns the current counters.
-func (s *Server) Metrics() Metrics {
-	return Metrics{
-		Connections: s.connections.Load(), Cursors: s.cursors.count(), Transactions: s.sessions.openTransactions(),
-		FullScans: s.fullScans.Load(), DiskBytes: s.db.Metrics().DiskSpaceUsage(),
-	}
-}
 
 // Listen opens "unix:/path/to/file.sock" (the folder and the socket for this user
 // only) or a loopback address such as "127.0.0.1:27017".
@@ -352,7 +337,6 @@ func (s *Server) track(c net.Conn) bool {
 	}
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
-	s.connections.Add(1)
 	return true
 }
 
@@ -375,7 +359,6 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn) {
 		s.mu.Lock()
 		delete(s.conns, nc)
 		s.mu.Unlock()
-		s.connections.Add(-1)
 	}()
 	r, w := bufio.NewReaderSize(nc, 64<<10), bufio.NewWriterSize(nc, 64<<10)
 	for {

@@ -195,21 +195,6 @@ func (t *sessionTable) closeAll() {
 	t.abortWhere(func(*transaction) bool { return true })
 }
 
-func (t *sessionTable) openTransactions() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := 0
-	for _, ss := range t.byID {
-		if ss.mu.TryLock() {
-			if ss.txn != nil && ss.txn.state == inProgress {
-				n++
-			}
-			ss.mu.Unlock()
-		}
-	}
-	return n
-}
-
 // forget ends sessions on their client's word, with their records.
 func (s *Server) forget(ids []string) error {
 	batch := s.db.NewBatch()

@@ -260,7 +260,8 @@ func (it *iterator) err() error {
 	return nil
 }
 
-func (it *iterator) close() error {
+// Close implements io.Closer.
+func (it *iterator) Close() error {
 	if err := it.base.Close(); err != nil {
 		return storeError("walk store", err)
 	}

@@ -141,11 +141,7 @@ func (r *request) writeMany(ctx context.Context, name string, one func(context.C
 func (r *request) writeEach(ctx context.Context, w *writer, res *writeResult, docs []document, one func(context.Context, *writer, *writeResult, document) error) error {
 	ordered := r.flag("ordered", true)
 	for res.Next < len(docs) && (!ordered || len(res.Errors) == 0) {
-		err := validate(docs[res.Next], maxCommandNesting)
-		if err == nil {
-			err = one(ctx, w, res, docs[res.Next])
-		}
-		if err != nil {
+		if err := one(ctx, w, res, docs[res.Next]); err != nil {
 			ce, ok := errors.AsType[*commandError](err)
 			if !ok || len(ce.labels) > 0 || ce.code == codeMaxTimeMSExpired {
 				return err
@@ -439,10 +435,7 @@ func (r *request) modifyKey(w *writer, m *modification, key []byte) (bool, error
 
 func (s *Server) delete(ctx context.Context, r *request) (document, error) {
 	res, err := r.writeMany(ctx, "deletes", func(ctx context.Context, w *writer, res *writeResult, st document) error {
-		if err := onlyFields(st, "deletes", "q limit"); err != nil {
-			return err
-		}
-		f, err := filterIn(st)
+		f, err := parseStatement(st, "deletes", "q limit")
 		if err != nil {
 			return err
 		}
@@ -467,7 +460,14 @@ func (s *Server) delete(ctx context.Context, r *request) (document, error) {
 	return res.reply(false), nil
 }
 
-func filterIn(st document) (*filter, error) {
+// parseStatement checks an update or a delete and returns its filter.
+func parseStatement(st document, what, allowed string) (*filter, error) {
+	if err := validate(st, maxCommandNesting); err != nil {
+		return nil, err
+	}
+	if err := onlyFields(st, what, allowed); err != nil {
+		return nil, err
+	}
 	q, err := documentIn(st, "q")
 	if err != nil {
 		return nil, err
@@ -497,10 +497,7 @@ func (s *Server) update(ctx context.Context, r *request) (document, error) {
 }
 
 func (r *request) updateStatement(ctx context.Context, w *writer, res *writeResult, st document) error {
-	if err := onlyFields(st, "updates", "q u upsert multi arrayFilters"); err != nil {
-		return err
-	}
-	f, err := filterIn(st)
+	f, err := parseStatement(st, "updates", "q u upsert multi arrayFilters")
 	if err != nil {
 		return err
 	}

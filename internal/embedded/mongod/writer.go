@@ -222,7 +222,7 @@ func (w *writer) otherHolds(v *view, prefix, id []byte) (bool, error) {
 	for !found && it.next() {
 		found = !bytes.Equal(it.key()[len(prefix):], id)
 	}
-	return found, errors.Join(it.err(), it.close())
+	return found, errors.Join(it.err(), it.Close())
 }
 
 // put replaces before (nil: an insert) by after (nil: a delete) and keeps the
@@ -453,7 +453,3 @@ func (w *writer) abort() {
 
 // closeQuietly closes what has nothing left to lose.
 func closeQuietly(c io.Closer) { _ = c.Close() }
-
-type iterCloser struct{ it *iterator }
-
-func (c iterCloser) Close() error { return c.it.close() }
