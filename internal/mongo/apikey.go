@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"time"
 
@@ -46,17 +45,9 @@ func (d *apiKeyDoc) key() (*apikey.APIKey, error) {
 
 // Get implements apikey.Store.
 func (s *APIKeyStore) Get(ctx context.Context, keyID string) (*apikey.APIKey, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: keyID})
+	d, err := one[apiKeyDoc](ctx, s.coll, "API key", apikey.ErrNotFound, bson.E{Key: "_id", Value: keyID})
 	if err != nil {
 		return nil, err
-	}
-	var d apiKeyDoc
-	err = s.coll.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, apikey.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find API key: %w", translate(err))
 	}
 	return d.key()
 }

@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -89,17 +88,9 @@ func (s *DatasetStore) ByName(ctx context.Context, name string) (*dataset.Datase
 }
 
 func (s *DatasetStore) find(ctx context.Context, by bson.E) (*dataset.Dataset, error) {
-	filter, err := scoped(ctx, by)
+	d, err := one[datasetDoc](ctx, s.coll, "dataset", dataset.ErrNotFound, by)
 	if err != nil {
 		return nil, err
-	}
-	var d datasetDoc
-	err = s.coll.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, dataset.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find dataset: %w", translate(err))
 	}
 	return d.dataset(), nil
 }

@@ -142,3 +142,20 @@ func all[T any](ctx context.Context, c *mongo.Collection, filter bson.D, opts ..
 	}
 	return docs, nil
 }
+
+// one returns the tenant's document that matches, or the error missing. What is
+// looked for is named in other errors: "record".
+func one[T any](ctx context.Context, c *mongo.Collection, what string, missing error, match ...bson.E) (doc T, err error) {
+	filter, err := scoped(ctx, match...)
+	if err != nil {
+		return doc, err
+	}
+	err = c.FindOne(ctx, filter).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return doc, missing
+	}
+	if err != nil {
+		return doc, fmt.Errorf("find %s: %w", what, translate(err))
+	}
+	return doc, nil
+}

@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -43,17 +42,9 @@ type exportDoc struct {
 
 // Get implements export.Store.
 func (s *ExportStore) Get(ctx context.Context, id string) (*export.Export, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: id})
+	d, err := one[exportDoc](ctx, s.coll, "export", export.ErrNotFound, bson.E{Key: "_id", Value: id})
 	if err != nil {
 		return nil, err
-	}
-	var d exportDoc
-	err = s.coll.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, export.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find export %s: %w", id, translate(err))
 	}
 	e := &export.Export{
 		ID: d.ID, SubjectID: d.Subject, JobID: d.Job, State: d.State, Language: d.Language, Size: d.Size,

@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"time"
 
@@ -100,17 +99,9 @@ func (s *ImportStore) Mappings(ctx context.Context) ([]*imports.Mapping, error) 
 
 // Mapping implements imports.Store.
 func (s *ImportStore) Mapping(ctx context.Context, id string) (*imports.Mapping, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: id})
+	d, err := one[mappingDoc](ctx, s.mappings, "import mapping", imports.ErrMappingNotFound, bson.E{Key: "_id", Value: id})
 	if err != nil {
 		return nil, err
-	}
-	var d mappingDoc
-	err = s.mappings.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, imports.ErrMappingNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find import mapping %s: %w", id, translate(err))
 	}
 	return d.mapping(), nil
 }
@@ -137,17 +128,9 @@ func (s *ImportStore) SaveMapping(ctx context.Context, m *imports.Mapping) error
 
 // Get implements imports.Store.
 func (s *ImportStore) Get(ctx context.Context, id string) (*imports.Import, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: id})
+	d, err := one[importDoc](ctx, s.imports, "import", imports.ErrNotFound, bson.E{Key: "_id", Value: id})
 	if err != nil {
 		return nil, err
-	}
-	var d importDoc
-	err = s.imports.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, imports.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find import %s: %w", id, translate(err))
 	}
 	if len(d.Chain) != sha256.Size {
 		return nil, fmt.Errorf("find import %s: a damaged row", id)

@@ -109,17 +109,9 @@ func (d *DB) InsertJobs(ctx context.Context, jobs ...*job.Job) error {
 
 // Get implements job.Store.
 func (s *JobStore) Get(ctx context.Context, id string) (*job.Job, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: id})
+	doc, err := one[jobDoc](ctx, s.coll, "job", job.ErrNotFound, bson.E{Key: "_id", Value: id})
 	if err != nil {
 		return nil, err
-	}
-	var doc jobDoc
-	err = s.coll.FindOne(ctx, filter).Decode(&doc)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, job.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find job %s: %w", id, translate(err))
 	}
 	return doc.job(), nil
 }

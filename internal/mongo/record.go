@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -291,17 +290,9 @@ func (s *RecordStore) Get(ctx context.Context, recordID string) (*record.Record,
 }
 
 func (s *RecordStore) doc(ctx context.Context, recordID string) (*recordDoc, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: recordID})
+	d, err := one[recordDoc](ctx, s.coll, "record", record.ErrNotFound, bson.E{Key: "_id", Value: recordID})
 	if err != nil {
 		return nil, err
-	}
-	var d recordDoc
-	err = s.coll.FindOne(ctx, filter).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, record.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find record %s: %w", recordID, translate(err))
 	}
 	return &d, nil
 }

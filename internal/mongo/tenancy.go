@@ -2,7 +2,6 @@ package mongo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -105,13 +104,9 @@ func (s *TenantStore) Get(ctx context.Context) (*tenancy.Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	var d tenantDoc
-	err = s.tenants.FindOne(ctx, bson.D{{Key: "_id", Value: of}, {Key: "tenant", Value: of}}).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, tenancy.ErrNotFound
-	}
+	d, err := one[tenantDoc](ctx, s.tenants, "tenant", tenancy.ErrNotFound, bson.E{Key: "_id", Value: of})
 	if err != nil {
-		return nil, fmt.Errorf("find tenant: %w", translate(err))
+		return nil, err
 	}
 	t := &tenancy.Tenant{
 		ID: d.ID, Kind: d.Kind, LegalName: d.LegalName, Country: d.Country, TimeZone: d.TimeZone,
