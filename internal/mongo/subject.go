@@ -47,7 +47,6 @@ type subjectDoc struct {
 	Guard     int64         `bson:"guard"`
 	Version   int64         `bson:"version"`
 	Identity  identityDoc   `bson:"identity"`
-	Relations []relationDoc `bson:"relations"`
 	CreatedAt time.Time     `bson:"createdAt"`
 	UpdatedAt time.Time     `bson:"updatedAt"`
 }
@@ -59,13 +58,7 @@ type identityDoc struct {
 	Emails      sealed `bson:"emails,omitempty"`
 	Phones      sealed `bson:"phones,omitempty"`
 	NationalIDs sealed `bson:"nationalIds,omitempty"`
-}
-
-type relationDoc struct {
-	ID        string               `bson:"id"`
-	Kind      subject.RelationKind `bson:"kind"`
-	StartedOn string               `bson:"startedOn"`
-	EndedOn   string               `bson:"endedOn,omitempty"`
+	Relations   sealed `bson:"relations,omitempty"`
 }
 
 // The JSON forms of what is sealed as a whole.
@@ -79,6 +72,12 @@ type (
 		Country string `json:"country"`
 		Number  string `json:"number"`
 	}
+	relationJSON struct {
+		ID        string               `json:"id"`
+		Kind      subject.RelationKind `json:"kind"`
+		StartedOn civil.Date           `json:"startedOn"`
+		EndedOn   *civil.Date          `json:"endedOn,omitempty"`
+	}
 )
 
 func (s *SubjectStore) sealer(keys *vault.Keys, of tenant.ID, id string) *sealer {
@@ -89,7 +88,6 @@ func (s *SubjectStore) seal(keys *vault.Keys, of tenant.ID, sub *subject.Subject
 	seal := s.sealer(keys, of, sub.ID)
 	doc := subjectDoc{
 		ID: sub.ID, Tenant: of, State: sub.State, Version: sub.Version, CreatedAt: sub.CreatedAt, UpdatedAt: sub.UpdatedAt,
-		Relations: make([]relationDoc, len(sub.Relations)),
 	}
 	var name nameJSON
 	if n := sub.Name; n != nil {
@@ -99,6 +97,10 @@ func (s *SubjectStore) seal(keys *vault.Keys, of tenant.ID, sub *subject.Subject
 	for i, n := range sub.NationalIDs {
 		national[i] = nationalIDJSON{n.Country, n.Number.Reveal()}
 	}
+	relations := make([]relationJSON, len(sub.Relations))
+	for i, r := range sub.Relations {
+		relations[i] = relationJSON(r)
+	}
 	doc.Identity = identityDoc{
 		Reference:   seal.text("reference", sub.Reference),
 		Name:        seal.json("name", name, sub.Name == nil),
@@ -106,18 +108,13 @@ func (s *SubjectStore) seal(keys *vault.Keys, of tenant.ID, sub *subject.Subject
 		Emails:      seal.json("emails", reveal(sub.Emails), len(sub.Emails) == 0),
 		Phones:      seal.json("phones", reveal(sub.Phones), len(sub.Phones) == 0),
 		NationalIDs: seal.json("nationalIds", national, len(national) == 0),
-	}
-	for i, r := range sub.Relations {
-		doc.Relations[i] = relationDoc{ID: r.ID, Kind: r.Kind, StartedOn: r.StartedOn.String()}
-		if r.EndedOn != nil {
-			doc.Relations[i].EndedOn = r.EndedOn.String()
-		}
+		Relations:   seal.json("relations", relations, len(relations) == 0),
 	}
 	if seal.err != nil {
 		return doc, nil, fmt.Errorf("seal subject %s: %w", sub.ID, seal.err)
 	}
 	sum, err := digest(bson.D{
-		{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity}, {Key: "relations", Value: doc.Relations},
+		{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity},
 	})
 	return doc, sum, err
 }
@@ -165,21 +162,6 @@ func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subject
 	if d.State.Gone() {
 		return &bare, nil
 	}
-	for _, r := range d.Relations {
-		relation := subject.Relation{ID: r.ID, Kind: r.Kind}
-		var err error
-		if relation.StartedOn, err = civil.Parse(r.StartedOn); err != nil {
-			return nil, err
-		}
-		if r.EndedOn != "" {
-			ended, err := civil.Parse(r.EndedOn)
-			if err != nil {
-				return nil, err
-			}
-			relation.EndedOn = &ended
-		}
-		bare.Relations = append(bare.Relations, relation)
-	}
 	sub, open := bare, s.sealer(keys, d.Tenant, d.ID)
 	sub.Identity = personal.Clear
 	sub.Reference = open.openText("reference", d.Identity.Reference)
@@ -193,9 +175,14 @@ func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subject
 	}
 	var emails, phones []string
 	var national []nationalIDJSON
+	var relations []relationJSON
 	open.openJSON("emails", d.Identity.Emails, &emails)
 	open.openJSON("phones", d.Identity.Phones, &phones)
 	open.openJSON("nationalIds", d.Identity.NationalIDs, &national)
+	open.openJSON("relations", d.Identity.Relations, &relations)
+	for _, r := range relations {
+		sub.Relations = append(sub.Relations, subject.Relation(r))
+	}
 	sub.Emails, sub.Phones = texts(emails), texts(phones)
 	for _, n := range national {
 		sub.NationalIDs = append(sub.NationalIDs, subject.NationalID{Country: n.Country, Number: personal.NewText(n.Number)})
@@ -334,7 +321,6 @@ func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []
 		bson.D{{Key: "$set", Value: bson.D{
 			{Key: "version", Value: doc.Version},
 			{Key: "identity", Value: doc.Identity},
-			{Key: "relations", Value: doc.Relations},
 			{Key: "updatedAt", Value: doc.UpdatedAt},
 		}}})
 	if err != nil {
