@@ -101,28 +101,6 @@ func readKey(r pebble.Reader, key []byte) ([]byte, error) {
 	return val, nil
 }
 
-// probeKey is readKey for a key that most often isn't there, as that of a
-// document to be inserted: it asks the filters of all levels, where Get reads a
-// block of the lowest.
-func probeKey(r pebble.Reader, key []byte) (val []byte, err error) {
-	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
-	if err != nil {
-		return nil, storeError("read store", err)
-	}
-	defer func() {
-		if closed := it.Close(); closed != nil && err == nil {
-			val, err = nil, storeError("read store", closed)
-		}
-	}()
-	if !it.SeekPrefixGE(key) || !bytes.Equal(it.Key(), key) {
-		return nil, nil // no value is an ordinary answer; an error comes with Close
-	}
-	if val, err = it.ValueAndErr(); err != nil {
-		return nil, storeError("read store", err)
-	}
-	return append([]byte{}, val...), nil
-}
-
 // hasKey looks for a key that is probably not there: unlike a get it asks the
 // Bloom filters of the lowest level, too, where most of a large store is.
 func hasKey(r pebble.Reader, key []byte) (bool, error) {

@@ -148,11 +148,11 @@ func (w *writer) read(key []byte) ([]byte, error) {
 	if val, ok := w.over.Get(string(key)); ok {
 		return val, nil
 	}
-	val, err := probeKey(w.s.db, key)
+	val, err := readKey(w.s.db, key)
 	if err != nil || w.snap == nil {
 		return val, err
 	}
-	old, err := probeKey(w.snap, key)
+	old, err := readKey(w.snap, key)
 	if err != nil {
 		return nil, err
 	}
