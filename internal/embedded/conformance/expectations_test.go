@@ -90,8 +90,6 @@ const anyFlag = "a flag of any other type counts as true"
 // sweepFaults lists by name what the sweep sends and the embedded engine neither
 // answers as MongoDB does nor refuses.
 var sweepFaults = map[string]string{
-	"command commitTransaction":                   "without a transaction number it ends the connection",
-	"command abortTransaction":                    "without a transaction number it ends the connection",
 	"index option v of zero":                      "the version of an index is not looked at",
 	"index option v of nine":                      "the version of an index is not looked at",
 	"option find writeConcern":                    "reading commands take a write concern",

@@ -305,6 +305,9 @@ func (r *request) resolveSession(cmd command, numbered, autocommit, start bool) 
 		if autocommit || start {
 			return errorf(codeInvalidOptions, "a transaction needs a txnNumber")
 		}
+		if r.name == "commitTransaction" || r.name == "abortTransaction" {
+			return errorf(codeCommandFailed, "%s must be run within a transaction", r.name)
+		}
 		if r.at != 0 && r.level != "snapshot" {
 			return errorf(codeInvalidOptions, "atClusterTime needs read concern snapshot")
 		}

@@ -34,6 +34,7 @@ const (
 	codeUnsatisfiableWriteConcern = 100
 	codeWriteConflict             = 112
 	codeCommandNotSupported       = 115
+	codeCommandFailed             = 125
 	codeCannotBackfillArray       = 165
 	codeParallelArrays            = 171
 	codeTransactionTooOld         = 225
@@ -119,6 +120,7 @@ func codeName(code int32) string {
 		codeUnsatisfiableWriteConcern: "UnsatisfiableWriteConcern",
 		codeWriteConflict:             "WriteConflict",
 		codeCommandNotSupported:       "CommandNotSupported",
+		codeCommandFailed:             "CommandFailed",
 		codeCannotBackfillArray:       "CannotBackfillArray",
 		codeParallelArrays:            "CannotIndexParallelArrays",
 		codeTransactionTooOld:         "TransactionTooOld",
