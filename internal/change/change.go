@@ -90,11 +90,6 @@ func (r *Runner) Do(ctx context.Context, fn func(ctx context.Context) (Change, e
 	})
 }
 
-// DoAll is Do for several changes in one transaction, each with its own entry.
-func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Change, error)) error {
-	return r.run(ctx, func(ctx context.Context) ([]Change, error) { return fn(ctx) })
-}
-
 // DoPlain is Do for a change of which no more than action and object is told. It
 // names no type of this package, so that package job, which this one imports,
 // can ask for it by an interface of its own.
@@ -119,7 +114,7 @@ func (r *Runner) Create(ctx context.Context, fn func(ctx context.Context) (Chang
 		}
 	}
 	var object string
-	err := r.run(ctx, func(ctx context.Context) ([]Change, error) {
+	err := r.DoAll(ctx, func(ctx context.Context) ([]Change, error) {
 		c, err := fn(ctx)
 		if err != nil {
 			return nil, err
@@ -156,7 +151,8 @@ func (r *Runner) replay(ctx context.Context, want Receipt) (string, error) {
 	return have.Object, nil
 }
 
-func (r *Runner) run(ctx context.Context, fn func(ctx context.Context) ([]Change, error)) error {
+// DoAll is Do for several changes in one transaction, each with its own entry.
+func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Change, error)) error {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return err
@@ -183,7 +179,7 @@ func (r *Runner) run(ctx context.Context, fn func(ctx context.Context) ([]Change
 				if jobID == "" {
 					jobID = id.New(id.Job, spec.Tenant)
 				}
-				queued = append(queued, job.New(spec, spec.Tenant, jobID, at))
+				queued = append(queued, job.New(spec, jobID, at))
 			}
 		}
 		if err := r.store.InsertAudit(ctx, rows...); err != nil {

@@ -136,7 +136,7 @@ func TestParse(t *testing.T) {
 		{
 			dataset.TypeDecimal,
 			[]dataset.Raw{dataset.RawJSON("-0.10"), dataset.RawJSON(json.Number("12.5")), dataset.RawText("3")},
-			[]dataset.Raw{dataset.RawJSON(0.1), dataset.RawJSON("1e5"), dataset.RawJSON("1,5"), dataset.RawJSON(strings.Repeat("1", 35))},
+			[]dataset.Raw{dataset.RawJSON(0.1), dataset.RawJSON("1e5"), dataset.RawJSON("1,5"), dataset.RawJSON("1."), dataset.RawJSON(".5"), dataset.RawJSON("--1"), dataset.RawJSON("1.2.3"), dataset.RawJSON(""), dataset.RawJSON(strings.Repeat("1", 35))},
 		},
 		{dataset.TypeBool, []dataset.Raw{dataset.RawJSON(true), dataset.RawText("TRUE")}, []dataset.Raw{dataset.RawJSON("true"), dataset.RawText("yes"), dataset.RawJSON(int64(1))}},
 		{dataset.TypeEnum, []dataset.Raw{dataset.RawJSON("LOW")}, []dataset.Raw{dataset.RawJSON("low"), dataset.RawJSON("")}},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,11 +197,15 @@ func decimal(raw Raw) (string, error) {
 	default:
 		return "", errNumber // a float would not be what was meant
 	}
-	m := regexp.MustCompile(`^-?(\d{1,34})(?:\.(\d{1,34}))?$`).FindStringSubmatch(s)
-	if m == nil || len(m[1])+len(m[2]) > 34 {
+	whole, fraction, point := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+	digits := whole + fraction
+	if whole == "" || point && fraction == "" || len(digits) > maxDigits || strings.Trim(digits, "0123456789") != "" {
 		return "", errNumber
 	}
 	return s, nil
 }
+
+// maxDigits is how many digits a DECIMAL has, those of an IEEE 754 decimal128.
+const maxDigits = 34
 
 func atIndex(err error, field string, i int) error { return errs.At(err, field+"."+strconv.Itoa(i)) }

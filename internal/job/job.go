@@ -95,12 +95,9 @@ var ErrNotParked = errs.New(errs.Precondition, "only a parked job can be retried
 var ErrFenced = errs.New(errs.Conflict, "the work is no longer this worker's")
 
 // New returns the row of a job asked for at now.
-func New(s Spec, of tenant.ID, id string, now time.Time) *Job {
-	if s.Tenant != "" {
-		of = s.Tenant
-	}
+func New(s Spec, id string, now time.Time) *Job {
 	j := &Job{
-		ID: id, Tenant: of, Type: s.Type, Object: s.Object, State: Queued,
+		ID: id, Tenant: s.Tenant, Type: s.Type, Object: s.Object, State: Queued,
 		Attempt: 1, MaxAttempts: s.MaxAttempts, Delivery: 1, RunAfter: s.NotBefore, CreatedAt: now,
 	}
 	if j.MaxAttempts == 0 {

@@ -20,7 +20,7 @@ import (
 func minute(n int) time.Time { return time.Date(2026, time.March, 2, 10, n, 0, 0, time.UTC) }
 
 func newJob(of tenant.ID, at time.Time) *job.Job {
-	return job.New(job.Spec{Type: "test:work", Object: "obj_1", MaxAttempts: 3}, of, id.New(id.Job, of), at)
+	return job.New(job.Spec{Type: "test:work", Object: "obj_1", Tenant: of, MaxAttempts: 3}, id.New(id.Job, of), at)
 }
 
 func TestJobStoreKeepsEverything(t *testing.T) {

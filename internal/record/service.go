@@ -166,7 +166,7 @@ func (s *Service) key(ctx context.Context, by By) (lookup.Key, error) {
 	if f == nil || f.Lookup != dataset.Exact {
 		return lookup.Key{}, errs.New(errs.Invalid, "the dataset has no such field with a lookup").At("by.field")
 	}
-	region, err := s.regions.Country(ctx)
+	region, err := s.region(ctx, d)
 	if err != nil {
 		return lookup.Key{}, err
 	}
@@ -236,7 +236,7 @@ func (s *Service) Write(ctx context.Context, in WriteInput) (*Record, error) {
 	if err != nil {
 		return nil, errs.At(err, "dataset")
 	}
-	region, err := s.regions.Country(ctx)
+	region, err := s.region(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +264,16 @@ func (s *Service) Write(ctx context.Context, in WriteInput) (*Record, error) {
 		return s.Get(ctx, recordID)
 	}
 	return made.Record, nil
+}
+
+// region returns the tenant's country if a lookup of d's fields depends on it.
+func (s *Service) region(ctx context.Context, d *dataset.Dataset) (string, error) {
+	for _, f := range d.Fields {
+		if n := f.Normaliser; n != nil && (*n == dataset.NormalisePhone || *n == dataset.NormaliseNationalID) {
+			return s.regions.Country(ctx)
+		}
+	}
+	return "", nil
 }
 
 // at is the present instant as it is stored.
@@ -351,7 +361,7 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	if err != nil {
 		return nil, err
 	}
-	region, err := s.regions.Country(ctx)
+	region, err := s.region(ctx, d)
 	if err != nil {
 		return nil, err
 	}
