@@ -2154,6 +2154,38 @@ enum Permission {
   IMPORT_RUN
   EXPORT_REQUEST
   JOB_READ
+  "Of data subjects: what is kept on themselves."
+  SELF_READ
+  MEMBER_READ
+  MEMBER_MANAGE
+  "The caller's own sessions."
+  SESSION_MANAGE
+  "Of operators: to enter a tenant with a reason and for a time, which the tenant sees."
+  TENANT_ENTER
+  OAUTH_CLIENT_MANAGE
+  DOCUMENT_REGISTER
+  DECISION_EXPLAIN
+  POLICY_READ
+  POLICY_PROPOSE
+  POLICY_APPROVE
+  SECURITY_EVENT_READ
+  SECURITY_EVENT_RECORD
+  SECURITY_EVENT_DISPOSE
+  WEBHOOK_MANAGE
+  CHANGE_READ
+  AUDIT_READ
+  AUDIT_EXPORT
+  VAULT_READ
+  VAULT_MANAGE
+}
+
+"Lets a caller see data of one class, or secret by one law, in full. ORDINARY needs none."
+enum Clearance {
+  CONFIDENTIAL
+  NATIONAL_ID
+  ART9
+  ART10
+  AML
 }
 
 "Anything with an id."
@@ -2932,14 +2964,24 @@ enum PrincipalKind {
   MEMBER
   MACHINE
   OPERATOR
+  DATA_SUBJECT
   SYSTEM
 }
 
 enum Role {
+  "Runs the tenant's use of the platform."
   OWNER
+  "Works on persons, records and requests."
   CASE_HANDLER
+  "Decides what others have prepared."
+  APPROVER
+  "Advises and sees all of the tenant's cases; decides none (GDPR Art. 38(6))."
   DPO
+  "Reads what is no personal data, for a limited time."
   AUDITOR
+  "Connects the tenant's own systems."
+  DEVELOPER
+  "Of the provider: runs the platform."
   OPERATOR
 }
 

@@ -8,6 +8,7 @@ package authz
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/tenant"
@@ -18,10 +19,11 @@ type Kind string
 
 // The kinds of caller.
 const (
-	KindMember   Kind = "MEMBER"   // a person with a membership of the tenant
-	KindMachine  Kind = "MACHINE"  // a portal with an API key
-	KindOperator Kind = "OPERATOR" // a member of the provider running the platform
-	KindSystem   Kind = "SYSTEM"   // a job or sweeper
+	KindMember   Kind = "MEMBER"       // a person with a membership of the tenant
+	KindMachine  Kind = "MACHINE"      // a portal with an API key
+	KindOperator Kind = "OPERATOR"     // a member of the provider running the platform
+	KindSubject  Kind = "DATA_SUBJECT" // a person who sees what is kept on them
+	KindSystem   Kind = "SYSTEM"       // a job or sweeper
 )
 
 // Role is what a member was appointed to.
@@ -32,7 +34,9 @@ const (
 	RoleOwner       Role = "OWNER"        // runs the tenant's use of the platform
 	RoleCaseHandler Role = "CASE_HANDLER" // works on persons and records
 	RoleDPO         Role = "DPO"          // advises and oversees; decides nothing, Art. 38(6)
-	RoleAuditor     Role = "AUDITOR"      // reads what is no personal data
+	RoleApprover    Role = "APPROVER"     // decides what others have prepared
+	RoleAuditor     Role = "AUDITOR"      // reads what is no personal data, for a time
+	RoleDeveloper   Role = "DEVELOPER"    // connects the tenant's own systems
 	RoleOperator    Role = "OPERATOR"     // of the provider tenant only
 )
 
@@ -45,7 +49,35 @@ type Principal struct {
 	Credential string    // id of the session or key that proved it
 	OnBehalfOf string    // id of whom the caller acts for, if another
 	Grants     []Permission
+	Clearances []Clearance // of a member or machine client
+	Purposes   []string    // that a member may state; any when empty
+	Subject    string      // id of the data subject who is calling
+
+	// AAL and AuthenticatedAt are of a person's sign-in.
+	AAL             AAL
+	AuthenticatedAt time.Time
 }
+
+// AAL is an authenticator assurance level (NIST SP 800-63B).
+type AAL string
+
+// The levels that are told apart.
+const (
+	AAL1 AAL = "aal1" // one factor
+	AAL2 AAL = "aal2" // two
+)
+
+// Clearance lets a caller see data of one class, or secret by one law, in full.
+type Clearance string
+
+// The clearances. Data of class ORDINARY needs none.
+const (
+	ClearConfidential Clearance = "CONFIDENTIAL"
+	ClearNationalID   Clearance = "NATIONAL_ID"
+	ClearArt9         Clearance = "ART9"
+	ClearArt10        Clearance = "ART10"
+	ClearAML          Clearance = "AML"
+)
 
 type principalKey struct{}
 

@@ -34,6 +34,18 @@ const (
 	Export   Type = "exp"
 	Job      Type = "job"
 	Audit    Type = "aud"
+
+	OAuthClient   Type = "oac"
+	BreakGlass    Type = "brk"
+	Challenge     Type = "chl" // of a one-time code
+	Session       Type = "ses" // of a data subject
+	Policy        Type = "pol"
+	SecurityEvent Type = "sev"
+	Message       Type = "msg"
+	Webhook       Type = "whk"
+	Delivery      Type = "dlv"
+	AuditExport   Type = "aux"
+	EpochClose    Type = "epc"
 )
 
 const (
