@@ -59,7 +59,7 @@ func (g *guard) require(ctx context.Context, do authz.Permission, action string)
 		return ctx, nil
 	}
 	if !authz.FromContext(ctx).SignedIn() {
-		return ctx, authz.ErrUnauthenticated // there is no tenant in whose log it could be
+		return ctx, authz.Refusal(ctx) // there is no tenant in whose log it could be
 	}
 	err := decisionsFrom(ctx).refuse(action, func() error {
 		return g.recorder.Record(ctx, audit.Event{Action: action, Outcome: audit.Refused})

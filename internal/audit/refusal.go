@@ -20,7 +20,7 @@ func (r *Recorder) Permit(
 	case d.Allowed:
 		return ctx, nil
 	case !authz.FromContext(ctx).SignedIn():
-		return nil, authz.ErrUnauthenticated // there is no tenant in whose log it could be
+		return nil, authz.Refusal(ctx) // there is no tenant in whose log it could be
 	}
 	if err := r.Refuse(ctx, action, object); err != nil {
 		return nil, err

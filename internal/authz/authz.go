@@ -52,6 +52,8 @@ type Principal struct {
 	Clearances []Clearance // of a member or machine client
 	Purposes   []string    // that a member may state; any when empty
 	Subject    string      // id of the data subject who is calling
+	Identity   string      // id of the person at the identity server, of who signed in by a session
+	BreakGlass string      // id of the grant by which an operator is in a tenant that isn't the provider
 
 	// AAL and AuthenticatedAt are of a person's sign-in.
 	AAL             AAL
@@ -111,6 +113,23 @@ var (
 	ErrUnauthenticated = errs.New(errs.Unauthenticated, "sign in: send an API key or session token as 'Authorization: Bearer …'")
 	ErrForbidden       = errs.New(errs.Forbidden, "you don't have the permission this needs")
 )
+
+type refusalKey struct{}
+
+// WithRefusal returns ctx of a caller who signed in and acts for no tenant, with
+// the error that says why: a person without a membership, or without a choice.
+func WithRefusal(ctx context.Context, why error) context.Context {
+	return context.WithValue(ctx, refusalKey{}, why)
+}
+
+// Refusal returns what a call without a principal is refused with: that of
+// WithRefusal, or else ErrUnauthenticated.
+func Refusal(ctx context.Context) error {
+	if why, ok := ctx.Value(refusalKey{}).(error); ok {
+		return why
+	}
+	return ErrUnauthenticated
+}
 
 // Roles is the Authorizer with a fixed list of permissions per role. API keys
 // hold exactly the permissions that they were created with.
