@@ -18,7 +18,8 @@ import (
 var _ change.Store = (*DB)(nil)
 
 // auditDoc is the stored form of an audit row. What is part of the leaf is
-// never changed; unsealed goes when the sealer has ordered the entry.
+// never changed; unsealed goes, and seq comes, when the sealer has ordered the
+// entry: entries of a tenant are seen in the order of seq, without a gap.
 type auditDoc struct {
 	ID        string         `bson:"_id"`
 	Tenant    tenant.ID      `bson:"tenant"`
@@ -34,6 +35,7 @@ type auditDoc struct {
 	Network   string         `bson:"network"`
 	Fields    []string       `bson:"fields,omitempty"`
 	Unsealed  bool           `bson:"unsealed,omitempty"`
+	Seq       *int64         `bson:"seq,omitempty"` // place in the tenant's order, from 0, once it is sealed
 }
 
 type actorDoc struct {
