@@ -59,7 +59,7 @@ func indexes() map[string][]index {
 			{"tenant", "subjects", "dataset", "-createdAt", "-_id"},
 			{"tenant", "dataset", "-createdAt", "-_id"},
 		},
-		lookupsColl:  {{"tenant", "owner"}, {"tenant", "subject"}},
+		lookupsColl: {{"tenant", "owner"}, {"tenant", "subject"}},
 		auditColl: {
 			{"tenant", "seq"},
 			{"unsealed", "tenant", "at", "_id"},
