@@ -38,6 +38,13 @@ func kratosProgram() program {
 	}
 }
 
+func hydraProgram() program {
+	return program{
+		name: "hydra", title: "Hydra", pkg: ".", tags: "sqlite,json1,sqlite_omit_load_extension", cgo: true,
+		takes: "about 3 minutes",
+	}
+}
+
 func versitygwProgram() program {
 	return program{
 		name: "versitygw", title: "versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw",
@@ -57,7 +64,7 @@ func Prepare(ctx context.Context, source string, out io.Writer, now func() time.
 	if err := install(ctx, c, "redis-server", "redis-server"); err != nil {
 		c.say("%v; an in-process stand-in takes its place", err)
 	}
-	for _, p := range []program{versitygwProgram(), kratosProgram()} {
+	for _, p := range []program{versitygwProgram(), kratosProgram(), hydraProgram()} {
 		if _, err := p.build(ctx, c, source); err != nil {
 			return err
 		}
@@ -74,6 +81,11 @@ func ObjectServer(ctx context.Context, source string, out io.Writer, now func() 
 // IdentityServer is ObjectServer for Kratos.
 func IdentityServer(ctx context.Context, source string, out io.Writer, now func() time.Time) (string, error) {
 	return kratosProgram().build(ctx, &console{out: out, now: now}, source)
+}
+
+// AuthorizationServer is ObjectServer for Hydra.
+func AuthorizationServer(ctx context.Context, source string, out io.Writer, now func() time.Time) (string, error) {
+	return hydraProgram().build(ctx, &console{out: out, now: now}, source)
 }
 
 // findSource is the root of the repository: given, or the nearest folder above
