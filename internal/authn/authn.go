@@ -7,8 +7,10 @@ package authn
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,9 +37,9 @@ const maxPurpose = 100
 var (
 	ErrCredential = errs.New(errs.Unauthenticated, "the credential is malformed: send 'Authorization: Bearer' and an API key or session token")
 	ErrCrossSite  = errs.New(errs.Forbidden, "a call with a session cookie must come from the application's own pages")
-	ErrNoTenant   = errs.New(errs.Forbidden, "you work for no tenant: ask an owner to invite you")
+	ErrNoTenant   = errs.New(errs.Forbidden, "you work for no tenant: ask an owner to invite you, or accept the invitation that you have").Under("authn.noTenant")
 	ErrNotMember  = errs.New(errs.Forbidden, "you can't work for the tenant in header "+HeaderTenant)
-	ErrWhich      = errs.New(errs.Invalid, "you work for several tenants: choose one by header "+HeaderTenant)
+	ErrWhich      = errs.New(errs.Invalid, "you work for several tenants: choose one by header "+HeaderTenant).Under("authn.whichTenant")
 	ErrPurpose    = errs.New(errs.Invalid, "header %s takes up to %d letters, digits and . _ : -", HeaderPurpose, maxPurpose)
 )
 
@@ -84,11 +86,20 @@ type Members interface {
 	MembershipsOf(ctx context.Context, identity string) ([]tenancy.Membership, error)
 }
 
+// Grants knows which operators have access to tenants that aren't the provider.
+type Grants interface {
+	// Access returns the id of the grant by which an operator is in the tenant in
+	// ctx at this moment, or fails with errs.NotFound.
+	Access(ctx context.Context, operator string) (grantID string, err error)
+}
+
 // Config is what an Authenticator is made of.
 type Config struct {
 	Keys     Keys
 	Sessions Sessions
 	Members  Members
+	// Grants may be nil: no operator then enters a tenant of others.
+	Grants Grants
 	// Origin is the address of the application's pages, from which calls with a
 	// session cookie are taken besides those of the same origin; may be empty.
 	Origin string
@@ -98,8 +109,10 @@ type Config struct {
 // Authenticator finds out who is calling.
 type Authenticator struct {
 	keys    Keys
+	grants  Grants
 	cache   *sessionCache
 	origins *http.CrossOriginProtection
+	now     func() time.Time
 }
 
 // New returns an Authenticator. It fails when the Origin is none.
@@ -114,11 +127,11 @@ func New(c Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authenticator{keys: c.Keys, cache: cache, origins: origins}, nil
+	return &Authenticator{keys: c.Keys, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
 }
 
 // Evict forgets the cached sessions of a person: after a sign-out, or when a
-// membership was changed.
+// membership was changed. See Evictions for those of other servers.
 func (a *Authenticator) Evict(identity string) { a.cache.evict(identity) }
 
 // Middleware puts the caller, the tenant and the particulars of the call, whose
@@ -140,29 +153,36 @@ func (a *Authenticator) authenticate(ctx context.Context, r *http.Request) (cont
 	if req.Purpose = r.Header.Get(HeaderPurpose); !validPurpose(req.Purpose) {
 		return nil, ErrPurpose
 	}
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		req.Network = audit.NetworkOf(from.Addr())
-	}
 	ctx = audit.WithRequest(ctx, req)
 
 	cred, err := credential(r)
+	wanted := tenant.ID(r.Header.Get(HeaderTenant))
+	switch {
+	case err != nil:
+		return nil, err
+	case cred == (Credential{}):
+		return ctx, nil
+	case strings.HasPrefix(cred.Token, apikey.Prefix):
+		return a.byKey(ctx, cred.Token, wanted)
+	default:
+		return a.bySession(ctx, r, cred, wanted)
+	}
+}
+
+// byKey lets a machine client in by its API key.
+func (a *Authenticator) byKey(ctx context.Context, token string, wanted tenant.ID) (context.Context, error) {
+	p, err := a.keys.Authenticate(tenant.System(ctx, "authenticate api key"), token)
 	if err != nil {
 		return nil, err
 	}
-	if cred == (Credential{}) {
-		return ctx, nil
+	if wanted != "" && wanted != p.Tenant {
+		return nil, ErrNotMember
 	}
-	wanted := tenant.ID(r.Header.Get(HeaderTenant))
-	if strings.HasPrefix(cred.Token, apikey.Prefix) {
-		p, err := a.keys.Authenticate(tenant.System(ctx, "authenticate api key"), cred.Token)
-		if err != nil {
-			return nil, err
-		}
-		if wanted != "" && wanted != p.Tenant {
-			return nil, ErrNotMember
-		}
-		return enter(ctx, p, nil), nil
-	}
+	return enter(ctx, p, nil), nil
+}
+
+// bySession lets a person in by a session of the identity server.
+func (a *Authenticator) bySession(ctx context.Context, r *http.Request, cred Credential, wanted tenant.ID) (context.Context, error) {
 	if cred.Cookie != "" {
 		if err := a.origins.Check(r); err != nil {
 			return nil, ErrCrossSite
@@ -172,17 +192,75 @@ func (a *Authenticator) authenticate(ctx context.Context, r *http.Request) (cont
 	if err != nil {
 		return nil, err
 	}
-	m, err := choose(who.memberships, wanted)
-	if err != nil {
-		return nil, err
+	anew := func(ctx context.Context) (context.Context, error) {
+		who, err := a.cache.renew(ctx, cred)
+		if err != nil {
+			return nil, err
+		}
+		return a.act(ctx, who, wanted)
 	}
+	return a.act(context.WithValue(ctx, anewKey{}, anew), who, wanted)
+}
+
+// act makes a person the caller, for the tenant wanted. Who works for none, or
+// hasn't chosen one, goes on to what is public and is refused the rest.
+func (a *Authenticator) act(ctx context.Context, who caller, wanted tenant.ID) (context.Context, error) {
 	p := authz.Principal{
-		Kind: authz.KindMember, ID: m.MemberID, Tenant: m.Tenant, Role: m.Role, Credential: who.session.ID,
+		Identity: who.session.Identity, Credential: who.session.ID, AAL: authz.AAL(who.session.AAL),
+		AuthenticatedAt: who.session.AuthenticatedAt,
 	}
+	all := current(who.memberships, a.now())
+	m, err := choose(all, wanted)
+	switch {
+	case errors.Is(err, ErrNotMember):
+		if p, err = a.breakGlass(ctx, p, all, wanted); err != nil {
+			return nil, err
+		}
+		return enter(ctx, p, all), nil
+	case err != nil:
+		ctx = authz.WithRefusal(authz.NewContext(ctx, p), err)
+		return context.WithValue(ctx, membershipsKey{}, all), nil
+	}
+	p.Kind, p.ID, p.Tenant, p.Role = authz.KindMember, m.MemberID, m.Tenant, m.Role
+	p.Clearances, p.Purposes = m.Clearances, m.Purposes
 	if m.Role == authz.RoleOperator {
 		p.Kind = authz.KindOperator
 	}
-	return enter(ctx, p, who.memberships), nil
+	return enter(ctx, p, all), nil
+}
+
+// breakGlass makes p an operator in a tenant that isn't the provider, if a grant
+// lets them in at this moment.
+func (a *Authenticator) breakGlass(
+	ctx context.Context, p authz.Principal, all []tenancy.Membership, wanted tenant.ID,
+) (authz.Principal, error) {
+	at := slices.IndexFunc(all, func(m tenancy.Membership) bool { return m.Role == authz.RoleOperator })
+	if at < 0 || a.grants == nil {
+		return p, ErrNotMember
+	}
+	operator := all[at].MemberID
+	grant, err := a.grants.Access(tenant.NewContext(ctx, wanted), operator)
+	if errs.KindOf(err) == errs.NotFound {
+		return p, ErrNotMember
+	}
+	if err != nil {
+		return p, fmt.Errorf("find access of operator %s: %w", operator, err)
+	}
+	p.Kind, p.ID, p.Tenant, p.Role, p.BreakGlass = authz.KindOperator, operator, wanted, authz.RoleOperator, grant
+	return p, nil
+}
+
+type anewKey struct{}
+
+// Anew returns ctx with the caller as the identity server knows the session this
+// moment, past the cache: a person who has just signed in again, or with a
+// second factor, is believed at once. Of other callers ctx comes back as it is.
+func Anew(ctx context.Context) (context.Context, error) {
+	anew, ok := ctx.Value(anewKey{}).(func(context.Context) (context.Context, error))
+	if !ok {
+		return ctx, nil
+	}
+	return anew(ctx)
 }
 
 func enter(ctx context.Context, p authz.Principal, all []tenancy.Membership) context.Context {
@@ -237,12 +315,19 @@ func validToken(t string) bool {
 		!strings.ContainsFunc(t, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
+// current returns the memberships whose time isn't over.
+func current(all []tenancy.Membership, now time.Time) []tenancy.Membership {
+	return slices.DeleteFunc(slices.Clone(all), func(m tenancy.Membership) bool {
+		return m.ExpiresAt != nil && !now.Before(*m.ExpiresAt)
+	})
+}
+
 // choose returns the membership of the tenant wanted, or the only one.
 func choose(all []tenancy.Membership, wanted tenant.ID) (tenancy.Membership, error) {
-	if len(all) == 0 {
-		return tenancy.Membership{}, ErrNoTenant
-	}
 	if wanted == "" {
+		if len(all) == 0 {
+			return tenancy.Membership{}, ErrNoTenant
+		}
 		if len(all) == 1 {
 			return all[0], nil
 		}
@@ -250,7 +335,7 @@ func choose(all []tenancy.Membership, wanted tenant.ID) (tenancy.Membership, err
 		for i, m := range all {
 			ids[i] = string(m.Tenant)
 		}
-		return tenancy.Membership{}, errs.New(ErrWhich.Kind, "%s: %s", ErrWhich.Message, strings.Join(ids, ", "))
+		return tenancy.Membership{}, errs.New(ErrWhich.Kind, "%s: %s", ErrWhich.Message, strings.Join(ids, ", ")).Under(ErrWhich.Rule)
 	}
 	for _, m := range all {
 		if m.Tenant == wanted {

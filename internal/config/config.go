@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/vogter/vogter/internal/network"
 )
 
 // Mode says how much the start demands of the settings.
@@ -53,6 +55,9 @@ type Config struct {
 	Listen string `env:"VOGTER_LISTEN" envDefault:"127.0.0.1:8080"`
 	// PublicURL is how browsers and mail reach the API; empty derives it from Listen.
 	PublicURL string `env:"VOGTER_PUBLIC_URL"`
+	// TrustedProxies are the networks of the proxies in front of the API, in CIDR
+	// notation with commas between: whose X-Forwarded-For is believed. None by default.
+	TrustedProxies string `env:"VOGTER_TRUSTED_PROXIES"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel slog.Level `env:"VOGTER_LOG_LEVEL" envDefault:"info"`
 	// WorkerConcurrency is how many jobs a worker runs at once, 1 to 1000.
@@ -71,6 +76,7 @@ type Config struct {
 
 	S3     S3
 	Kratos Kratos
+	Hydra  Hydra
 	Mail   Mail
 }
 
@@ -88,6 +94,13 @@ type S3 struct {
 type Kratos struct {
 	PublicURL string `env:"VOGTER_KRATOS_PUBLIC_URL"`
 	AdminURL  string `env:"VOGTER_KRATOS_ADMIN_URL"` // without authentication: a private network only
+}
+
+// Hydra is the authorization server of machine clients. Without it OAuth is off.
+type Hydra struct {
+	// PublicURL is the issuer of its tokens: where clients get them, and we the keys.
+	PublicURL string `env:"VOGTER_HYDRA_PUBLIC_URL"`
+	AdminURL  string `env:"VOGTER_HYDRA_ADMIN_URL"` // without authentication: a private network only
 }
 
 // Mail is how mail leaves.
@@ -185,6 +198,22 @@ func (c *Config) URL() string {
 	return "http://" + c.Listen
 }
 
+// Proxies are the TrustedProxies; Parse has seen that they can be read.
+func (c *Config) Proxies() network.List {
+	list, err := proxies(c.TrustedProxies)
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
+func proxies(s string) (network.List, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return network.ParseList(strings.Split(s, ","))
+}
+
 // KMSFile is the path of the local key-management file, or "" for another kind.
 func (c *Config) KMSFile() string {
 	path, ok := strings.CutPrefix(c.KMS, "file:")
@@ -208,6 +237,9 @@ func (c *Config) check() []error {
 	}
 	if c.PublicURL != "" && !isHTTP(c.PublicURL) {
 		bad("VOGTER_PUBLIC_URL", "an http or https URL")
+	}
+	if _, err := proxies(c.TrustedProxies); err != nil {
+		bad("VOGTER_TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.0.2.1")
 	}
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
 		bad("VOGTER_WORKER_CONCURRENCY", "between 1 and 1000")
@@ -240,6 +272,12 @@ func (c *Config) check() []error {
 	if c.Kratos.AdminURL != "" && !isHTTP(c.Kratos.AdminURL) {
 		bad("VOGTER_KRATOS_ADMIN_URL", "an http or https URL")
 	}
+	if c.Hydra.PublicURL != "" && !isHTTP(c.Hydra.PublicURL) {
+		bad("VOGTER_HYDRA_PUBLIC_URL", "an http or https URL")
+	}
+	if c.Hydra.AdminURL != "" && !isHTTP(c.Hydra.AdminURL) {
+		bad("VOGTER_HYDRA_ADMIN_URL", "an http or https URL")
+	}
 	if c.Mail.SMTP.IsSet() && !hasScheme(c.Mail.SMTP.Reveal(), "smtp", "smtps") {
 		bad("VOGTER_SMTP_URL", "an smtp:// or smtps:// URL")
 	}
@@ -268,6 +306,10 @@ func (c *Config) halfSet() []error {
 		{
 			{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL != ""},
 			{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL != ""},
+		},
+		{
+			{"VOGTER_HYDRA_PUBLIC_URL", c.Hydra.PublicURL != ""},
+			{"VOGTER_HYDRA_ADMIN_URL", c.Hydra.AdminURL != ""},
 		},
 		{
 			{"VOGTER_SMTP_URL", c.Mail.SMTP.IsSet()},
@@ -319,6 +361,8 @@ func (c *Config) production() []error {
 		{"VOGTER_S3_ENDPOINT", c.S3.Endpoint},
 		{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL},
 		{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL},
+		{"VOGTER_HYDRA_PUBLIC_URL", c.Hydra.PublicURL},
+		{"VOGTER_HYDRA_ADMIN_URL", c.Hydra.AdminURL},
 	} {
 		if s.value != "" && !strings.HasPrefix(s.value, "https://") {
 			refuse(s.name, "plain HTTP is refused")

@@ -111,6 +111,12 @@ func TestParse(t *testing.T) {
 		},
 		{"CA without S3", map[string]string{"VOGTER_S3_CA_FILE": "/ca.pem"}, []string{"VOGTER_S3_CA_FILE is set but VOGTER_S3_ENDPOINT is not"}},
 		{"half of Kratos", with(local(), "VOGTER_KRATOS_ADMIN_URL", ""), []string{"VOGTER_KRATOS_ADMIN_URL is not"}},
+		{"half of Hydra", with(local(), "VOGTER_HYDRA_PUBLIC_URL", "http://127.0.0.1:4444"), []string{"VOGTER_HYDRA_ADMIN_URL is not"}},
+		{"Hydra without scheme", with(local(), "VOGTER_HYDRA_PUBLIC_URL", "a", "VOGTER_HYDRA_ADMIN_URL", "b"), []string{
+			"VOGTER_HYDRA_PUBLIC_URL must be", "VOGTER_HYDRA_ADMIN_URL must be",
+		}},
+		{"proxies", with(local(), "VOGTER_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"), nil},
+		{"proxies by name", with(local(), "VOGTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy"), []string{"VOGTER_TRUSTED_PROXIES must be"}},
 		{"mail without sender", with(local(), "VOGTER_MAIL_FROM", ""), []string{"VOGTER_SMTP_URL is set but VOGTER_MAIL_FROM is not"}},
 		{"mail sender", with(local(), "VOGTER_MAIL_FROM", "nobody"), []string{"VOGTER_MAIL_FROM must be"}},
 		{"MongoDB URI", with(local(), "MONGODB_URI", "http://db"), []string{"MONGODB_URI must be"}},

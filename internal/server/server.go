@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/network"
 )
 
 // HeaderRequestID tells the caller the id under which the call is found in the
@@ -48,10 +49,14 @@ type Route struct {
 
 // Config is what the handler is made of.
 type Config struct {
-	Log    *slog.Logger
-	Now    func() time.Time
-	Auth   *authn.Authenticator
-	Routes []Route
+	Log  *slog.Logger
+	Now  func() time.Time
+	Auth *authn.Authenticator
+	// Proxies are the networks of the proxies in front of the API, whose
+	// X-Forwarded-For is believed. Handlers find the caller's address by
+	// network.AddrFrom.
+	Proxies network.List
+	Routes  []Route
 	// Checks are what /readyz asks.
 	Checks []Check
 	// Fail answers calls that reach no route, and those of routes without their own.
@@ -83,7 +88,7 @@ func New(c Config) http.Handler {
 	if _, taken := allowed["/"]; !taken {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { c.Fail(w, r, ErrNoRoute) })
 	}
-	return logged(c.Log, c.Now, mux)
+	return logged(c, mux)
 }
 
 func wrongMethod(allowed []string, fail Fail) http.Handler {
@@ -110,9 +115,9 @@ type callKey struct{}
 
 // logged gives each call its id and the headers that every answer has, and logs
 // it: the route and never the address, which is the caller's to fill.
-func logged(log *slog.Logger, now func() time.Time, next http.Handler) http.Handler {
+func logged(conf Config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start, id, c := now(), rand.Text(), &call{}
+		start, id, c := conf.Now(), rand.Text(), &call{}
 		h := w.Header()
 		h.Set(HeaderRequestID, id)
 		h.Set("Cache-Control", "no-store")
@@ -122,13 +127,14 @@ func logged(log *slog.Logger, now func() time.Time, next http.Handler) http.Hand
 		h.Set("Strict-Transport-Security", "max-age=63072000")
 		h.Set("X-Content-Type-Options", "nosniff")
 
-		ctx := audit.WithRequest(r.Context(), audit.Request{ID: id})
+		from := conf.Proxies.Client(r)
+		ctx := audit.WithRequest(network.NewContext(r.Context(), from), audit.Request{ID: id, Network: audit.NetworkOf(from)})
 		r = r.WithContext(withCall(ctx, c))
 		rec := &recorder{ResponseWriter: w}
 		// In a defer, so that a call whose connection is cut on purpose has its line too.
 		defer func() {
-			log.InfoContext(ctx, "request", "request_id", id, "method", method(r), "route", r.Pattern,
-				"status", rec.written(), "ms", now().Sub(start).Milliseconds(), "principal", c.principal)
+			conf.Log.InfoContext(ctx, "request", "request_id", id, "method", method(r), "route", r.Pattern,
+				"status", rec.written(), "ms", conf.Now().Sub(start).Milliseconds(), "principal", c.principal)
 		}()
 		next.ServeHTTP(rec, r)
 	})

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/network"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -45,10 +47,11 @@ func newServer(t *testing.T, checks []server.Check, stop <-chan struct{}) (*http
 	}
 	h := server.New(server.Config{
 		Log: log, Now: time.Now, Auth: auth, Checks: checks, Stop: stop,
-		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) },
+		Proxies: network.List{netip.MustParsePrefix("127.0.0.0/8")},
+		Fail:    func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) },
 		Routes: []server.Route{
 			{Pattern: "GET /v1/things/{id}", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if err := json.NewEncoder(w).Encode([]string{authz.FromContext(r.Context()).ID, audit.RequestFrom(r.Context()).ID}); err != nil {
+				if err := json.NewEncoder(w).Encode([]string{authz.FromContext(r.Context()).ID, audit.RequestFrom(r.Context()).Network}); err != nil {
 					t.Error(err)
 				}
 			})},
@@ -100,6 +103,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"signed in", "GET", "/v1/things/1", []string{"Authorization", "Bearer vgt_good"}, 200, `["key_1",`},
 		{"signed out", "GET", "/v1/things/1", nil, 200, `["",`},
+		{"behind a proxy", "GET", "/v1/things/1", []string{"X-Forwarded-For", "203.0.113.9, 192.0.2.77"}, 200, `["","192.0.2.0/24"]`},
 		{"bad credential", "GET", "/v1/things/1", []string{"Authorization", "Bearer vgt_bad"}, 401, `"code":"UNAUTHENTICATED"`},
 		{"bad credential, a route with its own form", "GET", "/own", []string{"Authorization", "Bearer vgt_bad"}, 418, ""},
 		{"no such address", "GET", "/planted-address", nil, 404, `"code":"NOT_FOUND"`},
