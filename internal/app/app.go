@@ -206,7 +206,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http
 		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
 	return server.New(server.Config{
-		Log: p.log, Now: p.now, Auth: auth, Stop: stop,
+		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
 		Routes: append(api.Routes(),
 			server.Route{Pattern: "PUT /v1/uploads", Handler: file.Handler(p.files, p.authorizer)},
