@@ -67,7 +67,20 @@ type Entry struct {
 type Row struct {
 	Entry
 	Sealed [][]byte
+
+	Feed         Feed
+	SecretFields []string // those of Fields that only the AML feed tells
 }
+
+// Feed is the change feed that tells of an entry. It is no part of the leaf.
+type Feed string
+
+// The feeds. An entry that is no change, or only bookkeeping, is in none.
+const (
+	FeedNone Feed = ""
+	FeedOpen Feed = "OPEN"
+	FeedAML  Feed = "AML" // for those with the clearance: about data that law keeps secret
+)
 
 // leafVersion is the first byte of every leaf of this form.
 const leafVersion = 1

@@ -26,6 +26,22 @@ type Change struct {
 	Fields  []string      // names of the fields changed
 	Touches []audit.Touch // the persons' data touched
 	Then    []job.Spec
+
+	Quiet        bool     // bookkeeping that is news to nobody: the change feed leaves it out
+	Secret       bool     // all of it is about data secret by AML law: told to those with the clearance only
+	SecretFields []string // those of Fields that are
+}
+
+// feed returns the change feed that tells of c.
+func (c *Change) feed() audit.Feed {
+	switch {
+	case c.Quiet:
+		return audit.FeedNone
+	case c.Secret:
+		return audit.FeedAML
+	default:
+		return audit.FeedOpen
+	}
 }
 
 // Store is the database as a Runner needs it.
@@ -95,6 +111,13 @@ func (r *Runner) Do(ctx context.Context, fn func(ctx context.Context) (Change, e
 // can ask for it by an interface of its own.
 func (r *Runner) DoPlain(ctx context.Context, action, object string, fn func(ctx context.Context) error) error {
 	return r.Do(ctx, func(ctx context.Context) (Change, error) { return Change{Action: action, Object: object}, fn(ctx) })
+}
+
+// DoQuiet is DoPlain for a change that is news to nobody.
+func (r *Runner) DoQuiet(ctx context.Context, action, object string, fn func(ctx context.Context) error) error {
+	return r.Do(ctx, func(ctx context.Context) (Change, error) {
+		return Change{Action: action, Object: object, Quiet: true}, fn(ctx)
+	})
 }
 
 // Create is Do for a change that makes a new object. When the caller sent an
@@ -171,6 +194,7 @@ func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Chan
 			if err != nil {
 				return err
 			}
+			rows[i].Feed, rows[i].SecretFields = c.feed(), c.SecretFields
 			for _, spec := range c.Then {
 				jobID := spec.ID
 				if spec.Tenant == "" {

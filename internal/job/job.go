@@ -40,6 +40,7 @@ type Spec struct {
 	Tenant      tenant.ID // whose job it is; that of the change when empty
 	MaxAttempts int       // MaxAttempts when 0
 	NotBefore   time.Time
+	Quiet       bool // its end is news to nobody: the change feed leaves it out
 }
 
 // Job is one piece of long work.
@@ -63,6 +64,7 @@ type Job struct {
 	CreatedAt   time.Time
 	StartedAt   time.Time // of the first attempt
 	EndedAt     time.Time
+	Quiet       bool
 }
 
 // Progress tells how far a job is. Total is 0 while unknown.
@@ -98,7 +100,7 @@ var ErrFenced = errs.New(errs.Conflict, "the work is no longer this worker's")
 func New(s Spec, id string, now time.Time) *Job {
 	j := &Job{
 		ID: id, Tenant: s.Tenant, Type: s.Type, Object: s.Object, State: Queued,
-		Attempt: 1, MaxAttempts: s.MaxAttempts, Delivery: 1, RunAfter: s.NotBefore, CreatedAt: now,
+		Attempt: 1, MaxAttempts: s.MaxAttempts, Delivery: 1, RunAfter: s.NotBefore, CreatedAt: now, Quiet: s.Quiet,
 	}
 	if j.MaxAttempts == 0 {
 		j.MaxAttempts = MaxAttempts
@@ -181,6 +183,16 @@ func permanent(err error) bool {
 		return false
 	}
 }
+
+// postponedError asks for another time.
+type postponedError struct{ pause time.Duration }
+
+func (e postponedError) Error() string { return "postponed by " + e.pause.String() }
+
+// Postpone returns the error by which a handler has its job queued again after a
+// pause of its own choice. It is no failure and no attempt is counted: the
+// handler must see to it that this ends.
+func Postpone(pause time.Duration) error { return postponedError{pause} }
 
 // failure tells the tenant of an error: the message that was written for
 // callers, or no more than that the fault is ours.

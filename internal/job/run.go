@@ -195,9 +195,12 @@ func (s *Service) renew(ctx context.Context, r *Run, until time.Time) error {
 // end records how an attempt ended.
 func (s *Service) end(ctx context.Context, r *Run, failed error, interrupted bool) error {
 	next, now := *r.job, s.now()
+	postponed, later := errors.AsType[postponedError](failed)
 	switch {
 	case failed == nil:
 		next.succeed(now)
+	case later:
+		next.queue(now.Add(postponed.pause))
 	case interrupted && !permanent(failed):
 		next.queue(now)
 	default:
@@ -211,6 +214,10 @@ func (s *Service) end(ctx context.Context, r *Run, failed error, interrupted boo
 	}
 	if err != nil {
 		return fmt.Errorf("end job %s: %w", r.ID(), err)
+	}
+	if later {
+		s.log.InfoContext(ctx, "job postponed", "job", r.ID(), "type", r.Type(), "pause", postponed.pause)
+		return nil
 	}
 	if failed != nil {
 		s.log.WarnContext(ctx, "job attempt failed", "job", r.ID(), "type", r.Type(), "attempt", r.Attempt(),

@@ -58,6 +58,8 @@ type Store interface {
 // Changes commits a change of state together with its audit entry.
 type Changes interface {
 	DoPlain(ctx context.Context, action, object string, fn func(ctx context.Context) error) error
+	// DoQuiet leaves the change out of the change feed.
+	DoQuiet(ctx context.Context, action, object string, fn func(ctx context.Context) error) error
 }
 
 // Timing tunes the service. The zero value of a field is its default.
@@ -269,11 +271,15 @@ func (s *Service) RecoverDead(ctx context.Context, limit int) (int, error) {
 
 // move writes a job's next state by swap, with an audit entry if it ends there.
 func (s *Service) move(ctx context.Context, next *Job, swap func(ctx context.Context) error) error {
+	do := s.changes.DoPlain
+	if next.Quiet {
+		do = s.changes.DoQuiet
+	}
 	switch next.State {
 	case Succeeded:
-		return s.changes.DoPlain(ctx, "job.finish", next.ID, swap)
+		return do(ctx, "job.finish", next.ID, swap)
 	case Parked:
-		return s.changes.DoPlain(ctx, "job.park", next.ID, swap)
+		return do(ctx, "job.park", next.ID, swap)
 	default:
 		return swap(ctx)
 	}

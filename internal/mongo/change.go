@@ -36,6 +36,9 @@ type auditDoc struct {
 	Fields    []string       `bson:"fields,omitempty"`
 	Unsealed  bool           `bson:"unsealed,omitempty"`
 	Seq       *int64         `bson:"seq,omitempty"` // place in the tenant's order, from 0, once it is sealed
+
+	Change       audit.Feed `bson:"change,omitempty"` // no part of the leaf, nor what follows
+	SecretFields []string   `bson:"secretFields,omitempty"`
 }
 
 type actorDoc struct {
@@ -64,7 +67,7 @@ func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
 		docs[i] = auditDoc{
 			ID: r.ID, Tenant: r.Tenant, At: r.At, Actor: actorDoc(r.Actor), Action: r.Action, Object: r.Object,
 			Purpose: r.Purpose, Outcome: r.Outcome, Policy: r.Policy, RequestID: r.RequestID, Network: r.Network,
-			Fields: r.Fields, Unsealed: true,
+			Fields: r.Fields, Unsealed: true, Change: r.Feed, SecretFields: r.SecretFields,
 		}
 		for n, s := range r.Subjects {
 			docs[i].Subjects = append(docs[i].Subjects, auditSubject{s.ID, s.Commitment[:], r.Sealed[n]})

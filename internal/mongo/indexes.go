@@ -30,6 +30,16 @@ const (
 	importsColl    = "imports"
 	mappingsColl   = "importMappings"
 	rejectionsColl = "importRejections"
+
+	signingKeysColl = "signingKeys" // of the provider
+	headsColl       = "auditHeads"  // where each tenant's log stands
+	tilesColl       = "auditTiles"  // the hashes of its tree
+	checkpointsColl = "auditCheckpoints"
+	headsAtColl     = "auditHeadsAt" // where a tenant's log stood at a checkpoint
+
+	messagesColl   = "messages"
+	webhooksColl   = "webhooks"
+	deliveriesColl = "deliveries"
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".
@@ -62,6 +72,7 @@ func indexes() map[string][]index {
 		lookupsColl: {{"tenant", "owner"}, {"tenant", "subject"}},
 		auditColl: {
 			{"tenant", "seq"},
+			{"tenant", "change", "seq"},
 			{"unsealed", "tenant", "at", "_id"},
 			{"tenant", "-at", "-_id"},
 			{"tenant", "subjects.id", "-at", "-_id"},
@@ -76,6 +87,15 @@ func indexes() map[string][]index {
 		exportsColl:  {{"state", "expiresAt"}},
 		grantsColl:   {{"expiresAt"}},
 		mappingsColl: {{"tenant", "name"}},
+
+		signingKeysColl: {{"tenant", "purpose", "number"}},
+		messagesColl:    {{"state", "createdAt"}},
+		webhooksColl:    {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		deliveriesColl: {
+			{"state", "createdAt"},
+			{"tenant", "webhook", "-createdAt", "-_id"},
+			{"tenant", "webhook", "state", "-createdAt", "-_id"},
+		},
 	}
 }
 

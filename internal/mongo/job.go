@@ -37,6 +37,7 @@ type jobDoc struct {
 	CreatedAt   time.Time    `bson:"createdAt"`
 	StartedAt   time.Time    `bson:"startedAt,omitempty"`
 	LeaseUntil  time.Time    `bson:"leaseUntil"`
+	Quiet       bool         `bson:"quiet,omitempty"`
 	Life        lifecycleDoc `bson:",inline"`
 }
 
@@ -81,7 +82,7 @@ func (d *jobDoc) job() *job.Job {
 		LastAttempt: d.Life.LastAttempt, MaxAttempts: d.MaxAttempts, Delivery: d.Life.Delivery, Fence: d.Fence,
 		Progress: job.Progress(d.Progress), Steps: make([]job.Step, len(d.Steps)), Error: (*job.Failure)(d.Life.Error),
 		RunAfter: d.Life.RunAfter, EnqueuedAt: d.Life.EnqueuedAt, LeaseUntil: d.LeaseUntil, CreatedAt: d.CreatedAt,
-		StartedAt: d.StartedAt, EndedAt: d.Life.EndedAt,
+		StartedAt: d.StartedAt, EndedAt: d.Life.EndedAt, Quiet: d.Quiet,
 	}
 	for i, s := range d.Steps {
 		j.Steps[i] = job.Step(s)
@@ -98,7 +99,8 @@ func (d *DB) InsertJobs(ctx context.Context, jobs ...*job.Job) error {
 		}
 		docs[i] = jobDoc{
 			ID: j.ID, Tenant: j.Tenant, Type: j.Type, Object: j.Object, MaxAttempts: j.MaxAttempts,
-			Progress: progressDoc(j.Progress), Steps: []stepDoc{}, CreatedAt: j.CreatedAt, Life: lifecycle(j),
+			Progress: progressDoc(j.Progress), Steps: []stepDoc{}, CreatedAt: j.CreatedAt, Quiet: j.Quiet,
+			Life: lifecycle(j),
 		}
 	}
 	if _, err := d.db.Collection(jobsColl).InsertMany(ctx, docs); err != nil {
