@@ -36,14 +36,16 @@ const (
 
 // Message is one captured mail.
 type Message struct {
-	ID      string    `json:"id"`
-	Time    time.Time `json:"time"` // when it arrived
-	From    string    `json:"from"` // envelope
-	To      []string  `json:"to"`   // envelope
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"`
-	HTML    string    `json:"html,omitempty"`
-	Files   []string  `json:"files,omitempty"` // names of attachments
+	ID string `json:"id"`
+
+	MessageID string    `json:"messageId,omitempty"` // what its sender calls it: a repeat has the same
+	Time      time.Time `json:"time"`                // when it arrived
+	From      string    `json:"from"`                // envelope
+	To        []string  `json:"to"`                  // envelope
+	Subject   string    `json:"subject"`
+	Text      string    `json:"text"`
+	HTML      string    `json:"html,omitempty"`
+	Files     []string  `json:"files,omitempty"` // names of attachments
 }
 
 // Sink holds the captured mail, newest last.
@@ -192,6 +194,9 @@ func (m *Message) read(r io.Reader) error {
 	defer reader.Close()
 	if m.Subject, err = reader.Header.Subject(); err != nil && !message.IsUnknownCharset(err) {
 		return fmt.Errorf("read the subject: %w", err)
+	}
+	if m.MessageID, err = reader.Header.MessageID(); err != nil {
+		return fmt.Errorf("read the message's id: %w", err)
 	}
 	for {
 		part, err := reader.NextPart()
