@@ -33,7 +33,10 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/kms/localfile"
+	"github.com/vogter/vogter/internal/kms/transit"
+	"github.com/vogter/vogter/internal/mail"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
@@ -74,6 +77,7 @@ type Platform struct {
 	bucket     *blob.Bucket
 	files      *file.Service
 	downloads  *download.Service
+	notices    *notify.Service
 	authorizer authz.Authorizer
 }
 
@@ -140,6 +144,16 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 
 	tenants := mongo.NewTenantStore(p.db, v)
 	subjects := mongo.NewSubjectStore(p.db, v, p.log)
+	sender, err := mail.New(p.Config.Mail.SMTP.Reveal(), p.Config.Mail.From, nil)
+	if err != nil {
+		return err
+	}
+	p.notices, err = notify.NewService(notify.Config{
+		Store: mongo.NewNotifyStore(p.db, v), Sender: sender, Changes: changes, Log: p.log, Now: p.now,
+	})
+	if err != nil {
+		return err
+	}
 	p.Tenants = tenancy.NewService(tenants, changes, v, p.Identity, p.now)
 	p.APIKeys = apikey.NewService(mongo.NewAPIKeyStore(p.db), changes, hasher, p.now)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.now)
@@ -231,6 +245,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	mux.Handle(file.JobRemove, func(ctx context.Context, r *job.Run) error { return p.files.Remove(ctx, r.Object()) })
 	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
 
+	mux.Handle(notify.JobSend, p.notices.Send)
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
