@@ -71,13 +71,28 @@ type Config struct {
 	KeyStore SecretString `env:"VOGTER_KEYSTORE_URI"`
 	// Redis is the URL of the queue's Redis: redis, rediss or unix.
 	Redis SecretString `env:"REDIS_URL"`
-	// KMS says where the epoch master keys are: file:PATH for the local file.
+	// KMS says where the epoch master keys are: file:PATH for the local file, or
+	// transit:https://host[:port]/mount for OpenBao or HashiCorp Vault.
 	KMS string `env:"VOGTER_KMS"`
 
-	S3     S3
-	Kratos Kratos
-	Hydra  Hydra
-	Mail   Mail
+	Transit Transit
+	S3      S3
+	Kratos  Kratos
+	Hydra   Hydra
+	Mail    Mail
+}
+
+// Transit is how to sign in at the transit engine that KMS names: by a token in
+// a file, which may be renewed there, or by AppRole.
+type Transit struct {
+	TokenFile string       `env:"VOGTER_KMS_TOKEN_FILE"`
+	RoleID    string       `env:"VOGTER_KMS_ROLE_ID"`
+	SecretID  SecretString `env:"VOGTER_KMS_SECRET_ID"`
+	Namespace string       `env:"VOGTER_KMS_NAMESPACE"`
+	CAFile    string       `env:"VOGTER_KMS_CA_FILE"` // PEM of a private CA; empty: the system's
+	// Recovery is how long snapshots of the server's storage are kept: what was
+	// destroyed could be brought back from them, so it counts as irrecoverable later.
+	Recovery time.Duration `env:"VOGTER_KMS_RECOVERY" envDefault:"720h"`
 }
 
 // S3 is the object storage.
@@ -223,6 +238,38 @@ func (c *Config) KMSFile() string {
 	return path
 }
 
+// KMSTransit is the address of the transit engine, or "" for another kind.
+func (c *Config) KMSTransit() string {
+	address, ok := strings.CutPrefix(c.KMS, "transit:")
+	if !ok {
+		return ""
+	}
+	return address
+}
+
+// checkKMS finds what is wrong with the key management.
+func (c *Config) checkKMS() []error {
+	var faults []error
+	address := c.KMSTransit()
+	if u, err := url.Parse(address); c.KMS != "" && c.KMSFile() == "" &&
+		(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") == "") {
+		faults = append(faults, errors.New("VOGTER_KMS must be file:PATH or transit:https://host/mount"))
+	}
+	token, role, secret := c.Transit.TokenFile != "", c.Transit.RoleID != "", c.Transit.SecretID.IsSet()
+	switch {
+	case address == "" && (token || role || secret || c.Transit.Namespace != "" || c.Transit.CAFile != ""):
+		faults = append(faults, errors.New("VOGTER_KMS_… are of a transit engine, and VOGTER_KMS names none"))
+	case address != "" && token == role:
+		faults = append(faults, errors.New("give either VOGTER_KMS_TOKEN_FILE or VOGTER_KMS_ROLE_ID to sign in at VOGTER_KMS"))
+	case role != secret:
+		faults = append(faults, errors.New("VOGTER_KMS_ROLE_ID and VOGTER_KMS_SECRET_ID must be set together"))
+	}
+	if c.Transit.Recovery < 0 {
+		faults = append(faults, errors.New("VOGTER_KMS_RECOVERY must not be negative"))
+	}
+	return faults
+}
+
 // check finds what is wrong in every mode.
 func (c *Config) check() []error {
 	var faults []error
@@ -260,9 +307,7 @@ func (c *Config) check() []error {
 	if c.Redis.IsSet() && !hasScheme(c.Redis.Reveal(), "redis", "rediss", "unix") {
 		bad("REDIS_URL", "a redis://, rediss:// or unix:// URL")
 	}
-	if c.KMS != "" && c.KMSFile() == "" {
-		bad("VOGTER_KMS", "file:PATH")
-	}
+	faults = append(faults, c.checkKMS()...)
 	if c.S3.Endpoint != "" && !isHTTP(c.S3.Endpoint) {
 		bad("VOGTER_S3_ENDPOINT", "an http or https URL")
 	}

@@ -33,8 +33,7 @@ func local() map[string]string {
 	}
 }
 
-// cloud is what production may look like, but for its key management: this
-// program has only the local file so far.
+// cloud is what production may look like.
 func cloud() map[string]string {
 	return map[string]string{
 		"MONGODB_URI":              "mongodb://app:pw@a.db.example:27017,b.db.example:27017/vogter?tls=true",
@@ -49,7 +48,9 @@ func cloud() map[string]string {
 		"VOGTER_SMTP_URL":          "smtps://user:pw@mail.example:465",
 		"VOGTER_MAIL_FROM":         "Vogter <no-reply@vogter.example>",
 		"VOGTER_PUBLIC_URL":        "https://vogter.example",
-		"VOGTER_KMS":               "file:/data/kms",
+		"VOGTER_KMS":               "transit:https://bao.example:8200/transit",
+		"VOGTER_KMS_ROLE_ID":       "role",
+		"VOGTER_KMS_SECRET_ID":     "secret-id-value",
 	}
 }
 
@@ -122,7 +123,12 @@ func TestParse(t *testing.T) {
 		{"MongoDB URI", with(local(), "MONGODB_URI", "http://db"), []string{"MONGODB_URI must be"}},
 		{"Redis URL", with(local(), "REDIS_URL", "localhost:6379"), []string{"REDIS_URL must be"}},
 		{"S3 without scheme", with(local(), "VOGTER_S3_ENDPOINT", "127.0.0.1:7070"), []string{"VOGTER_S3_ENDPOINT must be"}},
-		{"KMS", with(local(), "VOGTER_KMS", "aws:key"), []string{"VOGTER_KMS must be file:PATH"}},
+		{"KMS", with(local(), "VOGTER_KMS", "aws:key"), []string{"VOGTER_KMS must be file:PATH or transit:https://host/mount"}},
+		{"plain transit", with(cloud(), "VOGTER_KMS", "transit:http://bao.example/transit"), []string{"VOGTER_KMS must be file:PATH or transit:https://host/mount"}},
+		{"no mount", with(cloud(), "VOGTER_KMS", "transit:https://bao.example/"), []string{"VOGTER_KMS must be file:PATH or transit:https://host/mount"}},
+		{"two ways to sign in", with(cloud(), "VOGTER_KMS_TOKEN_FILE", "/run/token"), []string{"give either VOGTER_KMS_TOKEN_FILE or VOGTER_KMS_ROLE_ID to sign in at VOGTER_KMS"}},
+		{"half an AppRole", with(cloud(), "VOGTER_KMS_SECRET_ID", ""), []string{"VOGTER_KMS_ROLE_ID and VOGTER_KMS_SECRET_ID must be set together"}},
+		{"transit's settings of a file", with(local(), "VOGTER_KMS_NAMESPACE", "a"), []string{"VOGTER_KMS_… are of a transit engine, and VOGTER_KMS names none"}},
 		{"secret twice", with(local(), "MONGODB_URI_FILE", missing), []string{"MONGODB_URI and MONGODB_URI_FILE are both set"}},
 		{"secret's file missing", with(local(), "MONGODB_URI", "", "MONGODB_URI_FILE", missing), []string{"MONGODB_URI_FILE: read the file"}},
 	}
@@ -148,33 +154,33 @@ func TestValidate(t *testing.T) {
 			"MONGODB_URI is not set", "VOGTER_KEYSTORE_URI is not set", "REDIS_URL is not set", "VOGTER_KMS is not set",
 			"VOGTER_S3_ENDPOINT is not set", "VOGTER_KRATOS_PUBLIC_URL is not set", "VOGTER_SMTP_URL is not set",
 		}},
-		{"production", cloud(), []string{devKMS}},
+		{"development keys", with(cloud(), "VOGTER_KMS", "file:/data/kms", "VOGTER_KMS_ROLE_ID", "", "VOGTER_KMS_SECRET_ID", ""), []string{devKMS}},
 		{"local parts in production", with(local(), "VOGTER_MODE", ""), []string{
 			devKMS, "VOGTER_KRATOS_PUBLIC_URL: plain HTTP", "VOGTER_KRATOS_ADMIN_URL: plain HTTP", "VOGTER_PUBLIC_URL: an https URL is needed",
 		}},
-		{"MongoDB without TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example:27017/"), []string{devKMS, "MONGODB_URI: a connection"}},
-		{"one host outside", with(cloud(), "MONGODB_URI", "mongodb://127.0.0.1:1,db.example:2/"), []string{devKMS, "MONGODB_URI: a connection"}},
-		{"MongoDB on loopback", with(cloud(), "MONGODB_URI", "mongodb://u:p@127.0.0.1:27017,localhost,[::1]:5/"), []string{devKMS}},
-		{"srv with TLS off", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb+srv://keys.example/?tls=false"), []string{devKMS, "VOGTER_KEYSTORE_URI: a connection"}},
-		{"unverified TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example/?tls=true&tlsInsecure=true"), []string{devKMS, "MONGODB_URI: a connection"}},
-		{"one database for data and keys", with(cloud(), "VOGTER_KEYSTORE_URI", cloud()["MONGODB_URI"]), []string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"}},
+		{"MongoDB without TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example:27017/"), []string{"MONGODB_URI: a connection"}},
+		{"one host outside", with(cloud(), "MONGODB_URI", "mongodb://127.0.0.1:1,db.example:2/"), []string{"MONGODB_URI: a connection"}},
+		{"MongoDB on loopback", with(cloud(), "MONGODB_URI", "mongodb://u:p@127.0.0.1:27017,localhost,[::1]:5/"), nil},
+		{"srv with TLS off", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb+srv://keys.example/?tls=false"), []string{"VOGTER_KEYSTORE_URI: a connection"}},
+		{"unverified TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example/?tls=true&tlsInsecure=true"), []string{"MONGODB_URI: a connection"}},
+		{"one database for data and keys", with(cloud(), "VOGTER_KEYSTORE_URI", cloud()["MONGODB_URI"]), []string{"VOGTER_KEYSTORE_URI: the key store must be another"}},
 		{
 			"one database under two addresses",
 			with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://keys:pw@B.db.example:27017/vogter?tls=true"),
-			[]string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"},
+			[]string{"VOGTER_KEYSTORE_URI: the key store must be another"},
 		},
 		{
 			"one user for data and keys", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://app:pw@b.db.example:27017/keys?tls=true"),
-			[]string{devKMS, "VOGTER_KEYSTORE_URI: the key store must be another"},
+			[]string{"VOGTER_KEYSTORE_URI: the key store must be another"},
 		},
-		{"two databases of one server", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://keys:pw@b.db.example:27017/keys?tls=true"), []string{devKMS}},
-		{"Redis without TLS", with(cloud(), "REDIS_URL", "redis://redis.example:6379"), []string{devKMS, "REDIS_URL: a connection"}},
-		{"Redis with unverified TLS", with(cloud(), "REDIS_URL", "rediss://redis.example:6379?skip_verify=true"), []string{devKMS, "REDIS_URL: a connection"}},
-		{"Redis on loopback", with(cloud(), "REDIS_URL", "redis://127.0.0.1:6379"), []string{devKMS}},
-		{"plain S3", with(cloud(), "VOGTER_S3_ENDPOINT", "http://s3.example"), []string{devKMS, "VOGTER_S3_ENDPOINT: plain HTTP is refused in production"}},
-		{"plain mail", with(cloud(), "VOGTER_SMTP_URL", "smtp://mail.example?disable_starttls=true"), []string{devKMS, "VOGTER_SMTP_URL: mail"}},
-		{"unverified mail", with(cloud(), "VOGTER_SMTP_URL", "smtps://mail.example?skip_ssl_verify=true"), []string{devKMS, "VOGTER_SMTP_URL: mail"}},
-		{"plain public address", with(cloud(), "VOGTER_PUBLIC_URL", "http://vogter.example"), []string{devKMS, "VOGTER_PUBLIC_URL: an https"}},
+		{"two databases of one server", with(cloud(), "VOGTER_KEYSTORE_URI", "mongodb://keys:pw@b.db.example:27017/keys?tls=true"), nil},
+		{"Redis without TLS", with(cloud(), "REDIS_URL", "redis://redis.example:6379"), []string{"REDIS_URL: a connection"}},
+		{"Redis with unverified TLS", with(cloud(), "REDIS_URL", "rediss://redis.example:6379?skip_verify=true"), []string{"REDIS_URL: a connection"}},
+		{"Redis on loopback", with(cloud(), "REDIS_URL", "redis://127.0.0.1:6379"), nil},
+		{"plain S3", with(cloud(), "VOGTER_S3_ENDPOINT", "http://s3.example"), []string{"VOGTER_S3_ENDPOINT: plain HTTP is refused in production"}},
+		{"plain mail", with(cloud(), "VOGTER_SMTP_URL", "smtp://mail.example?disable_starttls=true"), []string{"VOGTER_SMTP_URL: mail"}},
+		{"unverified mail", with(cloud(), "VOGTER_SMTP_URL", "smtps://mail.example?skip_ssl_verify=true"), []string{"VOGTER_SMTP_URL: mail"}},
+		{"plain public address", with(cloud(), "VOGTER_PUBLIC_URL", "http://vogter.example"), []string{"VOGTER_PUBLIC_URL: an https"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -226,6 +232,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Mode: config.Production, Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo,
 		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, S3: config.S3{Region: "us-east-1"},
+		Transit: config.Transit{Recovery: 720 * time.Hour},
 	}
 	if c != want {
 		t.Errorf("got %+v, want %+v", c, want)

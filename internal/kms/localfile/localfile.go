@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +27,6 @@ import (
 const (
 	format  = "vogter-kms-1"
 	keySize = 32
-	maxSize = 4 << 10 // of a plaintext
 )
 
 // ErrMode reports a key file that others than its owner may read or write.
@@ -65,13 +63,14 @@ type document struct {
 type master struct {
 	Key       []byte     `json:"key,omitempty"`
 	Created   time.Time  `json:"created"`
+	Disabled  bool       `json:"disabled,omitempty"`
 	Destroyed *time.Time `json:"destroyed,omitempty"`
 }
 
 // Create makes the master key of that name unless it exists; its reference is its name.
 func (f *File) Create(_ context.Context, name string) (string, error) {
-	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-		return "", errs.New(errs.Internal, "create master key: a name is lower-case letters, digits and hyphens")
+	if err := kms.CheckName(name); err != nil {
+		return "", fmt.Errorf("create master key: %w", err)
 	}
 	err := f.update(func(d *document) (changed bool, err error) {
 		if m, ok := d.Keys[name]; ok {
@@ -93,8 +92,8 @@ func (f *File) Create(_ context.Context, name string) (string, error) {
 
 // Wrap seals plaintext under the master key: nonce, ciphertext, tag of AES-256-GCM.
 func (f *File) Wrap(_ context.Context, keyRef string, plaintext, aad []byte) ([]byte, error) {
-	if len(plaintext) > maxSize {
-		return nil, errs.New(errs.Internal, "wrap: more than %d bytes", maxSize)
+	if len(plaintext) > kms.MaxSize {
+		return nil, kms.ErrSize
 	}
 	aead, err := f.aead(keyRef)
 	if err != nil {
@@ -114,6 +113,31 @@ func (f *File) Unwrap(_ context.Context, keyRef string, wrapped, aad []byte) ([]
 		return nil, fmt.Errorf("unwrap under %s: %w", keyRef, kms.ErrAuth)
 	}
 	return plaintext, nil
+}
+
+// Disable makes the key unusable until Enable.
+func (f *File) Disable(_ context.Context, keyRef string) error { return f.setDisabled(keyRef, true) }
+
+// Enable makes a disabled key usable again.
+func (f *File) Enable(_ context.Context, keyRef string) error { return f.setDisabled(keyRef, false) }
+
+func (f *File) setDisabled(keyRef string, disabled bool) error {
+	err := f.update(func(d *document) (changed bool, err error) {
+		m, ok := d.Keys[keyRef]
+		switch {
+		case !ok:
+			return false, kms.ErrNoKey
+		case m.Destroyed != nil:
+			return false, kms.ErrDestroyed
+		}
+		changed = m.Disabled != disabled
+		m.Disabled = disabled
+		return changed, nil
+	})
+	if err != nil {
+		return fmt.Errorf("change master key %s: %w", keyRef, err)
+	}
+	return nil
 }
 
 // Destroy removes the key's bytes from the file. The disk's blocks and copies of
@@ -137,6 +161,9 @@ func (f *File) Destroy(_ context.Context, keyRef string) error {
 	return nil
 }
 
+// Recovery returns 0: nothing of the file is kept by this package.
+func (f *File) Recovery() time.Duration { return 0 }
+
 // Development reports true: a file is no key management for production.
 func (f *File) Development() bool { return true }
 
@@ -151,6 +178,8 @@ func (f *File) aead(keyRef string) (cipher.AEAD, error) {
 		return nil, kms.ErrNoKey
 	case m.Destroyed != nil:
 		return nil, kms.ErrDestroyed
+	case m.Disabled:
+		return nil, kms.ErrDisabled
 	}
 	block, err := aes.NewCipher(m.Key)
 	if err != nil {

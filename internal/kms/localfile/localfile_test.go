@@ -13,6 +13,7 @@ import (
 
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/kms/kmstest"
 	"github.com/vogter/vogter/internal/kms/localfile"
 )
 
@@ -34,6 +35,11 @@ func create(t *testing.T, f *localfile.File, name string) string {
 		t.Fatal(err)
 	}
 	return ref
+}
+
+func TestContract(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "masters.json")
+	kmstest.Run(t, func(t *testing.T) kms.Wrapper { t.Helper(); return open(t, path) })
 }
 
 func TestWrap(t *testing.T) {
