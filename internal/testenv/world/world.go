@@ -45,6 +45,7 @@ const BaseURL = "https://vogter.example"
 type World struct {
 	testing.TB
 
+	DB       *mongo.DB
 	Storage  *s3.Server
 	Bucket   *blob.Bucket
 	Keys     *mongo.KeyStore
@@ -60,8 +61,9 @@ type World struct {
 	Exports   *export.Service
 	Downloads *download.Service
 
-	data *driver.Database
-	skew atomic.Int64
+	data     *driver.Database
+	skew     atomic.Int64
+	handlers map[string]func(ctx context.Context, r *job.Run) error
 }
 
 // Start makes a World with three tenants.
@@ -69,7 +71,7 @@ func Start(tb testing.TB) *World {
 	tb.Helper()
 	uri := testenv.MongoURI(tb)
 	db, log := testenv.Data(tb, uri), testenv.Logger(tb)
-	w := &World{TB: tb, Storage: s3.Start(tb), Keys: testenv.KeyStore(tb), data: raw(tb, uri)}
+	w := &World{TB: tb, DB: db, handlers: map[string]func(context.Context, *job.Run) error{}, Storage: s3.Start(tb), Keys: testenv.KeyStore(tb), data: raw(tb, uri)}
 	w.Bucket = w.Storage.Bucket(tb)
 	var err error
 	w.Vault, err = vault.New(vault.Config{Store: w.Keys, KMS: testenv.KMS(tb), Now: w.Now})
@@ -93,7 +95,7 @@ func Start(tb testing.TB) *World {
 		Files: w.Files, Tenants: tenants, Jobs: w.Jobs, Vault: w.Vault, Keys: w.Keys, Changes: w.Changes, Log: log, Now: w.Now,
 	})
 	w.Downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: authz.Roles{}, Recorder: w.Recorder,
+		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: testenv.Authorizer(tb), Recorder: w.Recorder,
 		Changes: w.Changes, Log: log, Now: w.Now, BaseURL: BaseURL,
 	})
 	for _, t := range []tenancy.Tenant{
@@ -206,12 +208,21 @@ func (w *World) Work(ctx context.Context) {
 			return
 		}
 		for _, j := range due {
-			w.ok(w.Jobs.Work(tenant.NewContext(ctx, j.Tenant), j.ID, j.Delivery, w.handle))
+			w.ok(w.Jobs.Work(tenant.NewContext(ctx, j.Tenant), j.ID, j.Delivery, w.Dispatch))
 		}
 	}
 }
 
-func (w *World) handle(ctx context.Context, r *job.Run) error {
+// Handle has jobs of a type carried out by h.
+func (w *World) Handle(jobType string, h func(ctx context.Context, r *job.Run) error) {
+	w.handlers[jobType] = h
+}
+
+// Dispatch carries out a job.
+func (w *World) Dispatch(ctx context.Context, r *job.Run) error {
+	if h, ok := w.handlers[r.Type()]; ok {
+		return h(ctx, r)
+	}
 	switch r.Type() {
 	case export.JobBuild:
 		return w.Exports.Build(ctx, r)
