@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -124,6 +125,83 @@ func (e *Entry) Leaf() []byte {
 		str(f)
 	}
 	return b
+}
+
+// ErrLeaf reports bytes that are no leaf of a form that is known.
+var ErrLeaf = errors.New("not a leaf of the audit log")
+
+// leafReader takes a leaf apart.
+type leafReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *leafReader) take(n int) []byte {
+	if r.bad || n < 0 || n > len(r.b) {
+		r.bad = true
+		return nil
+	}
+	taken := r.b[:n]
+	r.b = r.b[n:]
+	return taken
+}
+
+func (r *leafReader) number() int {
+	if b := r.take(4); b != nil {
+		return int(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (r *leafReader) str() string { return string(r.take(r.number())) }
+
+// count returns the length of a list of items that take at least size bytes each.
+func (r *leafReader) count(size int) int {
+	n := r.number()
+	if n > len(r.b)/size {
+		r.bad = true
+		return 0
+	}
+	return n
+}
+
+// LeafOf returns the id and tenant of the entry that a leaf encodes, or ErrLeaf.
+func LeafOf(leaf []byte) (id []byte, of []byte, err error) {
+	r := leafReader{b: leaf}
+	if v := r.take(1); r.bad || v[0] != leafVersion {
+		return nil, nil, ErrLeaf
+	}
+	if id, of = r.take(r.number()), r.take(r.number()); r.bad {
+		return nil, nil, ErrLeaf
+	}
+	return id, of, nil
+}
+
+// ParseLeaf returns the entry that a leaf encodes, or ErrLeaf.
+func ParseLeaf(leaf []byte) (*Entry, error) {
+	r := leafReader{b: leaf}
+	if v := r.take(1); r.bad || v[0] != leafVersion {
+		return nil, ErrLeaf
+	}
+	e := &Entry{ID: r.str(), Tenant: tenant.ID(r.str())}
+	if at := r.take(8); at != nil {
+		e.At = time.UnixMilli(int64(binary.BigEndian.Uint64(at))).UTC() //nolint:gosec // as it was encoded
+	}
+	e.Actor = Actor{Kind: r.str(), ID: r.str(), Credential: r.str(), OnBehalfOf: r.str()}
+	e.Action, e.Object = r.str(), r.str()
+	for range r.count(4 + sha256.Size) {
+		s := SubjectRef{ID: r.str()}
+		copy(s.Commitment[:], r.take(sha256.Size))
+		e.Subjects = append(e.Subjects, s)
+	}
+	e.Purpose, e.Outcome, e.Policy, e.RequestID, e.Network = r.str(), Outcome(r.str()), r.str(), r.str(), r.str()
+	for range r.count(4) {
+		e.Fields = append(e.Fields, r.str())
+	}
+	if r.bad || len(r.b) > 0 {
+		return nil, ErrLeaf
+	}
+	return e, nil
 }
 
 // Touch is what an action did to one person's data: which object, in which

@@ -25,7 +25,9 @@ const (
 	filesColl    = "files"
 	exportsColl  = "exports"
 	grantsColl   = "grants"
-	leasesColl   = "leases" // of the platform, and small: without a tenant, not sharded
+
+	breakGlassColl = "breakGlass"
+	leasesColl     = "leases" // of the platform, and small: without a tenant, not sharded
 
 	importsColl    = "imports"
 	mappingsColl   = "importMappings"
@@ -60,7 +62,7 @@ func (x index) model() mongo.IndexModel {
 // indexes has the index of every query beside those by _id.
 func indexes() map[string][]index {
 	return map[string][]index{
-		membersColl:  {{"tenant", "-createdAt", "-_id"}, {"identity"}},
+		membersColl:  {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
 		apiKeysColl:  {{"tenant", "-createdAt", "-_id"}},
 		datasetsColl: {{"tenant", "name"}},
 		subjectsColl: {{"tenant", "-createdAt", "-_id"}},
@@ -86,7 +88,9 @@ func indexes() map[string][]index {
 		filesColl:    {{"state", "createdAt"}},
 		exportsColl:  {{"state", "expiresAt"}},
 		grantsColl:   {{"expiresAt"}},
-		mappingsColl: {{"tenant", "name"}},
+
+		breakGlassColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "operator", "-expiresAt"}},
+		mappingsColl:   {{"tenant", "name"}},
 
 		signingKeysColl: {{"tenant", "purpose", "number"}},
 		messagesColl:    {{"state", "createdAt"}},
