@@ -67,7 +67,7 @@ func (g *guard) require(ctx context.Context, do authz.Permission, action string)
 	if err != nil {
 		return ctx, fmt.Errorf("record refusal: %w", err)
 	}
-	return ctx, authz.ErrForbidden.Under(string(do))
+	return ctx, d.Err(do)
 }
 
 // action returns what the audit log calls the field: "createSubject" for one of

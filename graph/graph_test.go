@@ -21,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/testenv"
 )
 
 const (
@@ -121,7 +122,7 @@ func newAPI(t *testing.T, services func(r *audit.Recorder) graph.Services, chang
 		t.Fatal(err)
 	}
 	s := services(f.recorder)
-	s.Authorizer = authz.Roles{}
+	s.Authorizer = testenv.Authorizer(t)
 	c := graph.Config{Services: s, Recorder: f.recorder, Log: log}
 	for _, ch := range change {
 		ch(&c)

@@ -230,16 +230,16 @@ func TestPermissions(t *testing.T) {
 		audited                  []string
 	}{
 		{"signed out", `{ dataset(id: "dst_1") { id } }`, "", "UNAUTHENTICATED", nil},
-		{"not permitted", `{ dataset(id: "dst_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " dataset REFUSED key:grants"}},
-		{"permitted", `{ dataset(id: "dst_1") { id } }`, "vgt_all", "", []string{string(one) + " dataset.read OK key:grants"}},
+		{"not permitted", `{ dataset(id: "dst_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " dataset REFUSED none"}},
+		{"permitted", `{ dataset(id: "dst_1") { id } }`, "vgt_all", "", []string{string(one) + " dataset.read OK machine.grants"}},
 		{"another tenant", `{ dataset(id: "dst_1") { id } }`, "vgt_two", "NOT_FOUND", nil},
-		{"mutation", `mutation { deleteRecord(input: {id: "rec_1"}) { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " deleteRecord REFUSED key:grants"}},
-		{"alias doesn't hide it", `{ harmless: dataset(id: "dst_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " dataset REFUSED key:grants"}},
+		{"mutation", `mutation { deleteRecord(input: {id: "rec_1"}) { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " deleteRecord REFUSED none"}},
+		{"alias doesn't hide it", `{ harmless: dataset(id: "dst_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " dataset REFUSED none"}},
 		{
 			"twice in a document is one entry", `{ a: dataset(id: "dst_1") { id } b: dataset(id: "dst_2") { id } }`, "vgt_none", "FORBIDDEN",
-			[]string{string(one) + " dataset REFUSED key:grants"},
+			[]string{string(one) + " dataset REFUSED none"},
 		},
-		{"by node", `{ node(id: "sub_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " node REFUSED key:grants"}},
+		{"by node", `{ node(id: "sub_1") { id } }`, "vgt_none", "FORBIDDEN", []string{string(one) + " node REFUSED none"}},
 		{"viewer, signed out", everybody, "", "", nil},
 		{"viewer", everybody, "vgt_none", "", []string{string(one) + " tenant.read OK "}},
 	}
@@ -336,7 +336,7 @@ func TestReads(t *testing.T) {
 	if a.body != want {
 		t.Errorf("got %s, want %s", a.body, want)
 	}
-	if got := f.audit.entries(); !slices.Equal(got, []string{string(one) + " subject.read OK key:grants"}) {
+	if got := f.audit.entries(); !slices.Equal(got, []string{string(one) + " subject.read OK machine.grants"}) {
 		t.Errorf("audited %q", got)
 	}
 	f.audit.mu.Lock()

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
 	"github.com/vogter/vogter/internal/dataset"
@@ -40,6 +40,7 @@ import (
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
+	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/vault"
@@ -77,19 +78,25 @@ type Platform struct {
 	bucket     *blob.Bucket
 	files      *file.Service
 	downloads  *download.Service
+	evictions  *authn.Evictions
+	sessions   *session.Service
+	access     *breakglass.Service
 	notices    *notify.Service
-	authorizer authz.Authorizer
+	authorizer *authz.Engine
 }
 
 // Open connects to everything that the configuration names, and makes the
 // indexes that aren't there yet. Close ends it.
 func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() time.Time) (_ *Platform, err error) {
-	p := &Platform{Config: c, log: log, now: now, bell: jobs.NewBell(), authorizer: authz.Roles{}}
+	p := &Platform{Config: c, log: log, now: now, bell: jobs.NewBell()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	if p.authorizer, err = authz.New(authz.Config{Now: now, StepUp: c.StepUp}); err != nil {
+		return nil, fmt.Errorf("read policies: %w", err)
+	}
 	if p.db, err = mongo.Open(ctx, c.MongoDB.Reveal(), dataName); err != nil {
 		return nil, fmt.Errorf("open document store: %w", err)
 	}
@@ -110,7 +117,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	if _, err := p.bucket.Probe(ctx); err != nil {
 		return nil, fmt.Errorf("probe object storage: %w", err)
 	}
-	wrapper, err := openKMS(c.KMS, now)
+	wrapper, err := openKMS(c, now)
 	if err != nil {
 		return nil, fmt.Errorf("open key management: %w", err)
 	}
@@ -122,13 +129,15 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	return p, p.build(mongo.NewKeyStore(p.keysDB), wrapper)
 }
 
-// openKMS returns the key management service that a setting names.
-func openKMS(setting string, now func() time.Time) (kms.Wrapper, error) {
-	path, ok := strings.CutPrefix(setting, "file:")
-	if !ok {
-		return nil, errors.New("VOGTER_KMS takes file:PATH")
+// openKMS returns the key management service that the settings name.
+func openKMS(c config.Config, now func() time.Time) (kms.Wrapper, error) {
+	if address := c.KMSTransit(); address != "" {
+		return transit.Open(transit.Config{
+			Address: address, Namespace: c.Transit.Namespace, CAFile: c.Transit.CAFile, TokenFile: c.Transit.TokenFile,
+			RoleID: c.Transit.RoleID, SecretID: c.Transit.SecretID.Reveal(), Recovery: c.Transit.Recovery,
+		})
 	}
-	return localfile.Open(path, now)
+	return localfile.Open(c.KMSFile(), now)
 }
 
 // build makes the services.
@@ -142,8 +151,6 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	changes := change.NewRunner(p.db, p.Recorder, hasher, p.now, p.bell.Ring)
 	p.Identity = ory.New(p.Config.Kratos.PublicURL, p.Config.Kratos.AdminURL)
 
-	tenants := mongo.NewTenantStore(p.db, v)
-	subjects := mongo.NewSubjectStore(p.db, v, p.log)
 	sender, err := mail.New(p.Config.Mail.SMTP.Reveal(), p.Config.Mail.From, nil)
 	if err != nil {
 		return err
@@ -154,8 +161,20 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	if err != nil {
 		return err
 	}
-	p.Tenants = tenancy.NewService(tenants, changes, v, p.Identity, p.now)
-	p.APIKeys = apikey.NewService(mongo.NewAPIKeyStore(p.db), changes, hasher, p.now)
+	tenants := mongo.NewTenantStore(p.db, v)
+	subjects := mongo.NewSubjectStore(p.db, v, p.log)
+	p.evictions = authn.NewEvictions(p.redis, p.log)
+	p.Tenants = tenancy.NewService(tenancy.Config{
+		Store: tenants, Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher, Identities: p.Identity,
+		Mail: p.notices, Sessions: p.evictions, BaseURL: p.Config.URL(), Now: p.now,
+	})
+	p.sessions = session.NewService(p.Identity, p.Recorder, p.evictions)
+	p.access = breakglass.NewService(breakglass.Config{
+		Store: mongo.NewBreakGlassStore(p.db, v), Changes: changes, Tenants: p.Tenants, Mail: p.notices, Vault: v, Now: p.now,
+	})
+	p.APIKeys = apikey.NewService(apikey.Config{
+		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Hasher: hasher, Log: p.log, Now: p.now,
+	})
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.now)
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.Tenants, p.now)
@@ -200,14 +219,15 @@ func (p *Platform) Close(ctx context.Context) error {
 // Serve answers the API on l until ctx ends, and then finishes what is under way.
 func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 	auth, err := authn.New(authn.Config{
-		Keys: p.APIKeys, Sessions: p.Identity, Members: p.Tenants, Origin: p.Config.URL(), Now: p.now,
+		Keys: p.APIKeys, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
+		Origin: p.Config.URL(), Now: p.now,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare sign-in: %w", err)
 	}
 	return p.run(ctx, func(ctx context.Context) error {
 		return server.Serve(ctx, l, p.handler(auth, ctx.Done()), p.Config.ShutdownGrace)
-	})
+	}, p.evictions.Run, p.APIKeys.Run)
 }
 
 func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http.Handler {
@@ -241,16 +261,17 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http
 // Work does jobs until ctx ends, and then finishes those under way.
 func (p *Platform) Work(ctx context.Context) error {
 	mux := jobs.NewMux()
-	mux.Handle(tenancy.JobInvite, func(ctx context.Context, r *job.Run) error { return p.Tenants.Invite(ctx, r.Object()) })
+	mux.Handle(tenancy.JobInvite, func(ctx context.Context, r *job.Run) error { return p.Tenants.Prepare(ctx, r.Object()) })
 	mux.Handle(file.JobRemove, func(ctx context.Context, r *job.Run) error { return p.files.Remove(ctx, r.Object()) })
+	mux.Handle(notify.JobSend, p.notices.Send)
 	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
 
-	mux.Handle(notify.JobSend, p.notices.Send)
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
 	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
+	sweeper.Sweep("messages", time.Hour, p.notices.Sweep)
 
 	reconciler := jobs.NewReconciler(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
 	worker := jobs.NewServer(jobs.ServerConfig{

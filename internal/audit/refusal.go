@@ -25,7 +25,7 @@ func (r *Recorder) Permit(
 	if err := r.Refuse(ctx, action, object); err != nil {
 		return nil, err
 	}
-	return nil, authz.ErrForbidden.Under(string(do))
+	return nil, d.Err(do)
 }
 
 // Refuse writes that the caller was refused an action on an object, and returns

@@ -1,13 +1,13 @@
 // Package authz knows who is calling and decides what they may do.
 //
-// The decision is behind Authorizer, so that the fixed roles of today can give
-// way to policies without a caller noticing: everybody asks Can and records the
-// policy that decided.
+// Policies decide, written in Cedar (https://www.cedarpolicy.com): those of the
+// platform are in the folder policies, to be read by a data protection officer;
+// a tenant adds its own, which narrow and never widen. Everybody asks an
+// Authorizer and records the policy that decided.
 package authz
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/vogter/vogter/internal/errs"
@@ -52,7 +52,9 @@ type Principal struct {
 	Clearances []Clearance // of a member or machine client
 	Purposes   []string    // that a member may state; any when empty
 	Subject    string      // id of the data subject who is calling
+	Purpose    string      // as stated for this call, "" when none was
 	Identity   string      // id of the person at the identity server, of who signed in by a session
+	Home       tenant.ID   // of an operator: the provider; in any other tenant only break-glass holds
 	BreakGlass string      // id of the grant by which an operator is in a tenant that isn't the provider
 
 	// AAL and AuthenticatedAt are of a person's sign-in.
@@ -83,15 +85,29 @@ const (
 
 type principalKey struct{}
 
-// NewContext returns ctx with p as its caller.
+// caller is a principal with what was decided for it in this request.
+type caller struct {
+	Principal
+	decided *decided
+}
+
+// NewContext returns ctx with p as its caller. What is decided for p is
+// remembered with it: a request has a context of its own.
 func NewContext(ctx context.Context, p Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+	return context.WithValue(ctx, principalKey{}, &caller{p, &decided{}})
 }
 
 // FromContext returns the caller; the zero Principal when nobody signed in.
 func FromContext(ctx context.Context) Principal {
-	p, _ := ctx.Value(principalKey{}).(Principal)
-	return p
+	if c := callerFrom(ctx); c != nil {
+		return c.Principal
+	}
+	return Principal{}
+}
+
+func callerFrom(ctx context.Context) *caller {
+	c, _ := ctx.Value(principalKey{}).(*caller)
+	return c
 }
 
 // SignedIn reports whether there is a caller at all.
@@ -100,7 +116,29 @@ func (p Principal) SignedIn() bool { return p.ID != "" }
 // Decision is the answer to one question, with the policy that gave it.
 type Decision struct {
 	Allowed bool
-	Policy  string
+	Policy  string // name of the policy that decided; NoPolicy when none permits
+	Rule    string // of a refusal: the rule that isn't met, "" for the permission itself
+	Advice  string // of a refusal: what to do about it, "" when only others can do something
+}
+
+// The names in place of a policy's.
+const (
+	NoPolicy  = "none"      // no policy permits it
+	Anonymous = "anonymous" // nobody signed in
+)
+
+// Err returns the error of a refusal to do something, which is ErrForbidden in
+// the words of the policy.
+func (d Decision) Err(do Permission) error {
+	rule := d.Rule
+	if rule == "" {
+		rule = string(do)
+	}
+	err := ErrForbidden.Under(rule)
+	if d.Advice != "" {
+		err.Message = d.Advice
+	}
+	return err
 }
 
 // Authorizer decides whether the caller in ctx may do something.
@@ -113,50 +151,6 @@ var (
 	ErrUnauthenticated = errs.New(errs.Unauthenticated, "sign in: send an API key or session token as 'Authorization: Bearer …'")
 	ErrForbidden       = errs.New(errs.Forbidden, "you don't have the permission this needs")
 )
-
-type refusalKey struct{}
-
-// WithRefusal returns ctx of a caller who signed in and acts for no tenant, with
-// the error that says why: a person without a membership, or without a choice.
-func WithRefusal(ctx context.Context, why error) context.Context {
-	return context.WithValue(ctx, refusalKey{}, why)
-}
-
-// Refusal returns what a call without a principal is refused with: that of
-// WithRefusal, or else ErrUnauthenticated.
-func Refusal(ctx context.Context) error {
-	if why, ok := ctx.Value(refusalKey{}).(error); ok {
-		return why
-	}
-	return ErrUnauthenticated
-}
-
-// Roles is the Authorizer with a fixed list of permissions per role. API keys
-// hold exactly the permissions that they were created with.
-type Roles struct{}
-
-// Can implements Authorizer.
-func (Roles) Can(ctx context.Context, do Permission) Decision {
-	p := FromContext(ctx)
-	switch p.Kind {
-	case KindSystem:
-		return Decision{Allowed: true, Policy: "system"}
-	case KindMachine:
-		return Decision{Allowed: slices.Contains(p.Grants, do), Policy: "key:grants"}
-	case KindMember, KindOperator:
-		return Decision{Allowed: slices.Contains(PermissionsOf(p.Role), do), Policy: "role:" + string(p.Role)}
-	default:
-		return Decision{Policy: "anonymous"}
-	}
-}
-
-// Permissions returns all that the principal may do, sorted.
-func (Roles) Permissions(p Principal) []Permission {
-	if p.Kind == KindMachine {
-		return p.Grants
-	}
-	return PermissionsOf(p.Role)
-}
 
 type policyKey struct{}
 

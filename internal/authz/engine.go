@@ -10,7 +10,8 @@ import (
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 
-	"github.com/vogter/vogter/internal/personal")
+	"github.com/vogter/vogter/internal/personal"
+)
 
 // Config is what an Engine is made of.
 type Config struct {
@@ -83,7 +84,7 @@ func (e *Engine) can(c *caller, do Permission, subjectID string) Decision {
 	key := canKey{do, subjectID}
 	d, ok := c.decided.can[key]
 	if !ok {
-		permits, forbids := e.reasons(c, types.String(do), types.String(do), types.Entity{UID: resource})
+		permits, forbids := e.reasons(c, types.String(do), slices.Contains(c.Grants, do), types.Entity{UID: resource})
 		d = decision(permits, forbids)
 		c.decided.can[key] = d
 	}
@@ -131,7 +132,7 @@ func (e *Engine) look(c *caller, d Data, own bool) Sight {
 		}),
 	}
 	ask := func(action types.String) (Decision, Reason) {
-		permits, forbids := e.reasons(c, action, "", resource)
+		permits, forbids := e.reasons(c, action, false, resource)
 		reason := ReasonPolicy
 		if len(forbids) > 0 && forbids[0].reason != "" {
 			reason = forbids[0].reason
@@ -161,7 +162,7 @@ func (e *Engine) introduce(c *caller) {
 	c.decided.can, c.decided.see = map[canKey]Decision{}, map[dataKey]Sight{}
 	c.decided.who, c.decided.self = entity(&c.Principal)
 	c.decided.call = types.NewRecord(types.RecordMap{
-		"permission": types.String(""), "purpose": types.String(c.Purpose),
+		"granted": types.False, "purpose": types.String(c.Purpose),
 		"secondFactor": types.Boolean(c.AAL == AAL2), "secondFactorDemanded": types.Boolean(e.stepUp != AAL1),
 		"signInAge": types.NewDuration(e.now().Sub(c.AuthenticatedAt)),
 	})
@@ -179,7 +180,6 @@ func entity(p *Principal) (who, types.Entity) {
 		w.kind = "Member"
 	case KindMachine:
 		w = who{kind: "Machine"}
-		attributes["grants"] = texts(p.Grants)
 	case KindOperator:
 		w.kind = "Operator"
 		attributes["entered"] = types.Boolean(p.Home != p.Tenant)
@@ -221,13 +221,13 @@ func (e entities) Get(uid types.EntityUID) (types.Entity, bool) {
 // reasons returns the policies that permit an action, and those that forbid what
 // is permitted. A policy that can't be evaluated counts as one that forbids: a
 // prohibition that is passed over would let pass what it was written for.
-func (e *Engine) reasons(c *caller, action, permission types.String, resource types.Entity) (permits, forbids policies) {
+func (e *Engine) reasons(c *caller, action types.String, granted bool, resource types.Entity) (permits, forbids policies) {
 	req := cedar.Request{
 		Principal: c.decided.self.UID, Action: types.NewEntityUID(typeAction, action), Resource: resource.UID, Context: c.decided.call,
 	}
-	if permission != "" {
+	if granted {
 		call := c.decided.call.Map()
-		call["permission"] = permission
+		call["granted"] = types.True
 		req.Context = types.NewRecord(call)
 	}
 	involved := entities{&c.decided.self, &resource}

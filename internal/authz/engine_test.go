@@ -156,7 +156,9 @@ func TestStepUp(t *testing.T) {
 
 func TestLook(t *testing.T) {
 	e := engine(t, authz.AAL2)
-	handler := func(clearances ...authz.Clearance) authz.Principal { return member(authz.RoleCaseHandler, clearances...) }
+	handler := func(clearances ...authz.Clearance) authz.Principal {
+		return member(authz.RoleCaseHandler, clearances...)
+	}
 	purposes := func(p authz.Principal, stated string, may ...string) authz.Principal {
 		p.Purposes, p.Purpose = may, stated
 		return p

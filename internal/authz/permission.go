@@ -1,7 +1,5 @@
 package authz
 
-import "slices"
-
 // Permission names one thing that a caller may do.
 type Permission string
 
@@ -59,57 +57,5 @@ func All() []Permission {
 		SelfRead, MemberRead, MemberManage, SessionManage, TenantEnter, OAuthClientManage, DocumentRegister,
 		DecisionExplain, PolicyRead, PolicyPropose, PolicyApprove, SecurityEventRead, SecurityEventRecord,
 		SecurityEventDispose, WebhookManage, ChangeRead, AuditRead, AuditExport, VaultRead, VaultManage,
-	}
-}
-
-// ForKeys returns the permissions that a machine client may hold: all but those
-// that reach beyond the tenant, make more clients, or are for people to decide.
-func ForKeys() []Permission {
-	return slices.DeleteFunc(All(), func(p Permission) bool {
-		return slices.Contains(platform(), p) || slices.Contains([]Permission{
-			APIKeyManage, OAuthClientManage, MemberManage, SelfRead, SessionManage, PolicyPropose, PolicyApprove,
-			SecurityEventDispose,
-		}, p)
-	})
-}
-
-// platform returns what only operators may do.
-func platform() []Permission {
-	return []Permission{TenantCreate, TenantEnter, VaultRead, VaultManage}
-}
-
-// PermissionsOf returns what a role may do.
-func PermissionsOf(r Role) []Permission {
-	overview := []Permission{
-		NodeRead, TenantRead, DatasetRead, JobRead, SessionManage, MemberRead, DecisionExplain, PolicyRead,
-		SecurityEventRead, AuditRead,
-	}
-	work := []Permission{
-		NodeRead, TenantRead, DatasetRead, SubjectRead, SubjectWrite, RecordRead, RecordWrite, FileWrite, FileRead,
-		ImportRun, ExportRequest, JobRead, SessionManage, SecurityEventRecord, ChangeRead,
-	}
-	switch r {
-	case RoleOwner:
-		return slices.DeleteFunc(All(), func(p Permission) bool { return p == SelfRead || slices.Contains(platform(), p) })
-	case RoleCaseHandler:
-		return work
-	case RoleApprover:
-		return append(work, MemberRead, DecisionExplain, PolicyRead, PolicyApprove, SecurityEventRead, SecurityEventDispose, AuditRead)
-	case RoleDPO:
-		return append(overview, SubjectRead, RecordRead, AuditExport, SecurityEventRecord)
-	case RoleAuditor:
-		return overview
-	case RoleDeveloper:
-		return []Permission{
-			NodeRead, TenantRead, DatasetRead, DatasetWrite, JobRead, SessionManage, DocumentRegister, DecisionExplain,
-			PolicyRead, WebhookManage, ChangeRead,
-		}
-	case RoleOperator:
-		// An operator runs the platform and, in the provider's own tenant, is no
-		// reader of personal data: break-glass access is a capability of its own.
-		return append(overview, TenantUpdate, TenantCreate, APIKeyManage, TenantEnter, MemberManage, SecurityEventRecord,
-			SecurityEventDispose, WebhookManage, AuditExport, VaultRead, VaultManage)
-	default:
-		return nil
 	}
 }

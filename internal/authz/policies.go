@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
+	cedarast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
@@ -90,12 +91,38 @@ type partKey struct {
 
 // set is policies, those that can matter found by who asks for what.
 type set struct {
-	all   policies
 	parts map[partKey]part
 }
 
+// loose returns p without what matches has looked at in its scope, which need
+// not be asked again for each decision.
+func (p *policy) loose() *policy {
+	tree := *(*ast.Policy)(p.cedar.AST())
+	tree.Action = ast.ScopeTypeAll{}
+	switch s := tree.Principal.(type) {
+	case ast.ScopeTypeIs:
+		tree.Principal = ast.ScopeTypeAll{}
+	case ast.ScopeTypeIn:
+		if s.Entity.Type == typeRole {
+			tree.Principal = ast.ScopeTypeAll{}
+		}
+	case ast.ScopeTypeIsIn:
+		if s.Entity.Type == typeRole {
+			tree.Principal = ast.ScopeTypeAll{}
+		}
+	default:
+	}
+	looser := *p
+	looser.cedar = cedar.NewPolicyFromAST((*cedarast.Policy)(&tree))
+	return &looser
+}
+
 func newSet(all policies) *set {
-	s := &set{all: all, parts: map[partKey]part{}}
+	s := &set{parts: map[partKey]part{}}
+	loose := make(map[*policy]*policy, len(all))
+	for _, p := range all {
+		loose[p] = p.loose()
+	}
 	for _, w := range whoAll() {
 		for _, action := range actions() {
 			var matter part
@@ -104,9 +131,9 @@ func newSet(all policies) *set {
 				switch {
 				case !matches(tree.Principal, w.in) || !matches(tree.Action, func(_ types.EntityType, e types.EntityUID) bool { return e.ID == action }):
 				case tree.Effect == ast.EffectPermit:
-					matter.permits = append(matter.permits, p)
+					matter.permits = append(matter.permits, loose[p])
 				default:
-					matter.forbids = append(matter.forbids, p)
+					matter.forbids = append(matter.forbids, loose[p])
 				}
 			}
 			s.parts[partKey{w, action}] = matter

@@ -21,6 +21,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/vogter/vogter/internal/authz"
+
 	"github.com/vogter/vogter/internal/network"
 )
 
@@ -64,6 +66,10 @@ type Config struct {
 	WorkerConcurrency int `env:"VOGTER_WORKER_CONCURRENCY" envDefault:"4"`
 	// ShutdownGrace is how long requests and jobs may finish after a stop signal.
 	ShutdownGrace time.Duration `env:"VOGTER_SHUTDOWN_GRACE" envDefault:"20s"`
+
+	// StepUp is what sensitive actions ask people for: aal2, a second factor, or
+	// aal1 where nobody has one. It is a sign-in of the last 15 minutes in any case.
+	StepUp authz.AAL `env:"VOGTER_STEP_UP" envDefault:"aal2"`
 
 	// MongoDB is the URI of the document store.
 	MongoDB SecretString `env:"MONGODB_URI"`
@@ -291,6 +297,9 @@ func (c *Config) check() []error {
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
 		bad("VOGTER_WORKER_CONCURRENCY", "between 1 and 1000")
 	}
+	if c.StepUp != authz.AAL2 && c.StepUp != authz.AAL1 {
+		bad("VOGTER_STEP_UP", "aal2 or aal1")
+	}
 	if c.ShutdownGrace <= 0 || c.ShutdownGrace > time.Hour {
 		bad("VOGTER_SHUTDOWN_GRACE", "a duration of at most an hour, such as 20s")
 	}
@@ -382,6 +391,9 @@ func (c *Config) production() []error {
 	var faults []error
 	refuse := func(name, why string) {
 		faults = append(faults, fmt.Errorf("%s: %s in production", name, why))
+	}
+	if c.StepUp != authz.AAL2 {
+		refuse("VOGTER_STEP_UP", "one factor for sensitive actions is refused")
 	}
 	if c.KMSFile() != "" {
 		refuse("VOGTER_KMS", "the local key file is for development and is refused")

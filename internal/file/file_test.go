@@ -406,7 +406,7 @@ func TestHandler(t *testing.T) {
 	w := world.Start(t)
 	one := w.As(testenv.One)
 	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
-	handler := file.Handler(w.Files, authz.Roles{})
+	handler := file.Handler(w.Files, testenv.Authorizer(t))
 	who := authz.FromContext(one)
 	caller := who
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -469,7 +469,7 @@ func TestHandler(t *testing.T) {
 		{Key: "action", Value: "file.upload"},
 		{Key: "outcome", Value: "REFUSED"},
 		{Key: "actor.id", Value: reader.ID},
-		{Key: "policy", Value: "key:grants"},
+		{Key: "policy", Value: "none"},
 	}); n != 1 {
 		t.Errorf("%d refusals in the audit log", n)
 	}

@@ -86,8 +86,8 @@ func openEnv(tb testing.TB, data, keys string, dataKeys int) *env {
 		Datasets: e.datasets, Subjects: e.subjects, Guards: people, Records: e.records, Regions: denmark{}, Now: testenv.Now,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/imports", imports.Handler(e.imports, authz.Roles{}, log))
-	mux.Handle("GET /v1/imports/{id}", imports.Progress(e.imports, authz.Roles{}, log))
+	mux.Handle("POST /v1/imports", imports.Handler(e.imports, testenv.Authorizer(tb), log))
+	mux.Handle("GET /v1/imports/{id}", imports.Progress(e.imports, testenv.Authorizer(tb), log))
 	e.handler = mux
 	return e
 }

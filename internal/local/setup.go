@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/config"
 )
 
@@ -52,15 +53,18 @@ func newSetup(s *Stack, opts Options) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	stepUp := authz.AAL1 // the demo's members have no authenticator app
 	for _, setting := range opts.Environ {
 		switch name, value, _ := strings.Cut(setting, "="); {
+		case name == "VOGTER_STEP_UP":
+			stepUp = cfg.StepUp
 		case name == "VOGTER_LISTEN":
 			return nil, errors.New("VOGTER_LISTEN is for `vogter serve`: here the API listens on 127.0.0.1, set VOGTER_LOCAL_PORT_API")
 		case name == "VOGTER_MODE" && value == string(config.Production):
 			return nil, errors.New("VOGTER_MODE is production: the parts of one machine are for development, use `vogter serve` and `vogter worker`")
 		}
 	}
-	cfg.Mode = config.Development
+	cfg.Mode, cfg.StepUp = config.Development, stepUp
 	return &setup{stack: s, opts: opts, cfg: cfg}, nil
 }
 

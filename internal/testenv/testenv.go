@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/embedded/mongod"
 	"github.com/vogter/vogter/internal/kms"
@@ -138,6 +139,17 @@ func Changes(tb testing.TB, db *mongo.DB, v audit.Vault, h change.Hasher, wake f
 		wake = func() {}
 	}
 	return change.NewRunner(db, recorder, h, Now, wake), recorder
+}
+
+// Authorizer returns the one by the platform's policies, which asks people for
+// a second factor.
+func Authorizer(tb testing.TB) *authz.Engine {
+	tb.Helper()
+	e, err := authz.New(authz.Config{Now: Now, StepUp: authz.AAL2})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return e
 }
 
 // Logger returns a logger to the test's output.
