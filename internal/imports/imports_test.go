@@ -390,7 +390,7 @@ func TestAudit(t *testing.T) {
 	if err := coll.FindOne(t.Context(), bson.D{{Key: "action", Value: "import.finish"}, {Key: "object", Value: got.ID}}).Decode(&entry); err != nil {
 		t.Fatal(err)
 	}
-	if entry.Tenant != string(testenv.One) || entry.Policy != "none" || entry.Actor.ID != "key_"+string(testenv.One) {
+	if entry.Tenant != string(testenv.One) || entry.Policy != "machine.grants" || entry.Actor.ID != "key_"+string(testenv.One) {
 		t.Errorf("%+v", entry)
 	}
 }
