@@ -9,7 +9,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -21,12 +20,15 @@ var _ vault.KeyStore = (*KeyStore)(nil)
 // credentials. It takes no part in transactions of the data, so that a backup
 // of the data never holds a key.
 type KeyStore struct {
+	db *DB
+
 	masters, tenantKeys, indexKeys, dataKeys *mongo.Collection
 }
 
 // NewKeyStore returns the key store in d, which must not be the data's database.
 func NewKeyStore(d *DB) *KeyStore {
 	return &KeyStore{
+		db:         d,
 		masters:    d.db.Collection("masters"),
 		tenantKeys: d.db.Collection("tenantKeys"),
 		indexKeys:  d.db.Collection("indexKeys"),
@@ -39,6 +41,21 @@ type masterDoc struct {
 	KeyRef    string            `bson:"keyRef"`
 	State     vault.MasterState `bson:"state"`
 	CreatedAt time.Time         `bson:"createdAt"`
+
+	ClosedAt    time.Time `bson:"closedAt"`
+	DisabledAt  time.Time `bson:"disabledAt"`
+	DestroyedAt time.Time `bson:"destroyedAt"`
+}
+
+func (m masterDoc) master() vault.Master {
+	return vault.Master{
+		Epoch: vault.Epoch(m.ID), KeyRef: m.KeyRef, State: m.State, CreatedAt: m.CreatedAt,
+		ClosedAt: m.ClosedAt, DisabledAt: m.DisabledAt, DestroyedAt: m.DestroyedAt,
+	}
+}
+
+func newMasterDoc(m vault.Master) masterDoc {
+	return masterDoc{int32(m.Epoch), m.KeyRef, m.State, m.CreatedAt, m.ClosedAt, m.DisabledAt, m.DestroyedAt}
 }
 
 type epochKeyDoc struct {
@@ -46,7 +63,7 @@ type epochKeyDoc struct {
 	Tenant    tenant.ID `bson:"tenant"`
 	Epoch     int32     `bson:"epoch"`
 	WrappedIn int32     `bson:"wrappedIn"`
-	Wrapped   []byte    `bson:"wrapped"`
+	Wrapped   []byte    `bson:"wrapped,omitempty"`
 	CreatedAt time.Time `bson:"createdAt"`
 }
 
@@ -57,6 +74,7 @@ type dataKeyDoc struct {
 	Unit        vault.Unit      `bson:"unit"`
 	Current     int32           `bson:"current"`
 	Generations []generationDoc `bson:"generations"`
+	Epochs      []int32         `bson:"epochs"` // of the living generations, for the index
 	CreatedAt   time.Time       `bson:"createdAt"`
 	DestroyedAt *time.Time      `bson:"destroyedAt,omitempty"`
 }
@@ -79,18 +97,18 @@ func (s *KeyStore) Masters(ctx context.Context) ([]vault.Master, error) {
 	}
 	masters := make([]vault.Master, len(docs))
 	for i, m := range docs {
-		masters[i] = vault.Master{Epoch: vault.Epoch(m.ID), KeyRef: m.KeyRef, State: m.State, CreatedAt: m.CreatedAt}
+		masters[i] = m.master()
 	}
 	return masters, nil
 }
 
 // InsertMaster implements vault.KeyStore.
 func (s *KeyStore) InsertMaster(ctx context.Context, m vault.Master) (vault.Master, error) {
-	doc, err := insertIfAbsent(ctx, s.masters, m.Epoch, masterDoc{int32(m.Epoch), m.KeyRef, m.State, m.CreatedAt})
+	doc, err := insertIfAbsent(ctx, s.masters, int32(m.Epoch), newMasterDoc(m))
 	if err != nil {
 		return vault.Master{}, fmt.Errorf("insert master: %w", err)
 	}
-	return vault.Master{Epoch: vault.Epoch(doc.ID), KeyRef: doc.KeyRef, State: doc.State, CreatedAt: doc.CreatedAt}, nil
+	return doc.master(), nil
 }
 
 // FindTenantKey implements vault.KeyStore.
@@ -102,7 +120,7 @@ func (s *KeyStore) FindTenantKey(ctx context.Context, t tenant.ID, e vault.Epoch
 // InsertTenantKey implements vault.KeyStore.
 func (s *KeyStore) InsertTenantKey(ctx context.Context, k vault.TenantKey) (vault.TenantKey, error) {
 	id := epochID(k.Tenant, k.Epoch)
-	doc, err := insertIfAbsent(ctx, s.tenantKeys, id,
+	doc, err := s.insertInEpoch(ctx, s.tenantKeys, k.Epoch,
 		epochKeyDoc{id, k.Tenant, int32(k.Epoch), int32(k.Epoch), k.Wrapped, k.CreatedAt})
 	if err != nil {
 		return vault.TenantKey{}, fmt.Errorf("insert tenant key: %w", err)
@@ -123,7 +141,7 @@ func (s *KeyStore) FindIndexKey(ctx context.Context, t tenant.ID, e vault.Epoch)
 // InsertIndexKey implements vault.KeyStore.
 func (s *KeyStore) InsertIndexKey(ctx context.Context, k vault.IndexKey) (vault.IndexKey, error) {
 	id := epochID(k.Tenant, k.Epoch)
-	doc, err := insertIfAbsent(ctx, s.indexKeys, id,
+	doc, err := s.insertInEpoch(ctx, s.indexKeys, k.WrappedIn,
 		epochKeyDoc{id, k.Tenant, int32(k.Epoch), int32(k.WrappedIn), k.Wrapped, k.CreatedAt})
 	if err != nil {
 		return vault.IndexKey{}, fmt.Errorf("insert index key: %w", err)
@@ -152,6 +170,10 @@ func (s *KeyStore) dataKeysByID(ctx context.Context, ids []string) ([]vault.Data
 	if err != nil {
 		return nil, fmt.Errorf("find data keys: %w", err)
 	}
+	return dataKeys(docs)
+}
+
+func dataKeys(docs []dataKeyDoc) ([]vault.DataKey, error) {
 	keys := make([]vault.DataKey, len(docs))
 	for i, d := range docs {
 		keys[i] = vault.DataKey{
@@ -173,33 +195,95 @@ func (s *KeyStore) dataKeysByID(ctx context.Context, ids []string) ([]vault.Data
 	return keys, nil
 }
 
+func newDataKeyDoc(k *vault.DataKey) dataKeyDoc {
+	doc := dataKeyDoc{
+		ID: k.Owner.ID(), Tenant: k.Owner.Tenant, Subject: k.Owner.Subject, Unit: k.Owner.Unit,
+		Current: k.Current, CreatedAt: k.CreatedAt, Epochs: []int32{},
+	}
+	for _, g := range k.Generations {
+		doc.Generations = append(doc.Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped})
+		if len(g.Wrapped) > 0 && !slices.Contains(doc.Epochs, int32(g.Epoch)) {
+			doc.Epochs = append(doc.Epochs, int32(g.Epoch))
+		}
+	}
+	return doc
+}
+
 // InsertDataKeys implements vault.KeyStore.
 func (s *KeyStore) InsertDataKeys(ctx context.Context, keys []vault.DataKey) ([]vault.DataKey, error) {
-	docs, ids := make([]dataKeyDoc, len(keys)), make([]string, len(keys))
-	for i, k := range keys {
-		ids[i] = k.Owner.ID()
-		docs[i] = dataKeyDoc{
-			ID: ids[i], Tenant: k.Owner.Tenant, Subject: k.Owner.Subject, Unit: k.Owner.Unit,
-			Current: k.Current, CreatedAt: k.CreatedAt,
-		}
-		for _, g := range k.Generations {
-			docs[i].Generations = append(docs[i].Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped})
+	docs, ids, epochs := make([]dataKeyDoc, len(keys)), make([]string, len(keys)), []vault.Epoch{}
+	for i := range keys {
+		docs[i] = newDataKeyDoc(&keys[i])
+		ids[i] = docs[i].ID
+		for _, g := range keys[i].Generations {
+			epochs = append(epochs, g.Epoch)
 		}
 	}
-	_, err := s.dataKeys.InsertMany(outside(ctx), docs, options.InsertMany().SetOrdered(false))
-	if err == nil {
-		return keys, nil
+	missing := docs
+	for {
+		err := s.inEpochs(ctx, epochs, func(ctx context.Context) error {
+			_, err := s.dataKeys.InsertMany(ctx, missing)
+			return err
+		})
+		switch {
+		case err == nil && len(missing) == len(docs):
+			return keys, nil
+		case err != nil && !mongo.IsDuplicateKeyError(err):
+			return nil, fmt.Errorf("insert data keys: %w", translate(err))
+		}
+		stored, ferr := s.dataKeysByID(ctx, ids)
+		if ferr != nil || err == nil || len(stored) == len(ids) {
+			return stored, ferr
+		}
+		// Somebody else made some of them: the rest again.
+		there := make(map[string]bool, len(stored))
+		for i := range stored {
+			there[stored[i].Owner.ID()] = true
+		}
+		missing = slices.DeleteFunc(slices.Clone(docs), func(d dataKeyDoc) bool { return there[d.ID] })
 	}
-	if !onlyDuplicates(err) {
-		return nil, fmt.Errorf("insert data keys: %w", translate(err))
+}
+
+// inEpochs runs fn in a transaction of the key store that reads the epochs as
+// open, or fails with vault.ErrEpochClosed.
+func (s *KeyStore) inEpochs(ctx context.Context, epochs []vault.Epoch, fn func(ctx context.Context) error) error {
+	epochs = slices.Compact(slices.Sorted(slices.Values(epochs)))
+	open := bson.D{
+		{Key: "_id", Value: bson.D{{Key: "$in", Value: epochs}}}, {Key: "state", Value: vault.MasterOpen},
 	}
-	return s.dataKeysByID(ctx, ids)
+	return s.db.InTransaction(outside(ctx), func(ctx context.Context) error {
+		found, err := all[masterDoc](ctx, s.masters, open)
+		if err != nil {
+			return fmt.Errorf("find masters: %w", err)
+		}
+		if len(found) != len(epochs) {
+			return vault.ErrEpochClosed
+		}
+		return fn(ctx)
+	})
+}
+
+// insertInEpoch inserts doc unless its id is taken, in a transaction that reads
+// the epoch as open, and returns what is stored.
+func (s *KeyStore) insertInEpoch(ctx context.Context, c *mongo.Collection, e vault.Epoch, doc epochKeyDoc) (epochKeyDoc, error) {
+	err := s.inEpochs(ctx, []vault.Epoch{e}, func(ctx context.Context) error {
+		_, err := c.InsertOne(ctx, doc)
+		return err
+	})
+	if !mongo.IsDuplicateKeyError(err) {
+		return doc, err
+	}
+	stored, found, err := findKey[epochKeyDoc](ctx, c, doc.ID)
+	if err == nil && !found {
+		err = mongo.ErrNoDocuments
+	}
+	return stored, err
 }
 
 // DestroyDataKey implements vault.KeyStore.
 func (s *KeyStore) DestroyDataKey(ctx context.Context, o vault.Owner, at time.Time) error {
 	tombstone := dataKeyDoc{
-		ID: o.ID(), Tenant: o.Tenant, Subject: o.Subject, Unit: o.Unit, CreatedAt: at, DestroyedAt: &at,
+		ID: o.ID(), Tenant: o.Tenant, Subject: o.Subject, Unit: o.Unit, Epochs: []int32{}, CreatedAt: at, DestroyedAt: &at,
 	}
 	doc, err := insertIfAbsent(ctx, s.dataKeys, tombstone.ID, tombstone)
 	if err != nil {
@@ -212,7 +296,7 @@ func (s *KeyStore) DestroyDataKey(ctx context.Context, o vault.Owner, at time.Ti
 			unset[i].Wrapped = nil
 		}
 		res, err := s.dataKeys.UpdateOne(outside(ctx), alive, bson.D{{Key: "$set", Value: bson.D{
-			{Key: "generations", Value: unset}, {Key: "destroyedAt", Value: at},
+			{Key: "generations", Value: unset}, {Key: "epochs", Value: bson.A{}}, {Key: "destroyedAt", Value: at},
 		}}})
 		if err != nil {
 			return fmt.Errorf("destroy data key: %w", translate(err))
@@ -254,19 +338,4 @@ func insertIfAbsent[T any](ctx context.Context, c *mongo.Collection, id any, doc
 		err = mongo.ErrNoDocuments
 	}
 	return stored, err
-}
-
-// onlyDuplicates reports whether nothing but duplicate keys went wrong in an
-// unordered insert.
-func onlyDuplicates(err error) bool {
-	bulk, ok := errors.AsType[mongo.BulkWriteException](err)
-	if !ok || bulk.WriteConcernError != nil {
-		return false
-	}
-	for _, e := range bulk.WriteErrors {
-		if !mongo.IsDuplicateKeyError(e) {
-			return false
-		}
-	}
-	return true
 }

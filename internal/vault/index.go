@@ -29,23 +29,30 @@ type Index struct {
 // Index returns the tenant's present index and makes its key when there is
 // none. A lookup is stored together with its index's Epoch.
 func (v *Vault) Index(ctx context.Context, t tenant.ID) (*Index, error) {
-	master, err := v.currentMaster(ctx)
+	var x *Index
+	err := v.inOpenEpoch(ctx, func(master Master) (err error) {
+		x, err = v.IndexAt(ctx, t, master.Epoch)
+		if errors.Is(err, ErrKeyMissing) {
+			x, err = v.makeIndex(ctx, t, master)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("index of %s: %w", t, err)
 	}
-	x, err := v.IndexAt(ctx, t, master.Epoch)
-	if !errors.Is(err, ErrKeyMissing) {
-		return x, err
-	}
+	return x, nil
+}
+
+func (v *Vault) makeIndex(ctx context.Context, t tenant.ID, master Master) (*Index, error) {
 	tk, err := v.makeTenantKey(ctx, t, master)
 	if err != nil {
-		return nil, fmt.Errorf("index of %s: %w", t, err)
+		return nil, err
 	}
 	k := IndexKey{Tenant: t, Epoch: master.Epoch, WrappedIn: master.Epoch, CreatedAt: v.now().UTC()}
 	root := newRoot()
 	k.Wrapped = seal(tk.aead, nil, root[:], indexKeyAAD(&k))
 	if k, err = v.store.InsertIndexKey(ctx, k); err != nil {
-		return nil, fmt.Errorf("insert index key of %s: %w", t, err)
+		return nil, fmt.Errorf("insert index key: %w", err)
 	}
 	return v.openIndex(ctx, &k)
 }
@@ -60,7 +67,7 @@ func (v *Vault) IndexAt(ctx context.Context, t tenant.ID, e Epoch) (*Index, erro
 		if err != nil {
 			return nil, fmt.Errorf("find index key of %s: %w", t, err)
 		}
-		if !found {
+		if !found || len(k.Wrapped) == 0 {
 			return nil, fmt.Errorf("find index key of %s: %w", t, ErrKeyMissing)
 		}
 		return v.openIndex(ctx, &k)

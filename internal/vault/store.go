@@ -86,6 +86,7 @@ type MasterState string
 const (
 	MasterOpen      MasterState = "OPEN"      // new keys are wrapped under it
 	MasterClosed    MasterState = "CLOSED"    // it only unwraps
+	MasterDisabled  MasterState = "DISABLED"  // nothing needs it any more; it can still be enabled
 	MasterDestroyed MasterState = "DESTROYED" // what it wrapped is irrecoverable
 )
 
@@ -96,6 +97,9 @@ type Master struct {
 	KeyRef    string // what the key management service calls it
 	State     MasterState
 	CreatedAt time.Time
+
+	// When it came into the states after OPEN; zero before.
+	ClosedAt, DisabledAt, DestroyedAt time.Time
 }
 
 // TenantKey is a tenant's key of one epoch. Its _id is tenant and epoch.
@@ -112,7 +116,7 @@ type IndexKey struct {
 	Tenant    tenant.ID
 	Epoch     Epoch  // the lookups that carry this epoch were made with it
 	WrappedIn Epoch  // of the tenant key that wraps it: moves on when an epoch closes
-	Wrapped   []byte // under that tenant key
+	Wrapped   []byte // under that tenant key; nil once it is destroyed
 	CreatedAt time.Time
 }
 
@@ -148,6 +152,11 @@ type KeyStore interface {
 	// InsertMaster stores m unless its epoch has one, and returns the one stored.
 	InsertMaster(ctx context.Context, m Master) (Master, error)
 
+	// The inserts below take effect only while the epochs in which the keys are
+	// wrapped are OPEN, which they read in the transaction that inserts; else they
+	// fail with ErrEpochClosed. So closing an epoch can't lose a key: who waits
+	// for the transactions that began before it has seen the last one.
+
 	// FindTenantKey returns the tenant's key of an epoch.
 	FindTenantKey(ctx context.Context, t tenant.ID, e Epoch) (k TenantKey, found bool, err error)
 	// InsertTenantKey stores k unless its tenant and epoch have one, and returns the one stored.
@@ -161,9 +170,9 @@ type KeyStore interface {
 	// FindDataKeys returns the key documents of owners, tombstones included, in
 	// any order and with one query. Owners without one are left out.
 	FindDataKeys(ctx context.Context, owners []Owner) ([]DataKey, error)
-	// InsertDataKeys stores those keys whose owner has none, in one unordered
-	// write, and returns what is then stored for each of the owners, tombstones
-	// included, in any order. All owners are distinct.
+	// InsertDataKeys stores those keys whose owner has none and returns what is
+	// then stored for each of the owners, tombstones included, in any order. All
+	// owners are distinct.
 	InsertDataKeys(ctx context.Context, keys []DataKey) ([]DataKey, error)
 	// DestroyDataKey removes the wrapped bytes of all generations of o's key and
 	// leaves a tombstone with their key ids, dated at; without a key it leaves a

@@ -41,6 +41,8 @@ var (
 	ErrAuth = errs.New(errs.Internal, "the sealed bytes are not authentic")
 	// ErrKMSUnavailable: the key management service doesn't answer; the same call may succeed later.
 	ErrKMSUnavailable = errs.New(errs.Unavailable, "the key management service is unavailable")
+	// ErrEpochClosed: a key was to be made in an epoch that takes no more.
+	ErrEpochClosed = errs.New(errs.Unavailable, "the key epoch has just changed; try again")
 	// ErrOwner: an owner or place with an empty, overlong or malformed part. It is a fault of ours.
 	ErrOwner = errs.New(errs.Internal, "malformed owner or place of a sealed value")
 )
@@ -224,37 +226,60 @@ func (v *Vault) find(ctx context.Context, owners []Owner) (map[Owner]*entry, err
 	return found, nil
 }
 
-// makeMissing makes and stores the keys that are missing in keys.
-func (v *Vault) makeMissing(ctx context.Context, keys *Keys, evictions uint64) error {
-	var (
-		docs  []DataKey
-		fresh = map[Owner]*generation{}
-	)
-	for o, e := range keys.entries {
-		if !e.absent {
-			continue
-		}
+// epochAttempts is how often a key is made anew when its epoch closes meanwhile.
+const epochAttempts = 3
+
+// inOpenEpoch calls do with the master under which new keys are made, and again
+// when that one was closed in the meantime.
+func (v *Vault) inOpenEpoch(ctx context.Context, do func(Master) error) error {
+	for attempt := 1; ; attempt++ {
 		master, err := v.currentMaster(ctx)
 		if err != nil {
 			return err
 		}
-		tk, err := v.makeTenantKey(ctx, o.Tenant, master)
-		if err != nil {
+		if err = do(master); attempt == epochAttempts || !errors.Is(err, ErrEpochClosed) {
 			return err
 		}
-		g, stored := newGeneration(tk, o, firstGeneration, master.Epoch)
-		fresh[o] = g
-		docs = append(docs, DataKey{
-			Owner: o, Current: stored.Number, Generations: []Generation{stored}, CreatedAt: v.now().UTC(),
-		})
+		v.current.remove(struct{}{})
 	}
-	if len(docs) == 0 {
+}
+
+// makeMissing makes and stores the keys that are missing in keys.
+func (v *Vault) makeMissing(ctx context.Context, keys *Keys, evictions uint64) error {
+	var missing []Owner
+	for o, e := range keys.entries {
+		if e.absent {
+			missing = append(missing, o)
+		}
+	}
+	if len(missing) == 0 {
 		return nil
 	}
-	winners, err := v.store.InsertDataKeys(ctx, docs)
-	if err != nil {
-		return fmt.Errorf("insert data keys: %w", err)
-	}
+	return v.inOpenEpoch(ctx, func(master Master) error {
+		fresh, docs := make(map[Owner]*generation, len(missing)), make([]DataKey, len(missing))
+		for i, o := range missing {
+			tk, err := v.makeTenantKey(ctx, o.Tenant, master)
+			if err != nil {
+				return err
+			}
+			g, stored := newGeneration(tk, o, firstGeneration, master.Epoch)
+			fresh[o] = g
+			docs[i] = DataKey{
+				Owner: o, Current: stored.Number, Generations: []Generation{stored}, CreatedAt: v.now().UTC(),
+			}
+		}
+		winners, err := v.store.InsertDataKeys(ctx, docs)
+		if err != nil {
+			return fmt.Errorf("insert data keys: %w", err)
+		}
+		return v.adopt(ctx, keys, fresh, winners, evictions)
+	})
+}
+
+// adopt puts the stored keys into keys: ours, or those of who was first.
+func (v *Vault) adopt(
+	ctx context.Context, keys *Keys, fresh map[Owner]*generation, winners []DataKey, evictions uint64,
+) error {
 	for i := range winners {
 		o := winners[i].Owner
 		g, ours := fresh[o]
@@ -263,6 +288,7 @@ func (v *Vault) makeMissing(ctx context.Context, keys *Keys, evictions uint64) e
 		}
 		e := &entry{current: g, generations: []*generation{g}}
 		if gs := winners[i].Generations; winners[i].Destroyed() || len(gs) != 1 || gs[0].KeyID != g.id {
+			var err error
 			if e, err = v.open(ctx, &winners[i]); err != nil { // somebody else was first
 				return err
 			}

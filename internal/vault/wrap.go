@@ -241,14 +241,8 @@ func (v *Vault) currentMaster(ctx context.Context) (Master, error) {
 			return Master{}, err
 		}
 		if !found {
-			e := EpochAt(v.now())
-			ref, err := v.kms.Create(ctx, "vogter-epoch-"+strconv.Itoa(int(e)))
-			if err != nil {
-				return Master{}, fmt.Errorf("create master key: %w", kmsError(err))
-			}
-			_, err = v.store.InsertMaster(ctx, Master{Epoch: e, KeyRef: ref, State: MasterOpen, CreatedAt: v.now().UTC()})
-			if err != nil {
-				return Master{}, fmt.Errorf("insert master: %w", err)
+			if err := v.OpenEpoch(ctx, EpochAt(v.now())); err != nil {
+				return Master{}, err
 			}
 			if m, found, err = v.openMaster(ctx); err != nil { // another process may have made an older one
 				return Master{}, err
@@ -260,6 +254,19 @@ func (v *Vault) currentMaster(ctx context.Context) (Master, error) {
 		v.current.put(struct{}{}, m)
 		return m, nil
 	})
+}
+
+// OpenEpoch makes the epoch's master unless there is one.
+func (v *Vault) OpenEpoch(ctx context.Context, e Epoch) error {
+	ref, err := v.kms.Create(ctx, "vogter-epoch-"+strconv.Itoa(int(e)))
+	if err != nil {
+		return fmt.Errorf("create master key: %w", kmsError(err))
+	}
+	_, err = v.store.InsertMaster(ctx, Master{Epoch: e, KeyRef: ref, State: MasterOpen, CreatedAt: v.now().UTC()})
+	if err != nil {
+		return fmt.Errorf("insert master: %w", err)
+	}
+	return nil
 }
 
 // openMaster returns the master of the oldest open epoch.
@@ -281,7 +288,7 @@ func kmsError(err error) error {
 	switch {
 	case errors.Is(err, kms.ErrAuth):
 		return ErrAuth.Because(err)
-	case errors.Is(err, kms.ErrNoKey), errors.Is(err, kms.ErrDestroyed):
+	case errors.Is(err, kms.ErrNoKey), errors.Is(err, kms.ErrDestroyed), errors.Is(err, kms.ErrDisabled):
 		return ErrKeyMissing.Because(err)
 	}
 	return ErrKMSUnavailable.Because(err)

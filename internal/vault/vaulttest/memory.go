@@ -77,6 +77,9 @@ func (m *Memory) FindTenantKey(_ context.Context, t tenant.ID, e vault.Epoch) (v
 
 // InsertTenantKey implements vault.KeyStore.
 func (m *Memory) InsertTenantKey(_ context.Context, k vault.TenantKey) (vault.TenantKey, error) {
+	if err := m.open(k.Epoch); err != nil {
+		return vault.TenantKey{}, err
+	}
 	return insert(m, m.tenants, tenantEpoch{k.Tenant, k.Epoch}, k), nil
 }
 
@@ -90,6 +93,9 @@ func (m *Memory) FindIndexKey(_ context.Context, t tenant.ID, e vault.Epoch) (va
 
 // InsertIndexKey implements vault.KeyStore.
 func (m *Memory) InsertIndexKey(_ context.Context, k vault.IndexKey) (vault.IndexKey, error) {
+	if err := m.open(k.WrappedIn); err != nil {
+		return vault.IndexKey{}, err
+	}
 	return insert(m, m.indexes, tenantEpoch{k.Tenant, k.Epoch}, k), nil
 }
 
@@ -110,6 +116,13 @@ func (m *Memory) FindDataKeys(_ context.Context, owners []vault.Owner) ([]vault.
 // InsertDataKeys implements vault.KeyStore.
 func (m *Memory) InsertDataKeys(_ context.Context, keys []vault.DataKey) ([]vault.DataKey, error) {
 	stored := make([]vault.DataKey, len(keys))
+	for _, k := range keys {
+		for _, g := range k.Generations {
+			if err := m.open(g.Epoch); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for i, k := range keys {
 		stored[i] = clone(insert(m, m.data, k.Owner, clone(k)))
 	}
@@ -136,6 +149,16 @@ func (m *Memory) DestroyDataKey(_ context.Context, o vault.Owner, at time.Time) 
 		k.DestroyedAt = at
 	}
 	m.data[o] = k
+	return nil
+}
+
+// open fails with vault.ErrEpochClosed unless the epoch takes new keys.
+func (m *Memory) open(e vault.Epoch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.masters[e].State != vault.MasterOpen {
+		return vault.ErrEpochClosed
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package vaulttest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,9 +38,41 @@ func Run(t *testing.T, newStore func(t *testing.T) vault.KeyStore) {
 		"destroyed key is a tombstone": destroy,
 		"bare tombstone":               bareTombstone,
 		"large batch":                  largeBatch,
+		"closed epoch":                 closedEpoch,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, newStore(t)) })
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			if name != "masters" {
+				for _, e := range []vault.Epoch{54, 55, 56} {
+					_, err := s.InsertMaster(t.Context(), vault.Master{Epoch: e, KeyRef: "m", State: vault.MasterOpen, CreatedAt: at(0)})
+					check(t, err, 0, 0)
+				}
+			}
+			test(t, s)
+		})
 	}
+}
+
+// Nothing new is wrapped under an epoch that isn't open.
+func closedEpoch(t *testing.T, s vault.KeyStore) {
+	t.Helper()
+	_, err := s.InsertMaster(t.Context(), vault.Master{Epoch: 57, KeyRef: "m", State: vault.MasterClosed, CreatedAt: at(0)})
+	check(t, err, 0, 0)
+	open, closed := key(owner(One, "sub_a", vault.Identity), 1), key(owner(One, "sub_b", vault.Identity), 2)
+	for _, e := range []vault.Epoch{57, 58} { // closed, and never opened
+		if _, err := s.InsertTenantKey(t.Context(), vault.TenantKey{Tenant: One, Epoch: e, Wrapped: []byte{1}}); !errors.Is(err, vault.ErrEpochClosed) {
+			t.Errorf("tenant key in epoch %d: %v", e, err)
+		}
+		if _, err := s.InsertIndexKey(t.Context(), vault.IndexKey{Tenant: One, Epoch: e, WrappedIn: e, Wrapped: []byte{1}}); !errors.Is(err, vault.ErrEpochClosed) {
+			t.Errorf("index key in epoch %d: %v", e, err)
+		}
+		closed.Generations[1].Epoch = e
+		if _, err := s.InsertDataKeys(t.Context(), []vault.DataKey{open, closed}); !errors.Is(err, vault.ErrEpochClosed) {
+			t.Errorf("data key in epoch %d: %v", e, err)
+		}
+	}
+	got, err := s.FindDataKeys(t.Context(), []vault.Owner{open.Owner, closed.Owner})
+	check(t, err, got, nil)
 }
 
 func at(minute int) time.Time { return time.Date(2026, time.March, 2, 10, minute, 0, 0, time.UTC) }
