@@ -1,20 +1,21 @@
 // Package apikey lets machine clients sign in: a key belongs to one tenant,
-// holds a list of permissions, is shown once and kept as a keyed hash.
+// holds a list of permissions, is shown once and kept as a keyed hash. Its
+// secret can be rotated with an overlap in which the old one works too.
 package apikey
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"slices"
+	"log/slog"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -22,28 +23,44 @@ import (
 const Prefix = "vgt_"
 
 const (
-	secretBytes = 20 // 160 bits of chance
-	maxName     = 200
-	// MaxKeys is how many keys a tenant can have, revoked ones included.
-	MaxKeys = 1000
+	secretBytes   = 20 // 160 bits of chance
+	secretIDBytes = 5
+	// MaxOverlap is the longest time in which two secrets of a key work, in hours.
+	MaxOverlap = 168
 )
 
-// APIKey is a key without its secret.
+// APIKey is a key without its secrets.
 type APIKey struct {
-	ID          string
-	Name        string
-	Permissions []authz.Permission
-	Hash        [sha256.Size]byte // keyed
-	CreatedAt   time.Time
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
+	machine.Client
+	Secrets []Secret // the newest first; at most two that work
 }
 
+// Secret is what is kept of one.
+type Secret struct {
+	ID         string            // of no meaning outside the key
+	Hash       [sha256.Size]byte // keyed
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time // set once another secret has taken its place
+	LastUsedAt *time.Time // accurate to machine.UsesEvery
+}
+
+func (s *Secret) live(now time.Time) bool { return s.ExpiresAt == nil || now.Before(*s.ExpiresAt) }
+
 // CreateInput asks for a key.
-type CreateInput struct {
-	Name        string
-	Permissions []authz.Permission // authz.ForKeys when nil
-	ExpiresAt   *time.Time
+type CreateInput = machine.CreateInput
+
+// UpdateInput asks for a change of a key; what is nil stays.
+type UpdateInput struct {
+	ID              string
+	ExpectedVersion int64
+	Name            *string
+	Networks        []string // an empty list: any
+}
+
+// RotateInput asks for a new secret.
+type RotateInput struct {
+	ID           string
+	OverlapHours int // in which the present secret works on, 0 to MaxOverlap
 }
 
 // RevokeInput asks for the end of a key.
@@ -54,17 +71,23 @@ type RevokeInput struct {
 // Sentinels.
 var (
 	ErrNotFound = errs.New(errs.NotFound, "no such API key")
-	// ErrRefused says nothing of why: unknown, altered, expired or revoked.
-	ErrRefused = errs.New(errs.Unauthenticated, "this API key isn't valid: it may have expired or been revoked")
+	// ErrRefused says nothing of why: unknown, altered, expired, revoked, or called from elsewhere.
+	ErrRefused = errs.New(errs.Unauthenticated, "this API key isn't valid here: it may have expired, been revoked or rotated, or be bound to other networks")
+	ErrRevoked = errs.New(errs.Precondition, "the API key is revoked: create another")
+	ErrOverlap = errs.New(errs.Invalid, "an overlap lasts 0 to %d hours", MaxOverlap).At("overlapHours")
+	// ErrOverlapping reports a rotation that would leave three secrets.
+	ErrOverlapping = errs.New(errs.Precondition, "two secrets of this key work already: wait until the older one has expired, or rotate with overlapHours 0, which ends both at once")
 )
 
 // Store keeps keys.
 type Store interface {
+	machine.UseStore
 	Get(ctx context.Context, keyID string) (*APIKey, error)
 	List(ctx context.Context, limit int) ([]*APIKey, error)
 	Insert(ctx context.Context, k *APIKey) error
-	// Revoke sets the time of revocation unless there is one.
-	Revoke(ctx context.Context, keyID string, at time.Time) error
+	// Update replaces what can change of a key, unless its version isn't the one
+	// before: then it fails with change.ErrVersion.
+	Update(ctx context.Context, k *APIKey) error
 }
 
 // Hasher makes and checks keyed hashes under a key of the tenant in ctx.
@@ -75,18 +98,36 @@ type Hasher interface {
 
 const hashPurpose = "api key"
 
+// Config is what a Service is made of.
+type Config struct {
+	Store   Store
+	Changes *change.Runner
+	Hasher  Hasher
+	Denied  machine.Denied // may be nil
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
 // Service keeps a tenant's keys, and checks those that callers send.
 type Service struct {
 	store   Store
 	changes *change.Runner
 	hasher  Hasher
+	denied  machine.Denied
+	uses    *machine.Uses
 	now     func() time.Time
 }
 
 // NewService returns a Service.
-func NewService(store Store, changes *change.Runner, hasher Hasher, now func() time.Time) *Service {
-	return &Service{store, changes, hasher, now}
+func NewService(c Config) *Service {
+	if c.Denied == nil {
+		c.Denied = func(context.Context, string, machine.Reason) {}
+	}
+	return &Service{c.Store, c.Changes, c.Hasher, c.Denied, machine.NewUses(c.Store, c.Log), c.Now}
 }
+
+// Run writes down when keys were used, until ctx ends.
+func (s *Service) Run(ctx context.Context) error { return s.uses.Run(ctx) }
 
 // Create makes a key. The secret is returned this once; in a replay it is nil.
 func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret *string, err error) {
@@ -94,38 +135,22 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret
 	if err != nil {
 		return nil, nil, err
 	}
-	now := s.now().UTC().Truncate(time.Millisecond)
-	k = &APIKey{
-		ID: id.New(id.APIKey, of), Name: strings.TrimSpace(in.Name), Permissions: in.Permissions,
-		CreatedAt: now, ExpiresAt: in.ExpiresAt,
-	}
-	if k.Permissions == nil {
-		k.Permissions = authz.ForKeys()
-	}
-	switch {
-	case k.Name == "" || utf8.RuneCountInString(k.Name) > maxName:
-		return nil, nil, errs.New(errs.Invalid, "a name has 1 to %d characters", maxName).At("name")
-	case k.ExpiresAt != nil && !k.ExpiresAt.After(s.now()):
-		return nil, nil, errs.New(errs.Invalid, "a key expires in the future").At("expiresAt")
-	}
-	for _, p := range k.Permissions {
-		if !slices.Contains(authz.ForKeys(), p) {
-			return nil, nil, errs.New(errs.Invalid, "a key can't hold %s", p).At("permissions")
-		}
-	}
-	random := make([]byte, secretBytes)
-	rand.Read(random)
-	token := Prefix + strings.TrimPrefix(k.ID, string(id.APIKey)+"_") + "_" + id.Encode(random)
-	if k.Hash, err = s.hasher.Hash(ctx, hashPurpose, []byte(token)); err != nil {
+	k = &APIKey{}
+	if k.Client, err = machine.New(ctx, id.New(id.APIKey, of), in, s.now()); err != nil {
 		return nil, nil, err
 	}
+	first, token, err := s.secret(ctx, k.ID, k.CreatedAt)
+	if err != nil {
+		return nil, nil, err
+	}
+	k.Secrets = []Secret{first}
 	keyID, err := s.changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
-		have, err := s.store.List(ctx, MaxKeys)
+		have, err := s.store.List(ctx, machine.MaxClients)
 		if err != nil {
 			return change.Change{}, err
 		}
-		if len(have) >= MaxKeys {
-			return change.Change{}, errs.New(errs.Limited, "a tenant has at most %d API keys", MaxKeys)
+		if len(have) >= machine.MaxClients {
+			return change.Change{}, errs.New(errs.Limited, "a tenant has at most %d API keys", machine.MaxClients)
 		}
 		return change.Change{Action: "apiKey.create", Object: k.ID}, s.store.Insert(ctx, k)
 	})
@@ -137,6 +162,17 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret
 		return k, nil, err
 	}
 	return k, &token, nil
+}
+
+// secret makes one for a key, with the token that proves it.
+func (s *Service) secret(ctx context.Context, keyID string, at time.Time) (kept Secret, token string, err error) {
+	random, name := make([]byte, secretBytes), make([]byte, secretIDBytes)
+	rand.Read(random)
+	rand.Read(name)
+	token = Prefix + strings.TrimPrefix(keyID, string(id.APIKey)+"_") + "_" + id.Encode(random)
+	kept = Secret{ID: id.Encode(name), CreatedAt: at}
+	kept.Hash, err = s.hasher.Hash(ctx, hashPurpose, []byte(token))
+	return kept, token, err
 }
 
 // Get returns a key, or ErrNotFound.
@@ -152,25 +188,90 @@ func (s *Service) Get(ctx context.Context, keyID string) (*APIKey, error) {
 }
 
 // List returns all keys of the tenant, the newest first.
-func (s *Service) List(ctx context.Context) ([]*APIKey, error) { return s.store.List(ctx, MaxKeys) }
+func (s *Service) List(ctx context.Context) ([]*APIKey, error) {
+	return s.store.List(ctx, machine.MaxClients)
+}
 
-// Revoke ends a key at once.
-func (s *Service) Revoke(ctx context.Context, in RevokeInput) (*APIKey, error) {
-	k, err := s.Get(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if k.RevokedAt != nil {
-		return k, nil
+// Update changes a key's name and networks.
+func (s *Service) Update(ctx context.Context, in UpdateInput) (*APIKey, error) {
+	return s.change(ctx, in.ID, "apiKey.update", func(k *APIKey) error {
+		if k.Version != in.ExpectedVersion {
+			return change.ErrVersion
+		}
+		if in.Name != nil {
+			if err := k.Rename(*in.Name); err != nil {
+				return err
+			}
+		}
+		if in.Networks != nil {
+			return k.Bind(in.Networks)
+		}
+		return nil
+	})
+}
+
+// Rotate gives a key a new secret, which is returned this once. The one before
+// works on until the overlap ends; without an overlap all others end at once.
+func (s *Service) Rotate(ctx context.Context, in RotateInput) (k *APIKey, secret string, err error) {
+	if in.OverlapHours < 0 || in.OverlapHours > MaxOverlap {
+		return nil, "", ErrOverlap
 	}
 	now := s.now().UTC().Truncate(time.Millisecond)
+	ends := now.Add(time.Duration(in.OverlapHours) * time.Hour)
+	next, token, err := s.secret(ctx, in.ID, now)
+	if err != nil {
+		return nil, "", err
+	}
+	k, err = s.change(ctx, in.ID, "apiKey.rotate", func(k *APIKey) error {
+		secrets := []Secret{next}
+		for _, old := range k.Secrets {
+			if in.OverlapHours == 0 || !old.live(now) {
+				continue
+			}
+			if len(secrets) > 1 {
+				return ErrOverlapping
+			}
+			old.ExpiresAt = &ends
+			secrets = append(secrets, old)
+		}
+		k.Secrets = secrets
+		return nil
+	})
+	return k, token, err
+}
+
+// Revoke ends a key at once. Revoking it again changes nothing.
+func (s *Service) Revoke(ctx context.Context, in RevokeInput) (*APIKey, error) {
+	k, err := s.Get(ctx, in.ID)
+	if err != nil || k.RevokedAt != nil {
+		return k, err
+	}
+	now := s.now().UTC().Truncate(time.Millisecond)
+	return s.change(ctx, in.ID, "apiKey.revoke", func(k *APIKey) error {
+		k.RevokedAt = &now
+		return nil
+	})
+}
+
+// change changes a key that isn't revoked.
+func (s *Service) change(ctx context.Context, keyID, action string, apply func(k *APIKey) error) (k *APIKey, err error) {
 	err = s.changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return change.Change{Action: "apiKey.revoke", Object: k.ID}, s.store.Revoke(ctx, k.ID, now)
+		if k, err = s.Get(ctx, keyID); err != nil {
+			return change.Change{}, err
+		}
+		if k.RevokedAt != nil {
+			return change.Change{}, ErrRevoked
+		}
+		if err := apply(k); err != nil {
+			return change.Change{}, err
+		}
+		k.Version++
+		return change.Change{Action: action, Object: k.ID}, s.store.Update(ctx, k)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.store.Get(ctx, k.ID)
+	return k, nil
 }
 
 // Authenticate returns the machine client that a token proves, or ErrRefused.
@@ -191,14 +292,35 @@ func (s *Service) Authenticate(ctx context.Context, token string) (authz.Princip
 	if err != nil {
 		return authz.Principal{}, err
 	}
-	same, err := s.hasher.Verify(ctx, k.Hash, hashPurpose, []byte(token))
+	now := s.now()
+	proved, err := s.proved(ctx, k, token)
 	if err != nil {
 		return authz.Principal{}, err
 	}
-	if now := s.now(); !same || k.RevokedAt != nil || k.ExpiresAt != nil && !now.Before(*k.ExpiresAt) {
+	reason := machine.Secret
+	if proved != nil {
+		if reason = k.Refusal(ctx, now); reason == "" && !proved.live(now) {
+			reason = machine.Expired
+		}
+	}
+	if reason != "" {
+		s.denied(ctx, k.ID, reason)
 		return authz.Principal{}, ErrRefused
 	}
-	return authz.Principal{
-		Kind: authz.KindMachine, ID: k.ID, Tenant: of, Credential: k.ID, Grants: k.Permissions,
-	}, nil
+	s.uses.Note(machine.Use{Client: k.ID, Secret: proved.ID}, now)
+	return k.Principal(of), nil
+}
+
+// proved returns the secret that the token is, nil if it is none.
+func (s *Service) proved(ctx context.Context, k *APIKey, token string) (*Secret, error) {
+	for i := range k.Secrets {
+		same, err := s.hasher.Verify(ctx, k.Secrets[i].Hash, hashPurpose, []byte(token))
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			return &k.Secrets[i], nil
+		}
+	}
+	return nil, nil //nolint:nilnil // none is an answer
 }

@@ -79,6 +79,7 @@ func (k *known) save() error {
 type seed struct {
 	*app.Platform
 	*known
+	now func() time.Time
 }
 
 // Seed implements local.SeedFunc.
@@ -93,7 +94,7 @@ func Seed(now func() time.Time, log *slog.Logger) local.SeedFunc {
 		if err != nil {
 			return ready, err
 		}
-		s := &seed{p, k}
+		s := &seed{p, k, now}
 		ready = local.Ready{GraphQL: env.API + "/graphql", API: env.API, Mail: env.Mail, S3: env.Config.S3.Endpoint}
 		ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindSystem, ID: "demo"})
 		err = p.Record(ctx, func(ctx context.Context) error {
@@ -198,7 +199,9 @@ func (s *seed) key(ctx context.Context, of tenant.ID) (string, error) {
 	if errs.KindOf(err) != errs.Unauthenticated {
 		return "", fmt.Errorf("try demo key: %w", err)
 	}
-	_, secret, err := s.APIKeys.Create(ctx, apikey.CreateInput{Name: "demo"})
+	_, secret, err := s.APIKeys.Create(ctx, apikey.CreateInput{Name: "demo", Clearances: []authz.Clearance{
+		authz.ClearConfidential, authz.ClearNationalID, authz.ClearArt9, authz.ClearArt10, authz.ClearAML,
+	}})
 	if err != nil {
 		return "", fmt.Errorf("create demo key: %w", err)
 	}
@@ -216,11 +219,27 @@ func (s *seed) member(ctx context.Context, email personal.Text, role authz.Role)
 	if err != nil {
 		return "", fmt.Errorf("make demo member: %w", err)
 	}
-	if _, err := s.Tenants.AddMember(ctx, tenancy.AddMemberInput{Email: email, Role: role, Identity: identity}); err != nil {
+	in := tenancy.AddMemberInput{Email: email, Role: role, Identity: identity, Clearances: clearances(role)}
+	if role == authz.RoleAuditor { // whose membership ends
+		in.ExpiresAt = new(s.now().AddDate(1, 0, 0))
+	}
+	if _, err := s.Tenants.AddMember(ctx, in); err != nil {
 		return "", fmt.Errorf("make demo member: %w", err)
 	}
 	s.Passwords[email.Reveal()] = password
 	return password, s.save()
+}
+
+// clearances returns what the demo's members of a role may see.
+func clearances(r authz.Role) []authz.Clearance {
+	switch r {
+	case authz.RoleOwner, authz.RoleDPO:
+		return tenancy.FirstClearances()
+	case authz.RoleCaseHandler, authz.RoleApprover:
+		return []authz.Clearance{authz.ClearConfidential, authz.ClearNationalID}
+	default:
+		return nil
+	}
 }
 
 // data imports the legislators and exports one of them.

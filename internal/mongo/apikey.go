@@ -8,9 +8,12 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -22,25 +25,72 @@ type APIKeyStore struct{ coll *mongo.Collection }
 // NewAPIKeyStore returns the store of API keys in d.
 func NewAPIKeyStore(d *DB) *APIKeyStore { return &APIKeyStore{d.db.Collection(apiKeysColl)} }
 
-type apiKeyDoc struct {
+// machineDoc is what API keys and OAuth clients have in common.
+type machineDoc struct {
 	ID          string             `bson:"_id"`
 	Tenant      tenant.ID          `bson:"tenant"`
-	Name        string             `bson:"name"`
 	Permissions []authz.Permission `bson:"permissions"`
-	Hash        []byte             `bson:"hash"`
 	CreatedAt   time.Time          `bson:"createdAt"`
 	ExpiresAt   *time.Time         `bson:"expiresAt,omitempty"`
-	RevokedAt   *time.Time         `bson:"revokedAt,omitempty"`
+	LastUsedAt  *time.Time         `bson:"lastUsedAt,omitempty"` // written by Used alone
+	Life        machineLifeDoc     `bson:",inline"`
+}
+
+// machineLifeDoc is what can change of them.
+type machineLifeDoc struct {
+	Name       string            `bson:"name"`
+	Clearances []authz.Clearance `bson:"clearances,omitempty"`
+	Networks   []string          `bson:"networks"`
+	RevokedAt  *time.Time        `bson:"revokedAt,omitempty"`
+	Version    int64             `bson:"version"`
+}
+
+func newMachineDoc(of tenant.ID, c *machine.Client) machineDoc {
+	return machineDoc{
+		ID: c.ID, Tenant: of, Permissions: c.Permissions, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt,
+		Life: machineLifeDoc{c.Name, c.Clearances, c.Networks, c.RevokedAt, c.Version},
+	}
+}
+
+func (d *machineDoc) client() machine.Client {
+	return machine.Client{
+		ID: d.ID, Name: d.Life.Name, Permissions: d.Permissions, Clearances: d.Life.Clearances, Networks: d.Life.Networks,
+		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, RevokedAt: d.Life.RevokedAt, LastUsedAt: d.LastUsedAt, Version: d.Life.Version,
+	}
+}
+
+type apiKeyDoc struct {
+	Machine machineDoc  `bson:",inline"`
+	Secrets []secretDoc `bson:"secrets"`
+}
+
+type secretDoc struct {
+	ID         string     `bson:"id"`
+	Hash       []byte     `bson:"hash"`
+	CreatedAt  time.Time  `bson:"createdAt"`
+	ExpiresAt  *time.Time `bson:"expiresAt,omitempty"`
+	LastUsedAt *time.Time `bson:"lastUsedAt,omitempty"`
+}
+
+func secretDocs(k *apikey.APIKey) []secretDoc {
+	docs := make([]secretDoc, len(k.Secrets))
+	for i, s := range k.Secrets {
+		docs[i] = secretDoc{s.ID, s.Hash[:], s.CreatedAt, s.ExpiresAt, s.LastUsedAt}
+	}
+	return docs
 }
 
 func (d *apiKeyDoc) key() (*apikey.APIKey, error) {
-	if len(d.Hash) != sha256.Size {
-		return nil, fmt.Errorf("API key %s: malformed hash", d.ID)
+	k := &apikey.APIKey{Client: d.Machine.client(), Secrets: make([]apikey.Secret, len(d.Secrets))}
+	for i, s := range d.Secrets {
+		if len(s.Hash) != sha256.Size {
+			return nil, fmt.Errorf("API key %s: malformed hash", k.ID)
+		}
+		k.Secrets[i] = apikey.Secret{
+			ID: s.ID, Hash: [sha256.Size]byte(s.Hash), CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, LastUsedAt: s.LastUsedAt,
+		}
 	}
-	return &apikey.APIKey{
-		ID: d.ID, Name: d.Name, Permissions: d.Permissions, Hash: [sha256.Size]byte(d.Hash), CreatedAt: d.CreatedAt,
-		ExpiresAt: d.ExpiresAt, RevokedAt: d.RevokedAt,
-	}, nil
+	return k, nil
 }
 
 // Get implements apikey.Store.
@@ -73,26 +123,49 @@ func (s *APIKeyStore) Insert(ctx context.Context, k *apikey.APIKey) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.coll.InsertOne(ctx, apiKeyDoc{
-		ID: k.ID, Tenant: of, Name: k.Name, Permissions: k.Permissions, Hash: k.Hash[:], CreatedAt: k.CreatedAt,
-		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt,
-	})
-	if err != nil {
+	if _, err = s.coll.InsertOne(ctx, apiKeyDoc{newMachineDoc(of, &k.Client), secretDocs(k)}); err != nil {
 		return fmt.Errorf("insert API key: %w", translate(err))
 	}
 	return nil
 }
 
-// Revoke implements apikey.Store.
-func (s *APIKeyStore) Revoke(ctx context.Context, keyID string, at time.Time) error {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: keyID},
-		bson.E{Key: "revokedAt", Value: bson.D{{Key: "$exists", Value: false}}})
+// Update implements apikey.Store.
+func (s *APIKeyStore) Update(ctx context.Context, k *apikey.APIKey) error {
+	set := struct {
+		Life    machineLifeDoc `bson:",inline"`
+		Secrets []secretDoc    `bson:"secrets"`
+	}{newMachineDoc("", &k.Client).Life, secretDocs(k)}
+	return updateVersion(ctx, s.coll, "API key", k.ID, k.Version-1, set)
+}
+
+// updateVersion sets the fields of a document that still has the version before,
+// or fails with change.ErrVersion.
+func updateVersion(ctx context.Context, c *mongo.Collection, what, docID string, before int64, set any) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: docID}, bson.E{Key: "version", Value: before})
 	if err != nil {
 		return err
 	}
-	_, err = s.coll.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: bson.D{{Key: "revokedAt", Value: at}}}})
+	res, err := c.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: set}})
 	if err != nil {
-		return fmt.Errorf("revoke API key: %w", translate(err))
+		return fmt.Errorf("update %s: %w", what, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return change.ErrVersion
+	}
+	return nil
+}
+
+// Used implements machine.UseStore.
+func (s *APIKeyStore) Used(ctx context.Context, u machine.Use, at time.Time) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: u.Client})
+	if err != nil {
+		return err
+	}
+	_, err = s.coll.UpdateOne(ctx, filter,
+		bson.D{{Key: "$max", Value: bson.D{{Key: "lastUsedAt", Value: at}, {Key: "secrets.$[used].lastUsedAt", Value: at}}}},
+		options.UpdateOne().SetArrayFilters([]any{bson.D{{Key: "used.id", Value: u.Secret}}}))
+	if err != nil {
+		return fmt.Errorf("note use of API key: %w", translate(err))
 	}
 	return nil
 }
