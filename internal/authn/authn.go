@@ -100,6 +100,8 @@ type Config struct {
 	Members  Members
 	// Grants may be nil: no operator then enters a tenant of others.
 	Grants Grants
+	// Evictions tells of sessions and memberships that have changed; may be nil.
+	Evictions *Evictions
 	// Origin is the address of the application's pages, from which calls with a
 	// session cookie are taken besides those of the same origin; may be empty.
 	Origin string
@@ -126,6 +128,9 @@ func New(c Config) (*Authenticator, error) {
 	cache, err := newSessionCache(c.Sessions, c.Members, c.Now)
 	if err != nil {
 		return nil, err
+	}
+	if c.Evictions != nil {
+		c.Evictions.tell(cache.evict)
 	}
 	return &Authenticator{keys: c.Keys, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
 }
@@ -224,7 +229,7 @@ func (a *Authenticator) act(ctx context.Context, who caller, wanted tenant.ID) (
 	p.Kind, p.ID, p.Tenant, p.Role = authz.KindMember, m.MemberID, m.Tenant, m.Role
 	p.Clearances, p.Purposes = m.Clearances, m.Purposes
 	if m.Role == authz.RoleOperator {
-		p.Kind = authz.KindOperator
+		p.Kind, p.Home = authz.KindOperator, m.Tenant
 	}
 	return enter(ctx, p, all), nil
 }
@@ -246,7 +251,8 @@ func (a *Authenticator) breakGlass(
 	if err != nil {
 		return p, fmt.Errorf("find access of operator %s: %w", operator, err)
 	}
-	p.Kind, p.ID, p.Tenant, p.Role, p.BreakGlass = authz.KindOperator, operator, wanted, authz.RoleOperator, grant
+	p.Kind, p.ID, p.Role, p.Home = authz.KindOperator, operator, authz.RoleOperator, all[at].Tenant
+	p.Tenant, p.BreakGlass = wanted, grant
 	return p, nil
 }
 
@@ -264,6 +270,7 @@ func Anew(ctx context.Context) (context.Context, error) {
 }
 
 func enter(ctx context.Context, p authz.Principal, all []tenancy.Membership) context.Context {
+	p.Purpose = audit.RequestFrom(ctx).Purpose
 	ctx = context.WithValue(ctx, membershipsKey{}, all)
 	return tenant.NewContext(authz.NewContext(ctx, p), p.Tenant)
 }

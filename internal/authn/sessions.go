@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -32,6 +34,7 @@ var ErrUnavailable = errs.New(errs.Unavailable, "sign-in can't be checked just n
 type caller struct {
 	session     Session
 	memberships []tenancy.Membership
+	asked       time.Time
 	until       time.Time
 }
 
@@ -44,6 +47,10 @@ type sessionCache struct {
 
 	known  *lru.Cache[[sha256.Size]byte, caller]
 	flight singleflight.Group
+	// evictions counts what evict was called for: an answer asked for before one
+	// isn't kept after it, nor handed to who came later.
+	mu        sync.Mutex
+	evictions atomic.Uint64
 }
 
 func newSessionCache(sessions Sessions, members Members, now func() time.Time) (*sessionCache, error) {
@@ -55,18 +62,36 @@ func newSessionCache(sessions Sessions, members Members, now func() time.Time) (
 }
 
 func (c *sessionCache) get(ctx context.Context, cred Credential) (caller, error) {
-	// The two forms of a credential lie apart: a cookie's value is no token.
-	key := sha256.Sum256([]byte(cred.Token + "\x00" + cred.Cookie))
+	key := credentialKey(cred)
 	if who, ok := c.known.Get(key); ok && c.now().Before(who.until) {
 		return who, nil
 	}
+	return c.fetch(ctx, key, cred)
+}
+
+// renew is get past what is known.
+func (c *sessionCache) renew(ctx context.Context, cred Credential) (caller, error) {
+	key, before := credentialKey(cred), c.evictions.Load()
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	who, err := c.ask(ctx, cred)
+	if err != nil {
+		c.known.Remove(key)
+		return caller{}, err
+	}
+	c.keep(key, who, before)
+	return who, nil
+}
+
+func (c *sessionCache) fetch(ctx context.Context, key [sha256.Size]byte, cred Credential) (caller, error) {
+	before := c.evictions.Load()
 	// One question for all who wait, which no single one of them can call off.
-	answer := c.flight.DoChan(string(key[:]), func() (any, error) {
+	answer := c.flight.DoChan(fmt.Sprintf("%x %d", key, before), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer cancel()
 		who, err := c.ask(ctx, cred)
 		if err == nil {
-			c.known.Add(key, who)
+			c.keep(key, who, before)
 		}
 		return who, err
 	})
@@ -82,6 +107,16 @@ func (c *sessionCache) get(ctx context.Context, cred Credential) (caller, error)
 	}
 }
 
+// keep remembers an answer, unless there was an eviction since the question or
+// another was asked later.
+func (c *sessionCache) keep(key [sha256.Size]byte, who caller, evictions uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if have, ok := c.known.Peek(key); c.evictions.Load() == evictions && (!ok || !have.asked.After(who.asked)) {
+		c.known.Add(key, who)
+	}
+}
+
 func (c *sessionCache) ask(ctx context.Context, cred Credential) (caller, error) {
 	asked := c.now()
 	session, err := c.sessions.WhoAmI(ctx, cred)
@@ -92,7 +127,7 @@ func (c *sessionCache) ask(ctx context.Context, cred Credential) (caller, error)
 	if err != nil {
 		return caller{}, fmt.Errorf("find memberships of identity %s: %w", session.Identity, err)
 	}
-	who := caller{session: session, memberships: memberships, until: asked.Add(sessionLife)}
+	who := caller{session: session, memberships: memberships, asked: asked, until: asked.Add(sessionLife)}
 	if !session.ExpiresAt.IsZero() && session.ExpiresAt.Before(who.until) {
 		who.until = session.ExpiresAt
 	}
@@ -100,9 +135,18 @@ func (c *sessionCache) ask(ctx context.Context, cred Credential) (caller, error)
 }
 
 func (c *sessionCache) evict(identity string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.evictions.Add(1)
 	for _, key := range c.known.Keys() {
 		if who, ok := c.known.Peek(key); ok && who.session.Identity == identity {
 			c.known.Remove(key)
 		}
 	}
+}
+
+// credentialKey is the SHA-256 of a credential. The two forms of one lie apart:
+// a cookie's value is no token.
+func credentialKey(cred Credential) [sha256.Size]byte {
+	return sha256.Sum256([]byte(cred.Token + "\x00" + cred.Cookie))
 }

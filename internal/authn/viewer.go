@@ -2,17 +2,23 @@ package authn
 
 import (
 	"context"
+	"time"
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/tenant"
 )
 
 // Viewer is what a caller is told of itself.
 type Viewer struct {
-	ID          string
+	ID          string // of the member or key; of the person who acts for no tenant yet
 	Kind        authz.Kind
 	Role        *authz.Role // of a member
+	Tenant      tenant.ID   // "" of a person who acts for none yet
+	AAL         *authz.AAL  // of a session
+	SignedInAt  *time.Time  // of a session
 	Permissions []authz.Permission
+	Clearances  []authz.Clearance
 	Memberships []tenancy.Membership
 }
 
@@ -20,10 +26,18 @@ type Viewer struct {
 // signed in.
 func ViewerOf(ctx context.Context, a authz.Authorizer) *Viewer {
 	p := authz.FromContext(ctx)
-	if !p.SignedIn() {
+	v := &Viewer{ID: p.ID, Kind: p.Kind, Tenant: p.Tenant, Clearances: p.Clearances, Memberships: Memberships(ctx)}
+	if p.Identity != "" {
+		v.AAL, v.SignedInAt = &p.AAL, &p.AuthenticatedAt
+	}
+	switch {
+	case p.SignedIn():
+	case p.Identity != "":
+		v.ID, v.Kind = p.Identity, authz.KindMember
+		return v
+	default:
 		return nil
 	}
-	v := &Viewer{ID: p.ID, Kind: p.Kind, Memberships: Memberships(ctx)}
 	if p.Role != "" {
 		v.Role = &p.Role
 	}

@@ -2,7 +2,9 @@ package mongo
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -10,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -37,6 +40,9 @@ const (
 	nameSlug     = "slug"
 	nameProvider = "provider"
 )
+
+// nameMember is the kind of the addresses of a tenant's members, as keyed hashes.
+const nameMember = "member"
 
 type tenantDoc struct {
 	ID                   tenant.ID        `bson:"_id"`
@@ -219,13 +225,26 @@ func (s *TenantStore) named(ctx context.Context, kind, name string) (tenant.ID, 
 }
 
 type memberDoc struct {
-	ID        string              `bson:"_id"`
-	Tenant    tenant.ID           `bson:"tenant"`
-	Role      authz.Role          `bson:"role"`
-	State     tenancy.MemberState `bson:"state"`
-	Identity  string              `bson:"identity,omitempty"`
-	Email     sealed              `bson:"email"`
-	CreatedAt time.Time           `bson:"createdAt"`
+	ID         string              `bson:"_id"`
+	Tenant     tenant.ID           `bson:"tenant"`
+	Role       authz.Role          `bson:"role"`
+	Clearances []authz.Clearance   `bson:"clearances,omitempty"`
+	Purposes   []string            `bson:"purposes,omitempty"`
+	State      tenancy.MemberState `bson:"state"`
+	Identity   string              `bson:"identity,omitempty"`
+	Email      sealed              `bson:"email"`
+	Address    string              `bson:"address"` // keyed hash of the e-mail address
+	Language   string              `bson:"language"`
+	Invitation *invitationDoc      `bson:"invitation,omitempty"`
+	ExpiresAt  *time.Time          `bson:"expiresAt,omitempty"`
+	Version    int64               `bson:"version"`
+	CreatedAt  time.Time           `bson:"createdAt"`
+	UpdatedAt  time.Time           `bson:"updatedAt"`
+}
+
+type invitationDoc struct {
+	Hash      []byte    `bson:"hash"`
+	ExpiresAt time.Time `bson:"expiresAt"`
 }
 
 func memberSealer(keys *vault.Keys, of tenant.ID, id string) *sealer {
@@ -235,7 +254,14 @@ func memberSealer(keys *vault.Keys, of tenant.ID, id string) *sealer {
 }
 
 func (s *TenantStore) memberDoc(ctx context.Context, m *tenancy.Member) (memberDoc, error) {
-	d := memberDoc{ID: m.ID, Tenant: m.Tenant, Role: m.Role, State: m.State, Identity: m.Identity, CreatedAt: m.CreatedAt}
+	d := memberDoc{
+		ID: m.ID, Tenant: m.Tenant, Role: m.Role, Clearances: m.Clearances, Purposes: m.Purposes, State: m.State,
+		Identity: m.Identity, Address: m.Address, Language: m.Language, ExpiresAt: m.ExpiresAt, Version: m.Version,
+		CreatedAt: m.CreatedAt, UpdatedAt: m.UpdatedAt,
+	}
+	if m.Invitation != nil {
+		d.Invitation = &invitationDoc{m.Invitation.Hash[:], m.Invitation.ExpiresAt}
+	}
 	keys, err := s.vault.Load(ctx, tenancy.MemberIdentity(m.Tenant, m.ID))
 	if err != nil {
 		return d, err
@@ -257,31 +283,50 @@ func (s *TenantStore) openMembers(ctx context.Context, docs []memberDoc) ([]*ten
 	members := make([]*tenancy.Member, len(docs))
 	for i, d := range docs {
 		open := memberSealer(keys, d.Tenant, d.ID)
-		members[i] = &tenancy.Member{
-			ID: d.ID, Tenant: d.Tenant, Role: d.Role, State: d.State, Identity: d.Identity,
-			Email: open.openText("email", d.Email), CreatedAt: d.CreatedAt,
+		m := &tenancy.Member{
+			ID: d.ID, Tenant: d.Tenant, Email: open.openText("email", d.Email), Address: d.Address, Role: d.Role,
+			Clearances: d.Clearances, Purposes: d.Purposes, State: d.State, Identity: d.Identity, Language: d.Language,
+			ExpiresAt: d.ExpiresAt, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 		}
 		if open.err != nil {
 			return nil, fmt.Errorf("open member %s: %w", d.ID, open.err)
 		}
+		if d.Invitation != nil {
+			if len(d.Invitation.Hash) != sha256.Size {
+				return nil, fmt.Errorf("open member %s: malformed hash", d.ID)
+			}
+			m.Invitation = &tenancy.Invitation{Hash: [sha256.Size]byte(d.Invitation.Hash), ExpiresAt: d.Invitation.ExpiresAt}
+		}
+		members[i] = m
 	}
 	return members, nil
 }
 
+// LockMembers implements tenancy.Store: two transactions that write the same
+// document don't both commit.
+func (s *TenantStore) LockMembers(ctx context.Context) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: of})
+	if err != nil {
+		return err
+	}
+	_, err = s.tenants.UpdateOne(ctx, filter, bson.D{{Key: "$inc", Value: bson.D{{Key: "memberChanges", Value: int64(1)}}}})
+	if err != nil {
+		return fmt.Errorf("lock members: %w", translate(err))
+	}
+	return nil
+}
+
 // GetMember implements tenancy.Store.
 func (s *TenantStore) GetMember(ctx context.Context, memberID string) (*tenancy.Member, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: memberID})
+	d, err := one[memberDoc](ctx, s.members, "member", tenancy.ErrNoMember, bson.E{Key: "_id", Value: memberID})
 	if err != nil {
 		return nil, err
 	}
-	docs, err := all[memberDoc](ctx, s.members, filter)
-	if err != nil {
-		return nil, fmt.Errorf("find member: %w", err)
-	}
-	if len(docs) == 0 {
-		return nil, tenancy.ErrNoMember
-	}
-	members, err := s.openMembers(ctx, docs)
+	members, err := s.openMembers(ctx, []memberDoc{d})
 	if err != nil {
 		return nil, err
 	}
@@ -289,20 +334,53 @@ func (s *TenantStore) GetMember(ctx context.Context, memberID string) (*tenancy.
 }
 
 // Members implements tenancy.Store.
-func (s *TenantStore) Members(ctx context.Context) ([]*tenancy.Member, error) {
-	filter, err := scoped(ctx)
-	if err != nil {
-		return nil, err
-	}
-	docs, err := all[memberDoc](ctx, s.members, filter)
+func (s *TenantStore) Members(ctx context.Context, after *page.Position, limit int) ([]*tenancy.Member, error) {
+	docs, err := keyset[memberDoc](ctx, s.members, nil, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list members: %w", err)
 	}
 	return s.openMembers(ctx, docs)
 }
 
+// ActiveMembers implements tenancy.Store.
+func (s *TenantStore) ActiveMembers(ctx context.Context, role authz.Role, now time.Time) ([]*tenancy.Member, error) {
+	filter, err := scoped(ctx, bson.E{Key: "role", Value: role}, bson.E{Key: "state", Value: tenancy.Joined})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[memberDoc](ctx, s.members, filter)
+	if err != nil {
+		return nil, fmt.Errorf("list members of a role: %w", err)
+	}
+	docs = slices.DeleteFunc(docs, func(d memberDoc) bool { return d.ExpiresAt != nil && !now.Before(*d.ExpiresAt) })
+	return s.openMembers(ctx, docs)
+}
+
+// FindMember implements tenancy.Store.
+func (s *TenantStore) FindMember(ctx context.Context, address string) (*tenancy.Member, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := s.names.owner(ctx, of, nameMember, address)
+	if err != nil {
+		return nil, err
+	}
+	if owner == "" {
+		return nil, tenancy.ErrNoMember
+	}
+	return s.GetMember(ctx, owner)
+}
+
 // InsertMember implements tenancy.Store.
 func (s *TenantStore) InsertMember(ctx context.Context, m *tenancy.Member) error {
+	taken, err := s.names.claim(ctx, nameMember, m.Address, m.ID)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return tenancy.ErrMemberExists
+	}
 	d, err := s.memberDoc(ctx, m)
 	if err != nil {
 		return fmt.Errorf("seal member: %w", err)
@@ -315,22 +393,16 @@ func (s *TenantStore) InsertMember(ctx context.Context, m *tenancy.Member) error
 
 // UpdateMember implements tenancy.Store.
 func (s *TenantStore) UpdateMember(ctx context.Context, m *tenancy.Member) error {
+	if m.State == tenancy.Removed {
+		if err := s.names.release(ctx, m.Tenant, nameMember, m.Address, m.ID); err != nil {
+			return err
+		}
+	}
 	d, err := s.memberDoc(ctx, m)
 	if err != nil {
 		return fmt.Errorf("seal member: %w", err)
 	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: m.ID})
-	if err != nil {
-		return err
-	}
-	res, err := s.members.ReplaceOne(ctx, filter, d)
-	if err != nil {
-		return fmt.Errorf("update member: %w", translate(err))
-	}
-	if res.MatchedCount == 0 {
-		return tenancy.ErrNoMember
-	}
-	return nil
+	return replaceVersion(ctx, s.members, m.ID, m.Version, d)
 }
 
 // maxMemberships bounds how many tenants one person works for.
@@ -341,7 +413,7 @@ func (s *TenantStore) Memberships(ctx context.Context, identity string) ([]tenan
 	if err := tenant.RequireSystem(ctx); err != nil {
 		return nil, err
 	}
-	docs, err := all[memberDoc](ctx, s.members, bson.D{{Key: "identity", Value: identity}},
+	docs, err := all[memberDoc](ctx, s.members, bson.D{{Key: "identity", Value: identity}, {Key: "state", Value: tenancy.Joined}},
 		options.Find().SetLimit(maxMemberships))
 	if err != nil {
 		return nil, fmt.Errorf("find memberships: %w", err)
@@ -362,7 +434,10 @@ func (s *TenantStore) Memberships(ctx context.Context, identity string) ([]tenan
 	}
 	memberships := make([]tenancy.Membership, len(docs))
 	for i, d := range docs {
-		memberships[i] = tenancy.Membership{MemberID: d.ID, Tenant: d.Tenant, LegalName: legal[d.Tenant], Role: d.Role}
+		memberships[i] = tenancy.Membership{
+			MemberID: d.ID, Tenant: d.Tenant, LegalName: legal[d.Tenant], Role: d.Role, Clearances: d.Clearances,
+			Purposes: d.Purposes, ExpiresAt: d.ExpiresAt,
+		}
 	}
 	return memberships, nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,8 +18,10 @@ import (
 	ory "github.com/ory/client-go"
 
 	"github.com/vogter/vogter/internal/authn"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/tenancy"
 )
 
@@ -53,6 +56,7 @@ type Client struct {
 var (
 	_ authn.Sessions     = (*Client)(nil)
 	_ tenancy.Identities = (*Client)(nil)
+	_ session.Identities = (*Client)(nil)
 )
 
 // New returns a client of the Kratos with these two addresses. The admin
@@ -175,6 +179,76 @@ func (c *Client) findOrCreate(
 		return "", false, fmt.Errorf("find identity: %w", ErrUnavailable.Because(errors.New("kratos has no one identity of a taken address")))
 	}
 	return found[0].Id, false, nil
+}
+
+// Invite gives the person with this e-mail address an identity, if there is none,
+// and mails a code to choose a password with, unless they have used one before:
+// who has can sign in, or knows the way to a new code.
+func (c *Client) Invite(ctx context.Context, email personal.Text) error {
+	identity, err := c.FindOrCreate(ctx, email)
+	if err != nil {
+		return err
+	}
+	verified, err := c.Verified(ctx, identity)
+	if err != nil || len(verified) > 0 {
+		return err
+	}
+	return c.SendCode(ctx, email)
+}
+
+// Verified returns the addresses that a person has shown to be theirs, by a code
+// that was mailed there.
+func (c *Client) Verified(ctx context.Context, identity string) ([]personal.Text, error) {
+	found, res, err := c.admin.IdentityAPI.GetIdentity(ctx, identity).Execute()
+	drop(res)
+	if err != nil {
+		return nil, fmt.Errorf("find identity %s: %w", identity, failed(res, err))
+	}
+	var verified []personal.Text
+	for _, a := range found.VerifiableAddresses {
+		if a.Verified && a.Via == "email" {
+			verified = append(verified, personal.NewText(a.Value))
+		}
+	}
+	return verified, nil
+}
+
+// maxSessions bounds how many of a person's sessions are looked at.
+const maxSessions = 250
+
+// Sessions returns the sessions of a person that haven't ended, the newest first.
+func (c *Client) Sessions(ctx context.Context, identity string) ([]session.Session, error) {
+	found, res, err := c.admin.IdentityAPI.ListIdentitySessions(ctx, identity).Active(true).PageSize(maxSessions).Execute()
+	drop(res)
+	if res != nil && res.StatusCode == http.StatusNotFound { // Kratos has no page of nothing
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list sessions of identity %s: %w", identity, failed(res, err))
+	}
+	list := make([]session.Session, len(found))
+	for i, s := range found {
+		list[i] = session.Session{
+			ID: s.Id, AAL: authz.AAL(s.GetAuthenticatorAssuranceLevel()), AuthenticatedAt: s.GetAuthenticatedAt(),
+			IssuedAt: s.GetIssuedAt(), ExpiresAt: s.GetExpiresAt(),
+		}
+		if devices := s.GetDevices(); len(devices) > 0 {
+			list[i].Device = personal.NewText(devices[0].GetUserAgent())
+			list[i].Address = personal.NewText(devices[0].GetIpAddress())
+		}
+	}
+	slices.SortFunc(list, func(a, b session.Session) int { return b.IssuedAt.Compare(a.IssuedAt) })
+	return list, nil
+}
+
+// End ends a session. One that has ended already is no error.
+func (c *Client) End(ctx context.Context, sessionID string) error {
+	res, err := c.admin.IdentityAPI.DisableSession(ctx, sessionID).Execute()
+	drop(res)
+	if err != nil && (res == nil || res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusBadRequest) {
+		return fmt.Errorf("end session %s: %w", sessionID, failed(res, err))
+	}
+	return nil
 }
 
 // SendCode has Kratos mail a code to this address, by which the person signs

@@ -5,26 +5,25 @@ import (
 	"errors"
 	"time"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
-	"github.com/vogter/vogter/internal/identifier"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
 
-// JobInvite is the type of the job that invites a member (see Invite).
-const JobInvite = "member:invite"
-
 // Identities are the sign-in identities of persons, at Ory Kratos.
 type Identities interface {
-	// FindOrCreate returns the id of the identity with an e-mail address.
-	FindOrCreate(ctx context.Context, email personal.Text) (identity string, err error)
-	// SendCode mails a code with which the person signs in and sets a password.
-	SendCode(ctx context.Context, email personal.Text) error
+	// Invite gives the person with an address an identity, if there is none, and
+	// mails a code to choose a password with, if there is none. It may be repeated.
+	Invite(ctx context.Context, email personal.Text) error
+	// Verified returns the addresses that an identity has shown to be its own.
+	Verified(ctx context.Context, identity string) ([]personal.Text, error)
 }
 
 // Vault makes the keys of new data before the transaction that writes it.
@@ -32,26 +31,43 @@ type Vault interface {
 	Ensure(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
 }
 
-// Service keeps tenants and their members.
-type Service struct {
-	store      Store
-	changes    *change.Runner
-	vault      Vault
-	identities Identities
-	now        func() time.Time
+// Mailer queues mail within a change, and returns the job that sends it.
+type Mailer interface {
+	Queue(ctx context.Context, m notify.Message) (job.Spec, error)
 }
+
+// Sessions are what servers have cached of who is signed in.
+type Sessions interface {
+	// Forget has all servers look anew at what a person may do.
+	Forget(ctx context.Context, identity string)
+}
+
+// Config is what a Service is made of.
+type Config struct {
+	Store      Store
+	Changes    *change.Runner
+	Recorder   *audit.Recorder
+	Vault      Vault
+	Hasher     Hasher
+	Identities Identities
+	Mail       Mailer
+	Sessions   Sessions
+	BaseURL    string // of the pages that mail leads to, without a slash at its end
+	Now        func() time.Time
+}
+
+// Service keeps tenants and their members.
+type Service struct{ Config }
 
 // NewService returns a Service.
-func NewService(store Store, changes *change.Runner, v Vault, identities Identities, now func() time.Time) *Service {
-	return &Service{store, changes, v, identities, now}
-}
+func NewService(c Config) *Service { return &Service{c} }
 
 // Get returns the tenant in ctx.
-func (s *Service) Get(ctx context.Context) (*Tenant, error) { return s.store.Get(ctx) }
+func (s *Service) Get(ctx context.Context) (*Tenant, error) { return s.Store.Get(ctx) }
 
 // Country returns the tenant's country, ISO 3166-1 alpha-2.
 func (s *Service) Country(ctx context.Context) (string, error) {
-	t, err := s.store.Get(ctx)
+	t, err := s.Store.Get(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -64,29 +80,29 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Tenant, error) {
 	if in.Kind != Customer {
 		return nil, ErrProviderExists.At("kind")
 	}
-	return s.create(ctx, in, id.NewTenant(), authz.RoleOwner)
+	return s.create(ctx, in, id.NewTenant())
 }
 
 // Bootstrap makes the provider tenant with its first operator, once: afterwards
 // it returns the provider that there is.
 func (s *Service) Bootstrap(ctx context.Context, in CreateInput) (*Tenant, error) {
 	system := tenant.System(ctx, "bootstrap")
-	of, err := s.store.ProviderID(system)
+	of, err := s.Store.ProviderID(system)
 	if err == nil {
-		return s.store.Get(tenant.NewContext(ctx, of))
+		return s.Store.Get(tenant.NewContext(ctx, of))
 	}
 	if !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
 	in.Kind = Provider
 	of = id.NewTenant()
-	return s.create(tenant.NewContext(ctx, of), in, of, authz.RoleOperator)
+	return s.create(tenant.NewContext(ctx, of), in, of)
 }
 
 // create makes a tenant and its first member. The entry goes to the log of the
 // tenant in ctx: the provider's.
-func (s *Service) create(ctx context.Context, in CreateInput, of tenant.ID, role authz.Role) (*Tenant, error) {
-	now := s.now().UTC().Truncate(time.Millisecond)
+func (s *Service) create(ctx context.Context, in CreateInput, of tenant.ID) (*Tenant, error) {
+	now := s.now()
 	t := &Tenant{ID: of, Kind: in.Kind, Version: 1, CreatedAt: now, UpdatedAt: now}
 	_, err := t.apply(UpdateInput{
 		LegalName: &in.LegalName, Country: &in.Country, Registration: in.Registration, TimeZone: &in.TimeZone,
@@ -96,28 +112,33 @@ func (s *Service) create(ctx context.Context, in CreateInput, of tenant.ID, role
 	if err != nil {
 		return nil, err
 	}
-	email, err := identifier.Email(in.Owner.Email)
-	if err != nil {
-		return nil, errs.At(err, "owner.email")
+	first := InviteInput{Email: in.Owner.Email, Role: lead(t.Kind), Clearances: in.Owner.Clearances}
+	if first.Clearances == nil && first.Role == authz.RoleOwner {
+		first.Clearances = FirstClearances()
 	}
-	m := &Member{ID: id.New(id.Member, of), Tenant: of, Role: role, State: Invited, Email: email.Value, CreatedAt: now}
-	if _, err := s.vault.Ensure(ctx, Contact(of), MemberIdentity(of, m.ID)); err != nil {
+	within := tenant.NewContext(ctx, of)
+	m, send, err := s.invite(within, t, first)
+	if err != nil {
+		return nil, errs.At(err, "owner")
+	}
+	if _, err := s.Vault.Ensure(ctx, Contact(of)); err != nil {
 		return nil, err
 	}
-	created, err := s.changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
+	created, err := s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
 		within := tenant.NewContext(ctx, of)
-		if err := s.store.Insert(within, t); err != nil {
+		if err := s.Store.Insert(within, t); err != nil {
 			return change.Change{}, err
 		}
-		return change.Change{
-			Action: "tenant.create", Object: string(of),
-			Then: []job.Spec{{Type: JobInvite, Object: m.ID, Tenant: of}},
-		}, s.store.InsertMember(within, m)
+		then, err := send(within)
+		if err != nil {
+			return change.Change{}, err
+		}
+		return change.Change{Action: "tenant.create", Object: string(of), Then: then}, s.Store.InsertMember(within, m)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.store.Get(tenant.NewContext(ctx, tenant.ID(created)))
+	return s.Store.Get(tenant.NewContext(ctx, tenant.ID(created)))
 }
 
 // Update changes the tenant in ctx.
@@ -129,13 +150,13 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Tenant, error) {
 	if in.ID != string(of) {
 		return nil, ErrNotFound
 	}
-	if _, err := s.vault.Ensure(ctx, Contact(of)); err != nil {
+	if _, err := s.Vault.Ensure(ctx, Contact(of)); err != nil {
 		return nil, err
 	}
 	var updated *Tenant
-	now := s.now().UTC().Truncate(time.Millisecond)
-	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
-		if updated, err = s.store.Get(ctx); err != nil {
+	now := s.now()
+	err = s.Changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
+		if updated, err = s.Store.Get(ctx); err != nil {
 			return c, err
 		}
 		if updated.Version != in.ExpectedVersion {
@@ -147,7 +168,7 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Tenant, error) {
 		}
 		updated.Version++
 		updated.UpdatedAt = now
-		return change.Change{Action: "tenant.update", Object: in.ID, Fields: fields}, s.store.Update(ctx, updated)
+		return change.Change{Action: "tenant.update", Object: in.ID, Fields: fields}, s.Store.Update(ctx, updated)
 	})
 	if err != nil {
 		return nil, err
@@ -155,77 +176,7 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Tenant, error) {
 	return updated, nil
 }
 
-// Invite gives a member an identity to sign in with and mails a code. It is the
-// work of JobInvite, and may be repeated.
-func (s *Service) Invite(ctx context.Context, memberID string) error {
-	m, err := s.store.GetMember(ctx, memberID)
-	if err != nil {
-		return err
-	}
-	identity, err := s.identities.FindOrCreate(ctx, m.Email)
-	if err != nil {
-		return err
-	}
-	if err := s.join(ctx, m, identity); err != nil {
-		return err
-	}
-	return s.identities.SendCode(ctx, m.Email)
-}
-
-// join binds a member to an identity.
-func (s *Service) join(ctx context.Context, m *Member, identity string) error {
-	if m.Identity == identity {
-		return nil
-	}
-	return s.changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		m.Identity, m.State = identity, Joined
-		return change.Change{Action: "member.join", Object: m.ID}, s.store.UpdateMember(ctx, m)
-	})
-}
-
-// AddMemberInput asks for a member with an identity that is there already.
-type AddMemberInput struct {
-	Email    personal.Text
-	Role     authz.Role
-	Identity string
-}
-
-// AddMember makes a membership of the tenant in ctx for an identity, or returns
-// the one there is. It is for seeding; people are invited.
-func (s *Service) AddMember(ctx context.Context, in AddMemberInput) (*Member, error) {
-	of, err := tenant.FromContext(ctx)
-	if err != nil {
-		return nil, err
-	}
-	members, err := s.store.Members(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range members {
-		if m.Identity == in.Identity || m.Email.Equal(in.Email) {
-			return m, s.join(ctx, m, in.Identity)
-		}
-	}
-	m := &Member{
-		ID: id.New(id.Member, of), Tenant: of, Role: in.Role, State: Joined, Identity: in.Identity, Email: in.Email,
-		CreatedAt: s.now().UTC().Truncate(time.Millisecond),
-	}
-	if _, err := s.vault.Ensure(ctx, MemberIdentity(of, m.ID)); err != nil {
-		return nil, err
-	}
-	err = s.changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return change.Change{Action: "member.add", Object: m.ID}, s.store.InsertMember(ctx, m)
-	})
-	return m, err
-}
-
-// MembershipsOf returns all memberships of an identity. ctx must be a system
-// context: this is asked before a tenant is known.
-func (s *Service) MembershipsOf(ctx context.Context, identity string) ([]Membership, error) {
-	return s.store.Memberships(ctx, identity)
-}
-
 // BySlug returns the id of the tenant with a public slug.
 func (s *Service) BySlug(ctx context.Context, slug string) (tenant.ID, error) {
-	return s.store.BySlug(tenant.System(ctx, "public slug"), slug)
+	return s.Store.BySlug(tenant.System(ctx, "public slug"), slug)
 }

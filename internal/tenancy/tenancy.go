@@ -14,6 +14,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/identifier"
+	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -60,34 +61,6 @@ type DpoContact struct {
 	Phone personal.Text
 }
 
-// MemberState is where a membership stands.
-type MemberState string
-
-// The states of a membership.
-const (
-	Invited MemberState = "INVITED" // hasn't an identity to sign in with yet
-	Joined  MemberState = "ACTIVE"
-)
-
-// Member is a person who may act for a tenant.
-type Member struct {
-	ID        string
-	Tenant    tenant.ID
-	Role      authz.Role
-	State     MemberState
-	Identity  string // id of the identity at Ory Kratos, "" while invited
-	Email     personal.Text
-	CreatedAt time.Time
-}
-
-// Membership is what a signed-in person can choose from.
-type Membership struct {
-	MemberID  string
-	Tenant    tenant.ID
-	LegalName string
-	Role      authz.Role
-}
-
 // CreateInput asks for a tenant.
 type CreateInput struct {
 	LegalName            string
@@ -112,7 +85,8 @@ type DpoContactInput struct {
 
 // OwnerInput names a first owner.
 type OwnerInput struct {
-	Email personal.Text
+	Email      personal.Text
+	Clearances []authz.Clearance // all but AML when nil
 }
 
 // Field is what an update can clear.
@@ -146,7 +120,6 @@ type UpdateInput struct {
 var (
 	ErrNotFound  = errs.New(errs.NotFound, "no such tenant")
 	ErrSlugTaken = errs.New(errs.Conflict, "another tenant has this slug").At("slug")
-	ErrNoMember  = errs.New(errs.NotFound, "no such member")
 	// ErrProviderExists reports a second provider.
 	ErrProviderExists = errs.New(errs.Precondition, "the platform has its provider already").Under("tenant.oneProvider")
 )
@@ -295,9 +268,21 @@ type Store interface {
 	// BySlug returns the id of the tenant with a slug, or ErrNotFound. All tenants.
 	BySlug(ctx context.Context, slug string) (tenant.ID, error)
 
+	// LockMembers makes changes of the tenant's members exclude each other: it is
+	// called first in a transaction that depends on more than one of them.
+	LockMembers(ctx context.Context) error
 	GetMember(ctx context.Context, memberID string) (*Member, error)
-	Members(ctx context.Context) ([]*Member, error)
+	// Members returns up to limit members, the newest first, after a position.
+	Members(ctx context.Context, after *page.Position, limit int) ([]*Member, error)
+	// ActiveMembers returns those with a role who have joined and whose time hasn't ended.
+	ActiveMembers(ctx context.Context, role authz.Role, now time.Time) ([]*Member, error)
+	// FindMember returns the member with an address by its keyed hash, who isn't
+	// removed, or ErrNoMember.
+	FindMember(ctx context.Context, address string) (*Member, error)
+	// InsertMember fails with ErrMemberExists if the address is another member's.
 	InsertMember(ctx context.Context, m *Member) error
+	// UpdateMember writes m, at the version before; that of a removed one gives its
+	// address up.
 	UpdateMember(ctx context.Context, m *Member) error
 	// Memberships returns those of an identity, of all tenants.
 	Memberships(ctx context.Context, identity string) ([]Membership, error)

@@ -3,12 +3,17 @@ package tenancy_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/notify"
+	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -16,24 +21,67 @@ import (
 	"github.com/vogter/vogter/internal/vault"
 )
 
-// identities remembers whom it was asked to write to; the real one has its own tests.
-type identities struct{ mailed []string }
-
-func (i *identities) FindOrCreate(_ context.Context, email personal.Text) (string, error) {
-	return "identity of " + email.Reveal(), nil
+// identities is an identity server with no mail; the real one has its own tests.
+type identities struct {
+	invited  []string
+	verified map[string][]personal.Text // by identity
 }
 
-func (i *identities) SendCode(_ context.Context, email personal.Text) error {
-	i.mailed = append(i.mailed, email.Reveal())
+func (i *identities) Invite(_ context.Context, email personal.Text) error {
+	i.invited = append(i.invited, email.Reveal())
 	return nil
 }
 
-func start(t *testing.T) (*tenancy.Service, *mongo.TenantStore, *identities) {
+func (i *identities) Verified(_ context.Context, identity string) ([]personal.Text, error) {
+	return i.verified[identity], nil
+}
+
+// post keeps the mail that is queued.
+type post struct{ sent []notify.Message }
+
+func (p *post) Queue(_ context.Context, m notify.Message) (job.Spec, error) {
+	p.sent = append(p.sent, m)
+	return job.Spec{Type: "test:mail", Object: "msg"}, nil
+}
+
+// token returns that of the last invitation to an address.
+func (p *post) token(t *testing.T, address string) string {
 	t.Helper()
-	db, v, ids := testenv.Mongo(t), testenv.Vault(t), &identities{}
-	changes, _ := testenv.Changes(t, db, v, vault.Hasher{Vault: v}, nil)
-	store := mongo.NewTenantStore(db, v)
-	return tenancy.NewService(store, changes, v, ids, testenv.Now), store, ids
+	for _, m := range slices.Backward(p.sent) {
+		if m.To.Reveal() == address {
+			return m.Vars["token"].Reveal()
+		}
+	}
+	t.Fatal("there is no invitation")
+	return ""
+}
+
+// forgotten are the identities that servers are told to forget.
+type forgotten []string
+
+func (f *forgotten) Forget(_ context.Context, identity string) { *f = append(*f, identity) }
+
+// platform is a tenancy service on real parts but the identity server and mail.
+type platform struct {
+	*tenancy.Service
+	store     *mongo.TenantStore
+	ids       *identities
+	post      *post
+	forgotten *forgotten
+	skew      time.Duration
+}
+
+func start(t *testing.T) *platform {
+	t.Helper()
+	db, v := testenv.Mongo(t), testenv.Vault(t)
+	p := &platform{store: mongo.NewTenantStore(db, v), ids: &identities{verified: map[string][]personal.Text{}}, post: &post{}, forgotten: &forgotten{}}
+	hasher := vault.Hasher{Vault: v}
+	changes, recorder := testenv.Changes(t, db, v, hasher, nil)
+	p.Service = tenancy.NewService(tenancy.Config{
+		Store: p.store, Changes: changes, Recorder: recorder, Vault: v, Hasher: hasher, Identities: p.ids, Mail: p.post,
+		Sessions: p.forgotten, BaseURL: "https://vogter.example", Now: func() time.Time { return testenv.Now().Add(p.skew) },
+	})
+	return p
 }
 
 func input(name, slug string) tenancy.CreateInput {
@@ -46,7 +94,7 @@ func input(name, slug string) tenancy.CreateInput {
 }
 
 func TestTenantsOfAPlatform(t *testing.T) {
-	s, store, ids := start(t)
+	s := start(t)
 	provider, err := s.Bootstrap(t.Context(), input("Provider", "provider"))
 	if err != nil || provider.Kind != tenancy.Provider {
 		t.Fatal(err)
@@ -92,22 +140,27 @@ func TestTenantsOfAPlatform(t *testing.T) {
 		t.Errorf("the old slug gives %v", err)
 	}
 
-	members, err := store.Members(asOne)
-	if err != nil || len(members) != 1 || members[0].Role != authz.RoleOwner || members[0].State != tenancy.Invited {
+	members, err := s.Members(asOne, page.Request{First: 10})
+	if err != nil || len(members.Edges) != 1 {
 		t.Fatal(members, err)
 	}
+	first := members.Edges[0].Node
+	if first.Role != authz.RoleOwner || first.State != tenancy.Invited || !slices.Equal(first.Clearances, tenancy.FirstClearances()) {
+		t.Errorf("the first owner is %v", first)
+	}
 	for range 2 { // the job may be repeated
-		if err := s.Invite(asOne, members[0].ID); err != nil {
+		if err := s.Prepare(asOne, first.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(ids.mailed) != 2 || ids.mailed[0] != "owner@one.example" {
-		t.Errorf("%d mails", len(ids.mailed))
+	if len(s.ids.invited) != 2 || s.ids.invited[0] != "owner@one.example" {
+		t.Errorf("%d invitations", len(s.ids.invited))
 	}
-	if err := s.Invite(asProvider, members[0].ID); !errors.Is(err, tenancy.ErrNoMember) {
+	if err := s.Prepare(asProvider, first.ID); !errors.Is(err, tenancy.ErrNoMember) {
 		t.Errorf("another tenant invites: %v", err)
 	}
-	of, err := s.MembershipsOf(tenant.System(t.Context(), "test"), "identity of owner@one.example")
+	s.join(t, "owner@one.example", "id-1")
+	of, err := s.MembershipsOf(tenant.System(t.Context(), "test"), "id-1")
 	if err != nil || len(of) != 1 || of[0].Tenant != one.ID || of[0].LegalName != "One" || of[0].Role != authz.RoleOwner {
 		t.Errorf("memberships %v, %v", of, err)
 	}
@@ -117,7 +170,7 @@ func TestTenantsOfAPlatform(t *testing.T) {
 }
 
 func TestCreateRefusals(t *testing.T) {
-	s, _, _ := start(t)
+	s := start(t)
 	provider, err := s.Bootstrap(t.Context(), input("Provider", "provider"))
 	if err != nil {
 		t.Fatal(err)
