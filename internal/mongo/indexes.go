@@ -29,6 +29,8 @@ const (
 	breakGlassColl = "breakGlass"
 	leasesColl     = "leases" // of the platform, and small: without a tenant, not sharded
 
+	oauthClientsColl = "oauthClients"
+
 	importsColl    = "imports"
 	mappingsColl   = "importMappings"
 	rejectionsColl = "importRejections"
@@ -62,10 +64,11 @@ func (x index) model() mongo.IndexModel {
 // indexes has the index of every query beside those by _id.
 func indexes() map[string][]index {
 	return map[string][]index{
-		membersColl:  {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
-		apiKeysColl:  {{"tenant", "-createdAt", "-_id"}},
-		datasetsColl: {{"tenant", "name"}},
-		subjectsColl: {{"tenant", "-createdAt", "-_id"}},
+		membersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
+		apiKeysColl:      {{"tenant", "-createdAt", "-_id"}},
+		oauthClientsColl: {{"tenant", "-createdAt", "-_id"}},
+		datasetsColl:     {{"tenant", "name"}},
+		subjectsColl:     {{"tenant", "-createdAt", "-_id"}},
 		recordsColl: {
 			{"tenant", "subjects", "-createdAt", "-_id"},
 			{"tenant", "subjects", "dataset", "-createdAt", "-_id"},
