@@ -1,6 +1,7 @@
 package authn_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
@@ -21,6 +24,7 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/testenv"
 )
 
 const (
@@ -45,6 +49,7 @@ func (keys) Authenticate(ctx context.Context, token string) (authz.Principal, er
 type sessions struct {
 	asked   atomic.Int64
 	down    atomic.Bool
+	aal     string
 	wait    time.Duration
 	expires time.Time
 }
@@ -63,7 +68,24 @@ func (s *sessions) WhoAmI(ctx context.Context, c authn.Credential) (authn.Sessio
 	if who == "unknown" {
 		return authn.Session{}, errs.New(errs.Unauthenticated, "no such session")
 	}
-	return authn.Session{ID: "session-of-" + who, Identity: who, ExpiresAt: s.expires}, nil
+	return authn.Session{ID: "session-of-" + who, Identity: who, AAL: s.aal, ExpiresAt: s.expires}, nil
+}
+
+// grants let the operator into the first tenant.
+type grants struct{}
+
+func (grants) Access(ctx context.Context, operator string) (string, error) {
+	of, err := tenant.FromContext(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case of == one && operator == "mem_operator":
+		return "brk_1", nil
+	case of == "ten_dddddddddddddddd":
+		return "", errs.New(errs.Unavailable, "down")
+	default:
+		return "", errs.New(errs.NotFound, "no such access")
+	}
 }
 
 type members map[string][]tenancy.Membership
@@ -79,6 +101,7 @@ func everybody() members {
 	return members{
 		"owner":    {{MemberID: "mem_owner", Tenant: one, LegalName: "One ApS", Role: authz.RoleOwner}},
 		"operator": {{MemberID: "mem_operator", Tenant: two, LegalName: "Provider A/S", Role: authz.RoleOperator}},
+		"former":   {{MemberID: "mem_former", Tenant: one, Role: authz.RoleAuditor, ExpiresAt: new(time.Now())}},
 		"both": {
 			{MemberID: "mem_1", Tenant: one, LegalName: "One ApS", Role: authz.RoleDPO},
 			{MemberID: "mem_2", Tenant: two, LegalName: "Two ApS", Role: authz.RoleOwner},
@@ -93,6 +116,7 @@ type seen struct {
 	request     audit.Request
 	memberships int
 	err         error
+	refused     error // of a person who got in and acts for no tenant
 }
 
 func call(t *testing.T, a *authn.Authenticator, r *http.Request) (got seen) {
@@ -103,6 +127,9 @@ func call(t *testing.T, a *authn.Authenticator, r *http.Request) (got seen) {
 		ctx := r.Context()
 		got.principal, got.request, got.memberships = authz.FromContext(ctx), audit.RequestFrom(ctx), len(authn.Memberships(ctx))
 		got.tenant, _ = tenant.FromContext(ctx)
+		if got.principal.Identity != "" && !got.principal.SignedIn() {
+			got.refused, got.principal = authz.Refusal(ctx), authz.Principal{}
+		}
 	})
 	fail := func(_ http.ResponseWriter, _ *http.Request, err error) { got.err = err }
 	ctx := audit.WithRequest(r.Context(), audit.Request{ID: "request-1"})
@@ -115,7 +142,9 @@ func call(t *testing.T, a *authn.Authenticator, r *http.Request) (got seen) {
 
 func newAuthenticator(t *testing.T, s authn.Sessions, m authn.Members, now func() time.Time) *authn.Authenticator {
 	t.Helper()
-	a, err := authn.New(authn.Config{Keys: keys{}, Sessions: s, Members: m, Origin: "https://app.example.test", Now: now})
+	a, err := authn.New(authn.Config{
+		Keys: keys{}, Sessions: s, Members: m, Grants: grants{}, Origin: "https://app.example.test", Now: now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +152,21 @@ func newAuthenticator(t *testing.T, s authn.Sessions, m authn.Members, now func(
 }
 
 func TestCallers(t *testing.T) {
-	owner := authz.Principal{Kind: authz.KindMember, ID: "mem_owner", Tenant: one, Role: authz.RoleOwner, Credential: "session-of-owner"}
+	owner := authz.Principal{
+		Kind: authz.KindMember, ID: "mem_owner", Tenant: one, Role: authz.RoleOwner, Credential: "session-of-owner", Identity: "owner",
+	}
 	machine := authz.Principal{Kind: authz.KindMachine, ID: "key_1", Tenant: one, Credential: "key_1"}
 	operator := authz.Principal{
 		Kind: authz.KindOperator, ID: "mem_operator", Tenant: two, Role: authz.RoleOperator, Credential: "session-of-operator",
+		Identity: "operator", Home: two,
 	}
-	second := authz.Principal{Kind: authz.KindMember, ID: "mem_2", Tenant: two, Role: authz.RoleOwner, Credential: "session-of-both"}
+	entered := operator
+	entered.Tenant, entered.BreakGlass = one, "brk_1"
+	second := authz.Principal{
+		Kind: authz.KindMember, ID: "mem_2", Tenant: two, Role: authz.RoleOwner, Credential: "session-of-both", Identity: "both",
+	}
+	stated := owner
+	stated.Purpose = "kyc"
 	tests := []struct {
 		name    string
 		headers []string // name, value …
@@ -155,6 +193,13 @@ func TestCallers(t *testing.T) {
 		{name: "control characters", headers: []string{"Authorization", "Bearer ow\x01ner"}, code: errs.Unauthenticated},
 		{name: "endless token", headers: []string{"Authorization", "Bearer " + strings.Repeat("x", 5000)}, code: errs.Unauthenticated},
 		{name: "operator", headers: []string{"Authorization", "Bearer operator"}, want: operator},
+		{name: "operator in a tenant that they entered", headers: []string{"Authorization", "Bearer operator", "Vogter-Tenant", string(one)}, want: entered},
+		{name: "operator in a tenant that they didn't enter", headers: []string{"Authorization", "Bearer operator", "Vogter-Tenant", "ten_cccccccccccccccc"}, code: errs.Forbidden},
+		{name: "operator, when it can't be told", headers: []string{"Authorization", "Bearer operator", "Vogter-Tenant", "ten_dddddddddddddddd"}, code: errs.Unavailable},
+		{name: "purpose", headers: []string{"Authorization", "Bearer owner", "Vogter-Purpose", "kyc"}, want: stated},
+		{name: "membership that is over", headers: []string{"Authorization", "Bearer former"}, code: errs.Forbidden},
+		{name: "tenant of a membership that is over", headers: []string{"Authorization", "Bearer former", "Vogter-Tenant", string(one)}, code: errs.Forbidden},
+		{name: "member of none with a choice", headers: []string{"Authorization", "Bearer stranger", "Vogter-Tenant", string(one)}, code: errs.Forbidden},
 		{name: "member of none", headers: []string{"Authorization", "Bearer stranger"}, code: errs.Forbidden},
 		{name: "member of two without a choice", headers: []string{"Authorization", "Bearer both"}, code: errs.Invalid},
 		{name: "member of two with a choice", headers: []string{"Authorization", "Bearer both", "Vogter-Tenant", string(two)}, want: second},
@@ -174,26 +219,19 @@ func TestCallers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newAuthenticator(t, &sessions{}, everybody(), time.Now)
-			r := httptest.NewRequest(cmpOr(tt.method, http.MethodPost), "/graphql", nil)
+			r := httptest.NewRequest(cmp.Or(tt.method, http.MethodPost), "/graphql", nil)
 			for i := 0; i < len(tt.headers); i += 2 {
 				r.Header.Add(tt.headers[i], tt.headers[i+1])
 			}
 			got := call(t, a, r)
-			if errs.KindOf(got.err) != tt.code {
-				t.Fatalf("got %q (%v), want %q", errs.KindOf(got.err), got.err, tt.code)
+			if err := cmp.Or(got.err, got.refused); errs.KindOf(err) != tt.code {
+				t.Fatalf("got %q (%v), want %q", errs.KindOf(err), err, tt.code)
 			}
 			if fmt.Sprintf("%+v", got.principal) != fmt.Sprintf("%+v", tt.want) || got.tenant != tt.want.Tenant {
 				t.Errorf("got %+v of %s, want %+v", got.principal, got.tenant, tt.want)
 			}
 		})
 	}
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func TestParticulars(t *testing.T) {
@@ -213,7 +251,7 @@ func TestParticulars(t *testing.T) {
 
 func TestChoiceIsNamed(t *testing.T) {
 	a := newAuthenticator(t, &sessions{}, everybody(), time.Now)
-	err := call(t, a, token("both")).err
+	err := call(t, a, token("both")).refused
 	if err == nil || !strings.Contains(err.Error(), string(one)) || !strings.Contains(err.Error(), string(two)) {
 		t.Errorf("the error doesn't name the tenants: %v", err)
 	}
@@ -272,12 +310,49 @@ func TestCache(t *testing.T) {
 		call(t, a, token("both"))
 		m["owner"] = nil
 		a.Evict("owner")
-		if got := call(t, a, token("owner")); !errors.Is(got.err, authn.ErrNoTenant) {
-			t.Errorf("got %v, want %v", got.err, authn.ErrNoTenant)
+		if got := call(t, a, token("owner")); !errors.Is(got.refused, authn.ErrNoTenant) {
+			t.Errorf("got %v, want %v", got.refused, authn.ErrNoTenant)
 		}
 		call(t, a, token("both"))
 		if n := s.asked.Load(); n != 3 {
 			t.Errorf("asked %d times, want 3", n)
+		}
+	})
+	t.Run("eviction beats a question under way", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, m := &sessions{wait: time.Second}, everybody()
+			a := newAuthenticator(t, s, m, time.Now)
+			var wg sync.WaitGroup
+			wg.Go(func() { call(t, a, token("owner")) })
+			synctest.Wait()
+			a.Evict("owner")
+			wg.Go(func() { call(t, a, token("owner")) })
+			wg.Wait()
+			call(t, a, token("owner"))
+			if n := s.asked.Load(); n != 2 {
+				t.Errorf("asked %d times, want 2: once before, and once after for good", n)
+			}
+		})
+	})
+	t.Run("asked anew", func(t *testing.T) {
+		s, m := &sessions{}, everybody()
+		a := newAuthenticator(t, s, m, time.Now)
+		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s.aal = "aal2"
+			ctx, err := authn.Anew(r.Context())
+			if p := authz.FromContext(ctx); err != nil || p.AAL != authz.AAL2 || p.ID != "mem_owner" {
+				t.Errorf("got %+v, %v", p, err)
+			}
+		})
+		a.Middleware(next, nil).ServeHTTP(httptest.NewRecorder(), token("owner"))
+		if got := call(t, a, token("owner")); got.principal.AAL != authz.AAL2 {
+			t.Errorf("the next call has %+v", got.principal)
+		}
+		if n := s.asked.Load(); n != 2 {
+			t.Errorf("asked %d times, want 2", n)
+		}
+		if ctx, err := authn.Anew(t.Context()); ctx != t.Context() || err != nil {
+			t.Error("of nobody, it is asked anew")
 		}
 	})
 	t.Run("one question for many, which none of them can call off", func(t *testing.T) {
@@ -348,3 +423,98 @@ func TestKratos(t *testing.T) {
 		t.Errorf("revoked: got %v, want UNAUTHENTICATED", got.err)
 	}
 }
+
+// TestServersTellEachOther: what one server learns, the others know soon.
+func TestServersTellEachOther(t *testing.T) {
+	opts, err := redis.ParseURL(testenv.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := everybody()
+	server := func() (*authn.Evictions, *authn.Authenticator) {
+		client := redis.NewClient(opts)
+		t.Cleanup(func() { _ = client.Close() })
+		e := authn.NewEvictions(client, testenv.Logger(t))
+		a, err := authn.New(authn.Config{Keys: keys{}, Sessions: &sessions{}, Members: m, Evictions: e, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+		return e, a
+	}
+	word, here := server()
+	_, there := server()
+	listening := redis.NewClient(opts)
+	t.Cleanup(func() { _ = listening.Close() })
+	for n := int64(0); n < 2; time.Sleep(5 * time.Millisecond) {
+		heard, err := listening.PubSubNumSub(t.Context(), "vogter:evictions").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = heard["vogter:evictions"]
+	}
+	call(t, here, token("owner"))
+	call(t, there, token("owner"))
+	delete(m, "owner")
+	changed := time.Now()
+	word.Forget(t.Context(), "owner")
+	if got := call(t, here, token("owner")); !errors.Is(got.refused, authn.ErrNoTenant) {
+		t.Errorf("here: %+v", got)
+	}
+	for call(t, there, token("owner")).refused == nil {
+		if time.Since(changed) > 20*time.Second {
+			t.Fatal("the other server doesn't hear of it")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("known on the other server after %s", time.Since(changed).Round(100*time.Microsecond))
+
+	// Without Redis this server knows at once all the same.
+	opts.Addr, opts.Network = "127.0.0.1:1", "tcp"
+	alone := authn.NewEvictions(redis.NewClient(opts), testenv.Logger(t))
+	a, err := authn.New(authn.Config{Keys: keys{}, Sessions: &sessions{}, Members: m, Evictions: alone, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(t, a, token("operator"))
+	delete(m, "operator")
+	alone.Forget(t.Context(), "operator")
+	if got := call(t, a, token("operator")); !errors.Is(got.refused, authn.ErrNoTenant) {
+		t.Errorf("without Redis: %+v", got)
+	}
+}
+
+// TestViewer: what a person without a tenant, or without a choice, is told.
+func TestViewer(t *testing.T) {
+	a := newAuthenticator(t, &sessions{aal: "aal1"}, everybody(), time.Now)
+	view := func(who string) (v *authn.Viewer) {
+		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { v = authn.ViewerOf(r.Context(), nothing{}) })
+		a.Middleware(next, nil).ServeHTTP(httptest.NewRecorder(), token(who))
+		return v
+	}
+	if v := view("both"); v == nil || v.ID != "both" || v.Tenant != "" || len(v.Memberships) != 2 || len(v.Permissions) != 0 || *v.AAL != authz.AAL1 {
+		t.Errorf("without a choice: %+v", v)
+	}
+	if v := view("stranger"); v == nil || v.ID != "stranger" || len(v.Memberships) != 0 {
+		t.Errorf("without a tenant: %+v", v)
+	}
+	if v := view("owner"); v == nil || v.ID != "mem_owner" || v.Tenant != one {
+		t.Errorf("a member: %+v", v)
+	}
+	if v := authn.ViewerOf(t.Context(), nothing{}); v != nil {
+		t.Errorf("nobody: %+v", v)
+	}
+}
+
+// nothing is an Authorizer that lets nobody do anything.
+type nothing struct{}
+
+func (nothing) Can(context.Context, authz.Permission) authz.Decision { return authz.Decision{} }
