@@ -1,0 +1,221 @@
+package webhook
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+const (
+	callTimeout = 10 * time.Second
+	maxAnswer   = 4 << 10  // of a body, in bytes
+	maxHeaders  = 16 << 10 // of all headers
+	idleTimeout = 30 * time.Second
+
+	// A tenant's calls to a host, from this process: so that one who is slow holds
+	// up neither the worker nor another tenant.
+	perHost = 2                // at once
+	rest    = 30 * time.Second // when it didn't answer
+
+	maxConns = 16 // to a host, of all tenants
+)
+
+// Headers of a call, as the Standard Webhooks specification names them.
+const (
+	headerID        = "Webhook-Id"
+	headerTimestamp = "Webhook-Timestamp"
+	headerSignature = "Webhook-Signature"
+)
+
+// Client calls endpoints. It never follows a redirect, uses no proxy, and looks
+// at the address of every connection before it is made.
+type Client struct {
+	http    *http.Client
+	private bool
+	now     func() time.Time
+
+	mu    sync.Mutex
+	hosts map[hostOf]*host
+}
+
+// hostOf is a host as one tenant knows it.
+type hostOf struct {
+	tenant tenant.ID
+	host   string
+}
+
+// host is what a Client knows of one that it calls, or called in vain.
+type host struct {
+	calls int
+	until time.Time // when it may be called again
+}
+
+// errAddress is why a connection isn't made.
+var errAddress = errs.New(errs.Invalid, "the address is in a network that webhooks don't reach")
+
+// NewClient returns a Client that reaches public addresses over https or, with
+// private set, private ones and http too. roots are the authorities to be
+// trusted, nil for the system's. now is the clock of the resting hosts.
+func NewClient(private bool, roots *x509.CertPool, now func() time.Time) *Client {
+	c := &Client{private: private, now: now, hosts: map[hostOf]*host{}}
+	dialer := &net.Dialer{Timeout: callTimeout, Control: func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil || !reachable(to.Addr(), private) {
+			return errAddress
+		}
+		return nil
+	}}
+	c.http = &http.Client{
+		Timeout:       callTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, TLSHandshakeTimeout: callTimeout, ForceAttemptHTTP2: true,
+			TLSClientConfig:    &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+			DisableCompression: true, MaxResponseHeaderBytes: maxHeaders, MaxConnsPerHost: maxConns, IdleConnTimeout: idleTimeout,
+		},
+	}
+	return c
+}
+
+// call is what is sent.
+type call struct {
+	url     string
+	id      string
+	body    string
+	secrets []Secret
+	at      time.Time
+}
+
+// answer is what came of a call. Problem is nil when it was taken.
+type answer struct {
+	status  *int
+	problem *Problem
+	body    []byte // its beginning, of an answer that is 2xx
+}
+
+// acquire asks for a tenant's call to the host of a URL. It is refused while the
+// tenant calls it often enough already, or lets it rest; then it returns when to
+// ask again.
+func (c *Client) acquire(of tenant.ID, to string) (done func(problem *Problem), wait time.Duration) {
+	u, err := url.Parse(to)
+	if err != nil {
+		return nil, rest
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.hosts[hostOf{of, u.Host}]
+	if !ok {
+		h = &host{}
+		c.hosts[hostOf{of, u.Host}] = h
+	}
+	if pause := h.until.Sub(c.now()); pause > 0 {
+		return nil, pause
+	}
+	if h.calls >= perHost {
+		return nil, time.Second
+	}
+	h.calls++
+	return func(problem *Problem) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		h.calls--
+		if problem != nil && (*problem == ProblemTimeout || *problem == ProblemConnect) {
+			h.until = c.now().Add(rest)
+		}
+		for name, h := range c.hosts { // few: those with webhooks
+			if h.calls == 0 && !h.until.After(c.now()) {
+				delete(c.hosts, name)
+			}
+		}
+	}, 0
+}
+
+// send makes a call. It fails only when ctx ends, or for a fault of ours.
+func (c *Client) send(ctx context.Context, m call) (answer, error) {
+	signatures := make([]string, len(m.secrets))
+	for i, s := range m.secrets {
+		var err error
+		if signatures[i], err = sign(s, m.id, m.at, m.body); err != nil {
+			return answer{}, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, strings.NewReader(m.body))
+	if err != nil {
+		return answer{}, errs.New(errs.Internal, "the webhook's URL is malformed")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "Vogter-Webhooks/1")
+	req.Header.Set(headerID, m.id)
+	req.Header.Set(headerTimestamp, strconv.FormatInt(m.at.Unix(), 10))
+	req.Header.Set(headerSignature, strings.Join(signatures, " "))
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return answer{}, fmt.Errorf("call webhook: %w", ctx.Err())
+		}
+		p := problemOf(err)
+		return answer{problem: &p}, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // of what was read, nothing is lost
+	a := answer{status: &resp.StatusCode}
+	switch p := ProblemStatus; {
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+		// However it ends: an answer that breaks off was 2xx all the same.
+		a.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		p = ProblemRedirect
+		a.problem = &p
+	default:
+		a.problem = &p
+	}
+	return a, nil
+}
+
+// sign returns the signature of a call under a secret.
+func sign(s Secret, callID string, at time.Time, body string) (string, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s.Value.Reveal(), secretPrefix))
+	if err != nil {
+		return "", errs.New(errs.Internal, "malformed webhook secret") // the cause may quote it
+	}
+	h := hmac.New(sha256.New, key)
+	fmt.Fprintf(h, "%s.%d.%s", callID, at.Unix(), body)
+	return "v1," + base64.StdEncoding.EncodeToString(h.Sum(nil)), nil
+}
+
+// problemOf names a failed call. What the error says stays here: it quotes the URL.
+func problemOf(err error) Problem {
+	if errors.Is(err, errAddress) {
+		return ProblemAddress
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return ProblemTimeout
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return ProblemTLS
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return ProblemTLS
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return ProblemTLS
+	}
+	return ProblemConnect
+}
