@@ -19,6 +19,14 @@ const (
 	RuleSize = "size.max"
 	// RuleGone is of a PRECONDITION that no later call can meet: 410 and not 422.
 	RuleGone = "link.alive"
+	// RuleSlow is of an INVALID body that came too slowly: 408 and not 400.
+	RuleSlow = "body.slow"
+)
+
+// Sentinels of a body that couldn't be read.
+var (
+	ErrSlow = errs.New(errs.Invalid, "the body didn't arrive in time").Under(RuleSlow)
+	ErrCut  = errs.New(errs.Invalid, "the body ended early")
 )
 
 type body struct {
@@ -57,6 +65,9 @@ func Write(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) 
 func Status(e *errs.Error) int {
 	switch e.Kind {
 	case errs.Invalid:
+		if e.Rule == RuleSlow {
+			return http.StatusRequestTimeout
+		}
 		return http.StatusBadRequest
 	case errs.Unauthenticated:
 		return http.StatusUnauthorized

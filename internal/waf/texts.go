@@ -1,0 +1,78 @@
+package waf
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/lexer"
+)
+
+// texts returns the texts in a JSON body: values, and names that are no ordinary
+// ones. The document of a GraphQL request stands for the texts in it. What isn't
+// JSON is one text: the handler will refuse it.
+func texts(body []byte) []string {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil || dec.More() {
+		return []string{string(body)}
+	}
+	var list []string
+	if request, ok := v.(map[string]any); ok {
+		if document, ok := request["query"].(string); ok {
+			list = literals(list, document)
+			delete(request, "query")
+		}
+	}
+	return collect(list, v)
+}
+
+// collect adds the texts of a JSON value.
+func collect(list []string, v any) []string {
+	switch v := v.(type) {
+	case string:
+		return append(list, v)
+	case []any:
+		for _, item := range v {
+			list = collect(list, item)
+		}
+	case map[string]any:
+		for name, member := range v {
+			if !ordinary(name) {
+				list = append(list, name)
+			}
+			list = collect(list, member)
+		}
+	}
+	return list
+}
+
+// ordinary reports whether a member has a name that GraphQL would take.
+func ordinary(name string) bool {
+	return !strings.ContainsFunc(name, func(c rune) bool {
+		return c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z')
+	})
+}
+
+// literals adds the texts and comments of a GraphQL document; what can't be read
+// as one is a text as it is.
+func literals(list []string, document string) []string {
+	words := lexer.New(&ast.Source{Input: document})
+	for {
+		word, err := words.ReadToken()
+		switch {
+		case err != nil:
+			return append(list, document)
+		case word.Kind == lexer.EOF:
+			return list
+		case word.Kind == lexer.String || word.Kind == lexer.BlockString || word.Kind == lexer.Comment:
+			list = append(list, word.Value)
+		default:
+		}
+	}
+}
