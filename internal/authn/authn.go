@@ -1,5 +1,5 @@
-// Package authn finds out who is calling: a machine client by its API key, or a
-// member by a session of the identity server. What they may do is for authz.
+// Package authn finds out who is calling: a machine client by its API key or
+// OAuth access token, or a member by a session of the identity server. What they may do is for authz.
 //
 // A call without any credential goes on without a caller. A credential that is
 // malformed, unknown or over ends the call: it is never taken for none.
@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -96,6 +97,7 @@ type Grants interface {
 // Config is what an Authenticator is made of.
 type Config struct {
 	Keys     Keys
+	Tokens   *Tokens // nil: OAuth is off
 	Sessions Sessions
 	Members  Members
 	// Grants may be nil: no operator then enters a tenant of others.
@@ -111,6 +113,7 @@ type Config struct {
 // Authenticator finds out who is calling.
 type Authenticator struct {
 	keys    Keys
+	tokens  *Tokens
 	grants  Grants
 	cache   *sessionCache
 	origins *http.CrossOriginProtection
@@ -132,7 +135,7 @@ func New(c Config) (*Authenticator, error) {
 	if c.Evictions != nil {
 		c.Evictions.tell(cache.evict)
 	}
-	return &Authenticator{keys: c.Keys, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
+	return &Authenticator{keys: c.Keys, tokens: c.Tokens, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
 }
 
 // Evict forgets the cached sessions of a person: after a sign-out, or when a
@@ -168,15 +171,20 @@ func (a *Authenticator) authenticate(ctx context.Context, r *http.Request) (cont
 	case cred == (Credential{}):
 		return ctx, nil
 	case strings.HasPrefix(cred.Token, apikey.Prefix):
-		return a.byKey(ctx, cred.Token, wanted)
+		return asMachine(ctx, a.keys, cred.Token, wanted)
+	case isAccessToken(cred.Token):
+		if a.tokens == nil {
+			return nil, oauth.ErrRefused
+		}
+		return asMachine(ctx, a.tokens, cred.Token, wanted)
 	default:
 		return a.bySession(ctx, r, cred, wanted)
 	}
 }
 
-// byKey lets a machine client in by its API key.
-func (a *Authenticator) byKey(ctx context.Context, token string, wanted tenant.ID) (context.Context, error) {
-	p, err := a.keys.Authenticate(tenant.System(ctx, "authenticate api key"), token)
+// asMachine lets a machine client in by its API key or access token.
+func asMachine(ctx context.Context, known Keys, token string, wanted tenant.ID) (context.Context, error) {
+	p, err := known.Authenticate(tenant.System(ctx, "authenticate machine client"), token)
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +305,7 @@ func credential(r *http.Request) (Credential, error) {
 		return Credential{Token: token}, nil
 	}
 	if tokens := r.Header.Values(HeaderSession); len(tokens) > 0 {
-		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], apikey.Prefix) {
+		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], apikey.Prefix) || isAccessToken(tokens[0]) {
 			return Credential{}, ErrCredential
 		}
 		return Credential{Token: tokens[0]}, nil

@@ -62,6 +62,11 @@ var (
 // New returns a client of the Kratos with these two addresses. The admin
 // address has no authentication of its own and belongs in a private network.
 func New(publicURL, adminURL string) *Client {
+	public, admin := connect(publicURL, adminURL)
+	return &Client{public, admin}
+}
+
+func connect(publicURL, adminURL string) (public, admin *ory.APIClient) {
 	// One transport for both: the default keeps two idle connections per host,
 	// which is too few for sign-ins that come in bursts.
 	const idle = 32
@@ -75,25 +80,39 @@ func New(publicURL, adminURL string) *Client {
 		cfg.HTTPClient = &http.Client{Timeout: timeout, Transport: transport}
 		return ory.NewAPIClient(cfg)
 	}
-	return &Client{public: client(publicURL), admin: client(adminURL)}
+	return client(publicURL), client(adminURL)
 }
 
 // Ready returns nil when Kratos and its database answer.
-func (c *Client) Ready(ctx context.Context) error {
-	cfg := c.admin.GetConfig()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Servers[0].URL+"/health/ready", http.NoBody)
+func (c *Client) Ready(ctx context.Context) error { return ready(ctx, c.admin, "kratos") }
+
+func ready(ctx context.Context, admin *ory.APIClient, name string) error {
+	res, err := get(ctx, admin, "/health/ready")
+	if err == nil {
+		err = res.Body.Close()
+	}
 	if err != nil {
-		return fmt.Errorf("ask kratos whether it is ready: %w", err)
+		return fmt.Errorf("ask %s whether it is ready: %w", name, err)
+	}
+	return nil
+}
+
+// get returns an answer of status 200 or fails with ErrUnavailable.
+func get(ctx context.Context, api *ory.APIClient, path string) (*http.Response, error) {
+	cfg := api.GetConfig()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Servers[0].URL+path, http.NoBody)
+	if err != nil {
+		return nil, failed(nil, err)
 	}
 	res, err := cfg.HTTPClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask kratos whether it is ready: %w", failed(nil, err))
+		return nil, failed(nil, err)
 	}
-	drop(res)
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask kratos whether it is ready: %w", failed(res, nil))
+		drop(res)
+		return nil, failed(res, nil)
 	}
-	return nil
+	return res, nil
 }
 
 // WhoAmI returns the session that a credential proves, or ErrSession,
