@@ -67,7 +67,7 @@ func indexes() map[string][]index {
 		membersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
 		apiKeysColl:      {{"tenant", "-createdAt", "-_id"}},
 		oauthClientsColl: {{"tenant", "-createdAt", "-_id"}},
-		datasetsColl:     {{"tenant", "name"}},
+		datasetsColl:     {{"tenant", "name"}, {"tenant", "secrecy"}},
 		subjectsColl:     {{"tenant", "-createdAt", "-_id"}},
 		recordsColl: {
 			{"tenant", "subjects", "-createdAt", "-_id"},
@@ -96,6 +96,8 @@ func indexes() map[string][]index {
 		mappingsColl:   {{"tenant", "name"}},
 
 		signingKeysColl: {{"tenant", "purpose", "number"}},
+		checkpointsColl: {{"tenant", "number"}},
+		headsAtColl:     {{"tenant", "number"}, {"tenant", "at"}, {"tenant", "log", "size"}},
 		messagesColl:    {{"state", "createdAt"}},
 		webhooksColl:    {{"state"}, {"tenant", "-createdAt", "-_id"}},
 		deliveriesColl: {
