@@ -29,6 +29,8 @@ type localCmd struct {
 	PortS3           int `name:"port-s3" default:"7070" env:"VOGTER_LOCAL_PORT_S3" help:"Port of the object storage."`
 	PortKratosPublic int `default:"4433" env:"VOGTER_LOCAL_PORT_KRATOS_PUBLIC" help:"Port of the identity server."`
 	PortKratosAdmin  int `default:"4434" env:"VOGTER_LOCAL_PORT_KRATOS_ADMIN" help:"Port of the identity server's administration."`
+	PortHydraPublic  int `default:"4444" env:"VOGTER_LOCAL_PORT_HYDRA_PUBLIC" help:"Port of the authorization server."`
+	PortHydraAdmin   int `default:"4445" env:"VOGTER_LOCAL_PORT_HYDRA_ADMIN" help:"Port of the authorization server's administration."`
 }
 
 // Run starts everything and returns once everything has stopped.
@@ -53,6 +55,7 @@ func (c *localCmd) Run(ctx context.Context, command *kong.Context) error {
 		opts.Ports = local.Ports{
 			API: c.PortAPI, Mail: c.PortMail, SMTP: c.PortSMTP, S3: c.PortS3,
 			KratosPublic: c.PortKratosPublic, KratosAdmin: c.PortKratosAdmin,
+			HydraPublic: c.PortHydraPublic, HydraAdmin: c.PortHydraAdmin,
 		}
 	}
 	return local.Run(ctx, opts)

@@ -1,5 +1,6 @@
 // Package authn finds out who is calling: a machine client by its API key or
-// OAuth access token, or a member by a session of the identity server. What they may do is for authz.
+// OAuth access token, or a member by a session of the identity server. What they
+// may do is for authz.
 //
 // A call without any credential goes on without a caller. A credential that is
 // malformed, unknown or over ends the call: it is never taken for none.
@@ -197,8 +198,8 @@ func asMachine(ctx context.Context, known Keys, token string, wanted tenant.ID) 
 // bySession lets a person in by a session of the identity server.
 func (a *Authenticator) bySession(ctx context.Context, r *http.Request, cred Credential, wanted tenant.ID) (context.Context, error) {
 	if cred.Cookie != "" {
-		if err := a.origins.Check(r); err != nil {
-			return nil, ErrCrossSite
+		if err := a.checkOrigin(r); err != nil {
+			return nil, err
 		}
 	}
 	who, err := a.cache.get(ctx, cred)

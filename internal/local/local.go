@@ -1,6 +1,6 @@
 // Package local runs the whole platform on one machine: the document engine
-// twice (data and keys), Redis, an S3 server over TLS, Kratos, a mail sink, the
-// API and a worker. `vogter local` is its command; end-to-end tests start the
+// twice (data and keys), Redis, an S3 server over TLS, Kratos, Hydra, a mail
+// sink, the API and a worker. `vogter local` is its command; end-to-end tests start the
 // same stack with Start.
 //
 // Everything lies in one folder and listens on loopback or on Unix sockets in a
@@ -34,6 +34,8 @@ type Ports struct {
 	S3           int // HTTPS
 	KratosPublic int
 	KratosAdmin  int
+	HydraPublic  int
+	HydraAdmin   int
 }
 
 // Options say what to start. The zero value of a field is its default.
@@ -68,6 +70,7 @@ type Ready struct {
 	API     string   `json:"api"`
 	Mail    string   `json:"mail"`
 	S3      string   `json:"s3"`
+	OAuth   string   `json:"oauth"` // issuer of access tokens
 	Tenants []Tenant `json:"tenants"`
 }
 
@@ -93,6 +96,7 @@ const (
 	PartRedis  = "redis"
 	PartS3     = "s3"
 	PartKratos = "kratos"
+	PartHydra  = "hydra"
 	PartAPI    = "api"
 	PartWorker = "worker"
 )
@@ -209,6 +213,7 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 	}
 	s.ready.API, s.ready.GraphQL = s.env.API, s.env.API+"/graphql"
 	s.ready.Mail, s.ready.S3 = s.env.Mail, s.env.Config.S3.Endpoint
+	s.ready.OAuth = s.env.Config.Hydra.PublicURL
 	if s.ready.Tenants == nil {
 		s.ready.Tenants = []Tenant{}
 	}
@@ -253,6 +258,7 @@ func (s *Stack) table(took time.Duration) string {
 		row("Captured mail", s.ready.Mail)
 	}
 	row("Object storage", s.ready.S3, "CA "+s.env.Config.S3.CAFile)
+	row("OAuth tokens", s.ready.OAuth+"/oauth2/token")
 	row("Data, keys, logs", s.env.Dir)
 	for _, t := range s.ready.Tenants {
 		_, _ = fmt.Fprintln(w)

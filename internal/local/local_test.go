@@ -36,7 +36,7 @@ import (
 )
 
 var children = []string{
-	local.PartData, local.PartKeys, local.PartRedis, local.PartS3, local.PartKratos, local.PartAPI, local.PartWorker,
+	local.PartData, local.PartKeys, local.PartRedis, local.PartS3, local.PartKratos, local.PartHydra, local.PartAPI, local.PartWorker,
 }
 
 // seed is one tenant, so that ready.json has something to say.
@@ -83,6 +83,7 @@ func TestStack(t *testing.T) {
 	t.Run("redis", func(t *testing.T) { checkRedis(t, s) })
 	t.Run("object storage", func(t *testing.T) { checkS3(t, s) })
 	t.Run("kratos", func(t *testing.T) { checkKratos(t, s) })
+	t.Run("hydra", func(t *testing.T) { checkHydra(t, s) })
 	t.Run("mail", func(t *testing.T) { checkMail(t, s) })
 	t.Run("files are the owner's", func(t *testing.T) { checkModes(t, dir) })
 
@@ -155,6 +156,7 @@ func checkReadyFile(t *testing.T, s *local.Stack) {
 	env := s.Env()
 	want := map[string]any{
 		"graphql": env.API + "/graphql", "api": env.API, "mail": env.Mail, "s3": env.Config.S3.Endpoint,
+		"oauth": env.Config.Hydra.PublicURL,
 		"tenants": []any{map[string]any{
 			"id": "ten_a", "name": "A", "apiKey": "vgt_a",
 			"members": []any{map[string]any{"email": "owner@a.example", "password": "a long password", "role": "OWNER"}},
@@ -268,6 +270,30 @@ func checkKratos(t *testing.T, s *local.Stack) {
 	})
 }
 
+// checkHydra gets a token and has it looked up.
+func checkHydra(t *testing.T, s *local.Stack) {
+	t.Helper()
+	hydra := s.Env().Config.Hydra
+	post(t, hydra.AdminURL+"/admin/clients",
+		`{"client_id":"a","client_secret":"a-long-secret","grant_types":["client_credentials"],"scope":"a"}`, http.StatusCreated)
+	form := func(address string, values url.Values) (answer map[string]any) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(values.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.SetBasicAuth("a", "a-long-secret")
+		if err := json.Unmarshal(do(t, request, http.StatusOK), &answer); err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	token, _ := form(hydra.PublicURL+"/oauth2/token", url.Values{"grant_type": {"client_credentials"}})["access_token"].(string)
+	if said := form(hydra.AdminURL+"/admin/oauth2/introspect", url.Values{"token": {token}}); said["active"] != true || said["client_id"] != "a" {
+		t.Errorf("the token says %v", said)
+	}
+}
+
 func mails(t *testing.T, s *local.Stack) []mailsink.Message {
 	t.Helper()
 	var list []mailsink.Message
@@ -299,7 +325,7 @@ func checkMail(t *testing.T, s *local.Stack) {
 // checkModes finds what others could read in the folder.
 func checkModes(t *testing.T, dir string) {
 	t.Helper()
-	for _, name := range []string{"secrets.json", "tls/ca.key", "tls/server.key", "kratos/kratos.yml", "logs/kratos.log"} {
+	for _, name := range []string{"secrets.json", "tls/ca.key", "tls/server.key", "kratos/kratos.yml", "logs/kratos.log", "hydra/hydra.yml"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Error(err)
@@ -374,6 +400,8 @@ func TestTakenPort(t *testing.T) {
 		{local.Ports{S3: address.Port}, "VOGTER_LOCAL_PORT_S3", "--port-s3"},
 		{local.Ports{KratosPublic: address.Port}, "VOGTER_LOCAL_PORT_KRATOS_PUBLIC", "--port-kratos-public"},
 		{local.Ports{KratosAdmin: address.Port}, "VOGTER_LOCAL_PORT_KRATOS_ADMIN", "--port-kratos-admin"},
+		{local.Ports{HydraPublic: address.Port}, "VOGTER_LOCAL_PORT_HYDRA_PUBLIC", "--port-hydra-public"},
+		{local.Ports{HydraAdmin: address.Port}, "VOGTER_LOCAL_PORT_HYDRA_ADMIN", "--port-hydra-admin"},
 	} {
 		t.Run(tt.flag, func(t *testing.T) {
 			opts := in(t.TempDir())

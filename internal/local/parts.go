@@ -249,37 +249,76 @@ func (b *setup) planMail(context.Context) error {
 	return nil
 }
 
-// planKratos plans the identity server with its own SQLite file.
+// planKratos plans the identity server.
 func (b *setup) planKratos(ctx context.Context) error {
 	if b.cfg.Kratos.PublicURL != "" {
 		return nil
 	}
-	binary, err := b.build(ctx, kratosProgram())
+	source, err := b.root()
 	if err != nil {
 		return err
 	}
-	b.cfg.Kratos = config.Kratos{
-		PublicURL: fmt.Sprintf("http://127.0.0.1:%d", b.kratosPorts[0]),
-		AdminURL:  fmt.Sprintf("http://127.0.0.1:%d", b.kratosPorts[1]),
+	public, admin := loopback(b.kratosPorts[0]), loopback(b.kratosPorts[1])
+	b.cfg.Kratos = config.Kratos{PublicURL: public, AdminURL: admin}
+	return b.planOry(ctx, kratosProgram(), admin, []string{"serve", "--watch-courier"}, map[string]any{
+		"PublicURL":    public + "/",
+		"PublicPort":   b.kratosPorts[0],
+		"AdminURL":     admin + "/",
+		"AdminPort":    b.kratosPorts[1],
+		"AppURL":       b.cfg.URL() + "/",
+		"CookieSecret": b.secrets.KratosCookie,
+		"CipherSecret": b.secrets.KratosCipher,
+		"SchemaURL":    "file://" + filepath.Join(source, "deploy", "local", "kratos", "identity.schema.json"),
+		"SMTP":         b.cfg.Mail.SMTP.Reveal(),
+		"MailFrom":     b.cfg.Mail.From,
+	})
+}
+
+// planHydra plans the authorization server.
+func (b *setup) planHydra(ctx context.Context) error {
+	if b.cfg.Hydra.PublicURL != "" {
+		return nil
 	}
-	if err := b.writeKratosConfig(); err != nil {
+	public, admin := loopback(b.hydraPorts[0]), loopback(b.hydraPorts[1])
+	b.cfg.Hydra = config.Hydra{PublicURL: public, AdminURL: admin}
+	return b.planOry(ctx, hydraProgram(), admin, []string{"serve", "all"}, map[string]any{
+		"PublicURL":    public,
+		"PublicPort":   b.hydraPorts[0],
+		"AdminURL":     admin,
+		"AdminPort":    b.hydraPorts[1],
+		"SystemSecret": b.secrets.HydraSystem,
+		"CookieSecret": b.secrets.HydraCookie,
+	})
+}
+
+func loopback(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+
+// planOry plans a server of Ory's with its own SQLite file.
+func (b *setup) planOry(ctx context.Context, p program, admin string, serve []string, settings map[string]any) error {
+	binary, err := b.build(ctx, p)
+	if err != nil {
 		return err
 	}
-	settings := b.path("kratos", "kratos.yml")
-	env := append(foreignEnviron(), "GOGC=20") // its memory grows sixfold otherwise
-	child, err := b.child(PartKratos, &process{
-		argv:  []string{binary, "serve", "-c", settings, "--dev", "--watch-courier", "--sqa-opt-out"},
+	dsn := "sqlite://" + b.path(p.name, p.name+".sqlite") + "?_fk=true&mode=rwc&_journal_mode=WAL&_busy_timeout=5000"
+	settings["DSN"] = dsn
+	path := b.path(p.name, p.name+".yml")
+	if err := b.fill(filepath.Join("deploy", "local", p.name, p.name+".yml.tmpl"), path, settings); err != nil {
+		return err
+	}
+	env := append(foreignEnviron(), "GOGC=20") // Kratos' memory grows sixfold otherwise
+	child, err := b.child(p.name, &process{
+		argv:  append(append([]string{binary}, serve...), "-c", path, "--dev", "--sqa-opt-out"),
 		env:   env,
 		grace: stopGrace,
-		ready: func(ctx context.Context) error { return get(ctx, b.cfg.Kratos.AdminURL+"/health/ready") },
+		ready: func(ctx context.Context) error { return get(ctx, admin+"/health/ready") },
 	})
 	if err != nil {
 		return err
 	}
-	b.dependencies = append(b.dependencies, part{title: "Kratos", start: func(ctx context.Context) (func() error, error) {
-		migrate := []string{binary, "migrate", "sql", "-e", "--yes", "-c", settings}
-		if err := child.once(ctx, migrate, append(slices.Clone(env), "DSN="+b.kratosDSN())); err != nil {
-			return nil, fmt.Errorf("migrate the database of Kratos: %w", err)
+	b.dependencies = append(b.dependencies, part{title: p.title, start: func(ctx context.Context) (func() error, error) {
+		migrate := []string{binary, "migrate", "sql", "-e", "--yes", "-c", path}
+		if err := child.once(ctx, migrate, append(slices.Clone(env), "DSN="+dsn)); err != nil {
+			return nil, fmt.Errorf("migrate the database of %s: %w", p.title, err)
 		}
 		if err := child.start(ctx); err != nil {
 			return nil, err
@@ -289,44 +328,26 @@ func (b *setup) planKratos(ctx context.Context) error {
 	return nil
 }
 
-func (b *setup) kratosDSN() string {
-	return "sqlite://" + b.path("kratos", "kratos.sqlite") + "?_fk=true&mode=rwc&_journal_mode=WAL&_busy_timeout=5000"
-}
-
-// writeKratosConfig fills in the template of deploy/local/kratos.
-func (b *setup) writeKratosConfig() error {
-	source := filepath.Join(b.source, "deploy", "local", "kratos")
-	t, err := template.New("kratos.yml.tmpl").
+// fill fills in a template of the repository.
+func (b *setup) fill(source, path string, values map[string]any) error {
+	t, err := template.New(filepath.Base(source)).
 		Funcs(template.FuncMap{"json": func(v any) (string, error) {
 			text, err := json.Marshal(v)
 			return string(text), err
 		}}).
 		Option("missingkey=error").
-		ParseFiles(filepath.Join(source, "kratos.yml.tmpl"))
+		ParseFiles(filepath.Join(b.source, source))
 	if err != nil {
-		return fmt.Errorf("read the settings of Kratos: %w", err)
+		return fmt.Errorf("read %s: %w", source, err)
 	}
 	var text bytes.Buffer
-	err = t.Execute(&text, map[string]any{
-		"DSN":          b.kratosDSN(),
-		"PublicURL":    b.cfg.Kratos.PublicURL + "/",
-		"PublicPort":   b.kratosPorts[0],
-		"AdminURL":     b.cfg.Kratos.AdminURL + "/",
-		"AdminPort":    b.kratosPorts[1],
-		"AppURL":       b.cfg.URL() + "/",
-		"CookieSecret": b.secrets.KratosCookie,
-		"CipherSecret": b.secrets.KratosCipher,
-		"SchemaURL":    "file://" + filepath.Join(source, "identity.schema.json"),
-		"SMTP":         b.cfg.Mail.SMTP.Reveal(),
-		"MailFrom":     b.cfg.Mail.From,
-	})
-	if err != nil {
-		return fmt.Errorf("fill in the settings of Kratos: %w", err)
+	if err := t.Execute(&text, values); err != nil {
+		return fmt.Errorf("fill in %s: %w", source, err)
 	}
-	if err := os.MkdirAll(b.path("kratos"), 0o700); err != nil {
-		return fmt.Errorf("make the folder of Kratos: %w", err)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the folder of %s: %w", path, err)
 	}
-	return writeFile(b.path("kratos", "kratos.yml"), text.Bytes())
+	return writeFile(path, text.Bytes())
 }
 
 // product is the API and the worker, with the settings that all other parts led to.

@@ -10,12 +10,15 @@ import (
 	"path/filepath"
 )
 
-// secrets are made at the first start of a folder and kept in it.
+// secrets are made at the first start of a folder, or of the part that they are
+// for, and kept in it.
 type secrets struct {
 	S3AccessKey  string `json:"s3AccessKey"`
 	S3SecretKey  string `json:"s3SecretKey"`
 	KratosCookie string `json:"kratosCookie"`
 	KratosCipher string `json:"kratosCipher"` // exactly 32 characters
+	HydraSystem  string `json:"hydraSystem"`
+	HydraCookie  string `json:"hydraCookie"`
 	Redis        string `json:"redis"`
 }
 
@@ -27,16 +30,28 @@ func loadSecrets(path string) (secrets, error) {
 		if err := json.Unmarshal(content, &s); err != nil {
 			return s, fmt.Errorf("read %s: %w", path, err)
 		}
-		return s, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return s, fmt.Errorf("read the secrets: %w", err)
 	}
-	s = secrets{
-		S3AccessKey:  rand.Text()[:20],
-		S3SecretKey:  rand.Text() + rand.Text(),
-		KratosCookie: rand.Text() + rand.Text(),
-		KratosCipher: (rand.Text() + rand.Text())[:32],
-		Redis:        rand.Text(),
+	had := s
+	for _, missing := range []struct {
+		secret *string
+		value  string
+	}{
+		{&s.S3AccessKey, rand.Text()[:20]},
+		{&s.S3SecretKey, rand.Text() + rand.Text()},
+		{&s.KratosCookie, rand.Text() + rand.Text()},
+		{&s.KratosCipher, (rand.Text() + rand.Text())[:32]},
+		{&s.HydraSystem, rand.Text() + rand.Text()},
+		{&s.HydraCookie, rand.Text() + rand.Text()},
+		{&s.Redis, rand.Text()},
+	} {
+		if *missing.secret == "" {
+			*missing.secret = missing.value
+		}
+	}
+	if s == had {
+		return s, nil
 	}
 	return s, writeJSON(path, s)
 }

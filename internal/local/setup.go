@@ -37,6 +37,7 @@ type setup struct {
 
 	smtp, mailPage net.Listener
 	kratosPorts    [2]int // public, admin
+	hydraPorts     [2]int
 	s3Port         int
 
 	dependencies []part
@@ -65,6 +66,7 @@ func newSetup(s *Stack, opts Options) (*setup, error) {
 		}
 	}
 	cfg.Mode, cfg.StepUp = config.Development, stepUp
+	cfg.WebhookAllowPrivate = true // an endpoint under development is on this machine
 	return &setup{stack: s, opts: opts, cfg: cfg}, nil
 }
 
@@ -81,12 +83,11 @@ func (b *setup) plan(ctx context.Context) error {
 	if err := b.ports(); err != nil {
 		return err
 	}
-	for _, plan := range []func(context.Context) error{b.planStore, b.planRedis, b.planS3, b.planMail, b.planKratos} {
+	for _, plan := range []func(context.Context) error{b.planStore, b.planRedis, b.planS3, b.planMail, b.planKratos, b.planHydra} {
 		if err := plan(ctx); err != nil {
 			return err
 		}
 	}
-	// Hydra's place: planHydra, after Kratos.
 	for _, l := range b.held {
 		if err := l.Close(); err != nil {
 			return fmt.Errorf("free a port for its part: %w", err)
@@ -160,17 +161,27 @@ func (b *setup) ports() error {
 		b.s3Port = port(l)
 	}
 	if b.cfg.Kratos.PublicURL == "" {
-		public, err := b.hold("KRATOS_PUBLIC", b.opts.Ports.KratosPublic)
-		if err != nil {
+		if b.kratosPorts, err = b.holdPair("KRATOS", b.opts.Ports.KratosPublic, b.opts.Ports.KratosAdmin); err != nil {
 			return err
 		}
-		admin, err := b.hold("KRATOS_ADMIN", b.opts.Ports.KratosAdmin)
-		if err != nil {
-			return err
-		}
-		b.kratosPorts = [2]int{port(public), port(admin)}
 	}
-	return nil
+	if b.cfg.Hydra.PublicURL == "" {
+		b.hydraPorts, err = b.holdPair("HYDRA", b.opts.Ports.HydraPublic, b.opts.Ports.HydraAdmin)
+	}
+	return err
+}
+
+// holdPair takes the public and the admin port of a server of Ory's.
+func (b *setup) holdPair(setting string, public, admin int) (ports [2]int, err error) {
+	p, err := b.hold(setting+"_PUBLIC", public)
+	if err != nil {
+		return ports, err
+	}
+	a, err := b.hold(setting+"_ADMIN", admin)
+	if err != nil {
+		return ports, err
+	}
+	return [2]int{port(p), port(a)}, nil
 }
 
 // hold takes a port for a child, which binds it itself once it is let go.
