@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/webhook"
 )
 
 // Limits of one call.
@@ -257,10 +258,16 @@ func costs() generated.ComplexityRoot {
 	var c generated.ComplexityRoot
 	paged := func(child, first int) int { return 1 + child*min(max(first, 1), page.Max) }
 	c.Query.Subjects = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Members = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.OperatorAccess = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.FindSubjects = func(child int, _ subject.By, first int, _ *string) int { return paged(child, first) }
 	c.Query.FindRecords = func(child int, _ record.By, first int, _ *string) int { return paged(child, first) }
 	c.Subject.Records = func(child, first int, _, _ *string) int { return paged(child, first) }
 	c.Dataset.Records = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Changes = func(child int, _ *string, first int) int { return paged(child, first) }
+	c.Query.Deliveries = func(child int, _ string, _ *webhook.DeliveryState, first int, _ *string) int {
+		return paged(child, first)
+	}
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
 	return c

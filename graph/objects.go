@@ -20,15 +20,21 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		do  authz.Permission
 		get func(context.Context) (node.Node, error)
 	}{
-		id.Tenant:  {authz.TenantRead, func(ctx context.Context) (node.Node, error) { return r.ownTenant(ctx, nodeID) }},
-		id.APIKey:  {authz.APIKeyManage, func(ctx context.Context) (node.Node, error) { return r.apiKeys.Get(ctx, nodeID) }},
-		id.Dataset: {authz.DatasetRead, func(ctx context.Context) (node.Node, error) { return r.datasets.Get(ctx, nodeID) }},
-		id.Subject: {authz.SubjectRead, func(ctx context.Context) (node.Node, error) { return r.subjects.Get(ctx, nodeID) }},
-		id.Record:  {authz.RecordRead, func(ctx context.Context) (node.Node, error) { return r.records.Get(ctx, nodeID) }},
-		id.File:    {authz.FileRead, func(ctx context.Context) (node.Node, error) { return r.files.Get(ctx, nodeID) }},
-		id.Mapping: {authz.ImportRun, func(ctx context.Context) (node.Node, error) { return r.imports.Mapping(ctx, nodeID) }},
-		id.Export:  {authz.ExportRequest, func(ctx context.Context) (node.Node, error) { return r.exports.Get(ctx, nodeID) }},
-		id.Job:     {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.Tenant:     {authz.TenantRead, func(ctx context.Context) (node.Node, error) { return r.ownTenant(ctx, nodeID) }},
+		id.Member:     {authz.MemberRead, func(ctx context.Context) (node.Node, error) { return r.tenants.Member(ctx, nodeID) }},
+		id.BreakGlass: {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.access.Get(ctx, nodeID) }},
+		id.APIKey:     {authz.APIKeyManage, func(ctx context.Context) (node.Node, error) { return r.apiKeys.Get(ctx, nodeID) }},
+		id.Dataset:    {authz.DatasetRead, func(ctx context.Context) (node.Node, error) { return r.datasets.Get(ctx, nodeID) }},
+		id.Subject:    {authz.SubjectRead, func(ctx context.Context) (node.Node, error) { return r.subjects.Get(ctx, nodeID) }},
+		id.Record:     {authz.RecordRead, func(ctx context.Context) (node.Node, error) { return r.records.Get(ctx, nodeID) }},
+		id.File:       {authz.FileRead, func(ctx context.Context) (node.Node, error) { return r.files.Get(ctx, nodeID) }},
+		id.Mapping:    {authz.ImportRun, func(ctx context.Context) (node.Node, error) { return r.imports.Mapping(ctx, nodeID) }},
+		id.Export:     {authz.ExportRequest, func(ctx context.Context) (node.Node, error) { return r.exports.Get(ctx, nodeID) }},
+		id.Webhook:    {authz.WebhookManage, func(ctx context.Context) (node.Node, error) { return r.webhooks.Get(ctx, nodeID) }},
+		id.Delivery: {authz.WebhookManage, func(ctx context.Context) (node.Node, error) {
+			return r.webhooks.GetDelivery(ctx, nodeID)
+		}},
+		id.Job: {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {
@@ -48,6 +54,9 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 // viewersTenant returns the caller's tenant: to a caller who may not read it,
 // without the person who can be reached there.
 func (r *Resolver) viewersTenant(ctx context.Context) (*tenancy.Tenant, error) {
+	if !authz.FromContext(ctx).SignedIn() {
+		return nil, nil //nolint:nilnil // a person without a tenant, or without a choice
+	}
 	t, err := r.tenants.Get(ctx)
 	if err != nil || r.authorizer.Can(ctx, authz.TenantRead).Allowed {
 		return t, err

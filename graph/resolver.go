@@ -8,22 +8,28 @@ import (
 
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/webhook"
 )
 
 // Services are the capabilities behind the API.
 type Services struct {
 	Authorizer authz.Authorizer
 	Tenants    Tenants
+	Sessions   Sessions
+	Access     Access
 	APIKeys    APIKeys
 	Datasets   Datasets
 	Subjects   Subjects
@@ -33,6 +39,8 @@ type Services struct {
 	Imports    Imports
 	Exports    Exports
 	Jobs       Jobs
+	Feed       Feed
+	Webhooks   Webhooks
 }
 
 // Tenants is what the API needs of package tenancy.
@@ -40,6 +48,30 @@ type Tenants interface {
 	Get(ctx context.Context) (*tenancy.Tenant, error)
 	Create(ctx context.Context, in tenancy.CreateInput) (*tenancy.Tenant, error)
 	Update(ctx context.Context, in tenancy.UpdateInput) (*tenancy.Tenant, error)
+
+	Member(ctx context.Context, memberID string) (*tenancy.Member, error)
+	Members(ctx context.Context, r page.Request) (*tenancy.MemberConnection, error)
+	InviteMember(ctx context.Context, in tenancy.InviteInput) (*tenancy.Member, error)
+	Resend(ctx context.Context, in tenancy.ResendInput) (*tenancy.Member, error)
+	Accept(ctx context.Context, in tenancy.AcceptInput) (*tenancy.Membership, error)
+	ChangeMember(ctx context.Context, in tenancy.ChangeInput) (*tenancy.Member, error)
+	RemoveMember(ctx context.Context, in tenancy.RemoveInput) (*tenancy.Member, error)
+}
+
+// Sessions is what the API needs of package session.
+type Sessions interface {
+	List(ctx context.Context) ([]*session.Session, error)
+	Revoke(ctx context.Context, in session.RevokeInput) (string, error)
+	RevokeOthers(ctx context.Context, in session.RevokeOthersInput) (int, error)
+	SignOut(ctx context.Context, in session.SignOutInput) (int, error)
+}
+
+// Access is what the API needs of package breakglass.
+type Access interface {
+	Get(ctx context.Context, grantID string) (*breakglass.Grant, error)
+	List(ctx context.Context, r page.Request) (*breakglass.Connection, error)
+	Enter(ctx context.Context, in breakglass.EnterInput) (*breakglass.Grant, error)
+	Leave(ctx context.Context, in breakglass.LeaveInput) (*breakglass.Grant, error)
 }
 
 // APIKeys is what the API needs of package apikey.
@@ -114,12 +146,33 @@ type Jobs interface {
 	Watch(ctx context.Context, jobID string) (<-chan *job.Job, error)
 }
 
+// Feed is what the API needs of package feed.
+type Feed interface {
+	List(ctx context.Context, r page.Request) (*feed.Connection, error)
+}
+
+// Webhooks is what the API needs of package webhook.
+type Webhooks interface {
+	Get(ctx context.Context, webhookID string) (*webhook.Webhook, error)
+	List(ctx context.Context) ([]*webhook.Webhook, error)
+	Create(ctx context.Context, in webhook.CreateInput) (w *webhook.Webhook, secret *string, err error)
+	Update(ctx context.Context, in webhook.UpdateInput) (*webhook.Webhook, error)
+	Delete(ctx context.Context, in webhook.Input) error
+	Verify(ctx context.Context, in webhook.Input) (w *webhook.Webhook, jobID string, err error)
+	Rotate(ctx context.Context, in webhook.Input) (w *webhook.Webhook, secret string, err error)
+	GetDelivery(ctx context.Context, deliveryID string) (*webhook.Delivery, error)
+	Deliveries(ctx context.Context, webhookID string, state *webhook.DeliveryState, r page.Request) (*webhook.Connection, error)
+	Redeliver(ctx context.Context, in webhook.RedeliverInput) (*webhook.Delivery, error)
+}
+
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
 	authorizer authz.Authorizer
 	guard      *guard
 	tenants    Tenants
+	sessions   Sessions
+	access     Access
 	apiKeys    APIKeys
 	datasets   Datasets
 	subjects   Subjects
@@ -129,10 +182,12 @@ type Resolver struct {
 	imports    Imports
 	exports    Exports
 	jobs       Jobs
+	feed       Feed
+	webhooks   Webhooks
 }
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Tenants, s.APIKeys, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs,
+		s.Authorizer, g, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/graph/scalar"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -824,15 +825,15 @@ func (ec *executionContext) _RecordField_reason(ctx context.Context, field graph
 			return obj.Reason, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
-			return ec.marshalOString2ᚖstring(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *authz.Reason) graphql.Marshaler {
+			return ec.marshalOValueReason2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐReason(ctx, selections, v)
 		},
 		true,
 		false,
 	)
 }
 func (ec *executionContext) fieldContext_RecordField_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("RecordField", field, false, false, errors.New("field of type String does not have child fields"))
+	return graphql.NewScalarFieldContext("RecordField", field, false, false, errors.New("field of type ValueReason does not have child fields"))
 }
 
 func (ec *executionContext) _RecordField_about(ctx context.Context, field graphql.CollectedField, obj *record.Field) (ret graphql.Marshaler) {

@@ -14,14 +14,18 @@ import (
 
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/webhook"
 )
 
 // NewExecutableSchema creates an ExecutableSchema from the ResolverRoot interface.
@@ -32,6 +36,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	Change() ChangeResolver
 	Dataset() DatasetResolver
 	DatasetField() DatasetFieldResolver
 	Export() ExportResolver
@@ -50,6 +55,10 @@ type DirectiveRoot struct {
 }
 
 type ComplexityRoot struct {
+	AcceptInvitationPayload struct {
+		Membership func(childComplexity int) int
+	}
+
 	AddDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
 	}
@@ -61,6 +70,30 @@ type ComplexityRoot struct {
 		Name        func(childComplexity int) int
 		Permissions func(childComplexity int) int
 		RevokedAt   func(childComplexity int) int
+	}
+
+	Change struct {
+		Action   func(childComplexity int) int
+		At       func(childComplexity int) int
+		Fields   func(childComplexity int) int
+		ID       func(childComplexity int) int
+		Object   func(childComplexity int) int
+		Subjects func(childComplexity int) int
+	}
+
+	ChangeConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ChangeEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ChangeMemberPayload struct {
+		Member func(childComplexity int) int
 	}
 
 	CreateApiKeyPayload struct {
@@ -80,12 +113,18 @@ type ComplexityRoot struct {
 		Tenant func(childComplexity int) int
 	}
 
+	CreateWebhookPayload struct {
+		Secret  func(childComplexity int) int
+		Webhook func(childComplexity int) int
+	}
+
 	Dataset struct {
 		CreatedAt   func(childComplexity int) int
 		Description func(childComplexity int) int
 		Fields      func(childComplexity int) int
 		ID          func(childComplexity int) int
 		Name        func(childComplexity int) int
+		Purposes    func(childComplexity int) int
 		Records     func(childComplexity int, first int, after *string) int
 		Secrecy     func(childComplexity int) int
 		State       func(childComplexity int) int
@@ -111,6 +150,36 @@ type ComplexityRoot struct {
 		ID func(childComplexity int) int
 	}
 
+	DeleteWebhookPayload struct {
+		ID func(childComplexity int) int
+	}
+
+	Delivery struct {
+		Attempts      func(childComplexity int) int
+		Change        func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		EndedAt       func(childComplexity int) int
+		Event         func(childComplexity int) int
+		ID            func(childComplexity int) int
+		JobID         func(childComplexity int) int
+		NextAttemptAt func(childComplexity int) int
+		Problem       func(childComplexity int) int
+		State         func(childComplexity int) int
+		Status        func(childComplexity int) int
+		WebhookID     func(childComplexity int) int
+	}
+
+	DeliveryConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	DeliveryEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	DownloadGrant struct {
 		ExpiresAt func(childComplexity int) int
 		URL       func(childComplexity int) int
@@ -126,6 +195,10 @@ type ComplexityRoot struct {
 	EndRelationPayload struct {
 		Relation func(childComplexity int) int
 		Subject  func(childComplexity int) int
+	}
+
+	EnterTenantPayload struct {
+		Access func(childComplexity int) int
 	}
 
 	Export struct {
@@ -159,6 +232,10 @@ type ComplexityRoot struct {
 		Version   func(childComplexity int) int
 	}
 
+	InviteMemberPayload struct {
+		Member func(childComplexity int) int
+	}
+
 	Job struct {
 		Attempt   func(childComplexity int) int
 		CreatedAt func(childComplexity int) int
@@ -189,6 +266,36 @@ type ComplexityRoot struct {
 		Name    func(childComplexity int) int
 	}
 
+	LeaveTenantPayload struct {
+		Access func(childComplexity int) int
+	}
+
+	Member struct {
+		Clearances   func(childComplexity int) int
+		CreatedAt    func(childComplexity int) int
+		Email        func(childComplexity int) int
+		ExpiresAt    func(childComplexity int) int
+		ID           func(childComplexity int) int
+		InvitedUntil func(childComplexity int) int
+		Language     func(childComplexity int) int
+		Purposes     func(childComplexity int) int
+		Role         func(childComplexity int) int
+		State        func(childComplexity int) int
+		UpdatedAt    func(childComplexity int) int
+		Version      func(childComplexity int) int
+	}
+
+	MemberConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	MemberEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Membership struct {
 		LegalName func(childComplexity int) int
 		Role      func(childComplexity int) int
@@ -196,32 +303,69 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AddDatasetField    func(childComplexity int, input dataset.AddFieldInput) int
-		CreateAPIKey       func(childComplexity int, input apikey.CreateInput) int
-		CreateDataset      func(childComplexity int, input dataset.CreateInput) int
-		CreateSubject      func(childComplexity int, input subject.CreateInput) int
-		CreateTenant       func(childComplexity int, input tenancy.CreateInput) int
-		DeleteRecord       func(childComplexity int, input record.DeleteInput) int
-		EndRelation        func(childComplexity int, input subject.EndRelationInput) int
-		GrantDownload      func(childComplexity int, input download.GrantInput) int
-		RenameDatasetField func(childComplexity int, input dataset.RenameFieldInput) int
-		RequestExport      func(childComplexity int, input export.RequestInput) int
-		RetireDataset      func(childComplexity int, input dataset.RetireInput) int
-		RetryJob           func(childComplexity int, input job.RetryInput) int
-		RevokeAPIKey       func(childComplexity int, input apikey.RevokeInput) int
-		SaveImportMapping  func(childComplexity int, input imports.SaveMappingInput) int
-		StartRelation      func(childComplexity int, input subject.StartRelationInput) int
-		UpdateRecord       func(childComplexity int, input record.UpdateInput) int
-		UpdateSubject      func(childComplexity int, input subject.UpdateInput) int
-		UpdateTenant       func(childComplexity int, input tenancy.UpdateInput) int
-		UpsertRecord       func(childComplexity int, input record.UpsertInput) int
-		UpsertSubject      func(childComplexity int, input subject.UpsertInput) int
-		WriteRecord        func(childComplexity int, input record.WriteInput) int
+		AcceptInvitation    func(childComplexity int, input tenancy.AcceptInput) int
+		AddDatasetField     func(childComplexity int, input dataset.AddFieldInput) int
+		ChangeMember        func(childComplexity int, input tenancy.ChangeInput) int
+		CreateAPIKey        func(childComplexity int, input machine.CreateInput) int
+		CreateDataset       func(childComplexity int, input dataset.CreateInput) int
+		CreateSubject       func(childComplexity int, input subject.CreateInput) int
+		CreateTenant        func(childComplexity int, input tenancy.CreateInput) int
+		CreateWebhook       func(childComplexity int, input webhook.CreateInput) int
+		DeleteRecord        func(childComplexity int, input record.DeleteInput) int
+		DeleteWebhook       func(childComplexity int, input webhook.Input) int
+		EndRelation         func(childComplexity int, input subject.EndRelationInput) int
+		EnterTenant         func(childComplexity int, input breakglass.EnterInput) int
+		GrantDownload       func(childComplexity int, input download.GrantInput) int
+		InviteMember        func(childComplexity int, input tenancy.InviteInput) int
+		LeaveTenant         func(childComplexity int, input breakglass.LeaveInput) int
+		Redeliver           func(childComplexity int, input webhook.RedeliverInput) int
+		RemoveMember        func(childComplexity int, input tenancy.RemoveInput) int
+		RenameDatasetField  func(childComplexity int, input dataset.RenameFieldInput) int
+		RequestExport       func(childComplexity int, input export.RequestInput) int
+		ResendInvitation    func(childComplexity int, input tenancy.ResendInput) int
+		RetireDataset       func(childComplexity int, input dataset.RetireInput) int
+		RetryJob            func(childComplexity int, input job.RetryInput) int
+		RevokeAPIKey        func(childComplexity int, input apikey.RevokeInput) int
+		RevokeOtherSessions func(childComplexity int, input session.RevokeOthersInput) int
+		RevokeSession       func(childComplexity int, input session.RevokeInput) int
+		RotateWebhookSecret func(childComplexity int, input webhook.Input) int
+		SaveImportMapping   func(childComplexity int, input imports.SaveMappingInput) int
+		SignOut             func(childComplexity int, input session.SignOutInput) int
+		StartRelation       func(childComplexity int, input subject.StartRelationInput) int
+		UpdateRecord        func(childComplexity int, input record.UpdateInput) int
+		UpdateSubject       func(childComplexity int, input subject.UpdateInput) int
+		UpdateTenant        func(childComplexity int, input tenancy.UpdateInput) int
+		UpdateWebhook       func(childComplexity int, input webhook.UpdateInput) int
+		UpsertRecord        func(childComplexity int, input record.UpsertInput) int
+		UpsertSubject       func(childComplexity int, input subject.UpsertInput) int
+		VerifyWebhook       func(childComplexity int, input webhook.Input) int
+		WriteRecord         func(childComplexity int, input record.WriteInput) int
 	}
 
 	NationalId struct {
 		Country func(childComplexity int) int
 		Number  func(childComplexity int) int
+	}
+
+	OperatorAccess struct {
+		CreatedAt func(childComplexity int) int
+		EndedAt   func(childComplexity int) int
+		ExpiresAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Operator  func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Tenant    func(childComplexity int) int
+	}
+
+	OperatorAccessConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	OperatorAccessEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	PageInfo struct {
@@ -244,19 +388,26 @@ type ComplexityRoot struct {
 
 	Query struct {
 		APIKeys        func(childComplexity int) int
+		Changes        func(childComplexity int, after *string, first int) int
 		Dataset        func(childComplexity int, id string) int
 		Datasets       func(childComplexity int) int
+		Deliveries     func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
 		Export         func(childComplexity int, id string) int
 		FindRecords    func(childComplexity int, by record.By, first int, after *string) int
 		FindSubjects   func(childComplexity int, by subject.By, first int, after *string) int
 		ImportMappings func(childComplexity int) int
 		Job            func(childComplexity int, id string) int
+		Member         func(childComplexity int, id string) int
+		Members        func(childComplexity int, first int, after *string) int
 		Node           func(childComplexity int, id string) int
+		OperatorAccess func(childComplexity int, first int, after *string) int
 		Record         func(childComplexity int, id string) int
+		Sessions       func(childComplexity int) int
 		Subject        func(childComplexity int, id string) int
 		Subjects       func(childComplexity int, first int, after *string) int
 		Tenant         func(childComplexity int) int
 		Viewer         func(childComplexity int) int
+		Webhooks       func(childComplexity int) int
 	}
 
 	Record struct {
@@ -297,6 +448,10 @@ type ComplexityRoot struct {
 		Value   func(childComplexity int) int
 	}
 
+	RedeliverPayload struct {
+		Delivery func(childComplexity int) int
+	}
+
 	Registration struct {
 		Number func(childComplexity int) int
 		Scheme func(childComplexity int) int
@@ -309,6 +464,10 @@ type ComplexityRoot struct {
 		StartedOn func(childComplexity int) int
 	}
 
+	RemoveMemberPayload struct {
+		Member func(childComplexity int) int
+	}
+
 	RenameDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
 	}
@@ -316,6 +475,10 @@ type ComplexityRoot struct {
 	RequestExportPayload struct {
 		Export func(childComplexity int) int
 		Job    func(childComplexity int) int
+	}
+
+	ResendInvitationPayload struct {
+		Member func(childComplexity int) int
 	}
 
 	RetireDatasetPayload struct {
@@ -330,8 +493,36 @@ type ComplexityRoot struct {
 		APIKey func(childComplexity int) int
 	}
 
+	RevokeOtherSessionsPayload struct {
+		Count func(childComplexity int) int
+	}
+
+	RevokeSessionPayload struct {
+		ID func(childComplexity int) int
+	}
+
+	RotateWebhookSecretPayload struct {
+		Secret  func(childComplexity int) int
+		Webhook func(childComplexity int) int
+	}
+
 	SaveImportMappingPayload struct {
 		Mapping func(childComplexity int) int
+	}
+
+	Session struct {
+		AAL             func(childComplexity int) int
+		Address         func(childComplexity int) int
+		AuthenticatedAt func(childComplexity int) int
+		Current         func(childComplexity int) int
+		Device          func(childComplexity int) int
+		ExpiresAt       func(childComplexity int) int
+		ID              func(childComplexity int) int
+		IssuedAt        func(childComplexity int) int
+	}
+
+	SignOutPayload struct {
+		Count func(childComplexity int) int
 	}
 
 	StartRelationPayload struct {
@@ -340,20 +531,21 @@ type ComplexityRoot struct {
 	}
 
 	Subject struct {
-		BirthDate   func(childComplexity int) int
-		CreatedAt   func(childComplexity int) int
-		Emails      func(childComplexity int) int
-		ID          func(childComplexity int) int
-		Identity    func(childComplexity int) int
-		Name        func(childComplexity int) int
-		NationalIDs func(childComplexity int) int
-		Phones      func(childComplexity int) int
-		Records     func(childComplexity int, first int, after *string, dataset *string) int
-		Reference   func(childComplexity int) int
-		Relations   func(childComplexity int) int
-		State       func(childComplexity int) int
-		UpdatedAt   func(childComplexity int) int
-		Version     func(childComplexity int) int
+		BirthDate      func(childComplexity int) int
+		CreatedAt      func(childComplexity int) int
+		Emails         func(childComplexity int) int
+		ID             func(childComplexity int) int
+		Identity       func(childComplexity int) int
+		IdentityReason func(childComplexity int) int
+		Name           func(childComplexity int) int
+		NationalIDs    func(childComplexity int) int
+		Phones         func(childComplexity int) int
+		Records        func(childComplexity int, first int, after *string, dataset *string) int
+		Reference      func(childComplexity int) int
+		Relations      func(childComplexity int) int
+		State          func(childComplexity int) int
+		UpdatedAt      func(childComplexity int) int
+		Version        func(childComplexity int) int
 	}
 
 	SubjectConnection struct {
@@ -401,6 +593,10 @@ type ComplexityRoot struct {
 		Tenant func(childComplexity int) int
 	}
 
+	UpdateWebhookPayload struct {
+		Webhook func(childComplexity int) int
+	}
+
 	UpsertRecordPayload struct {
 		Created func(childComplexity int) int
 		Record  func(childComplexity int) int
@@ -411,13 +607,34 @@ type ComplexityRoot struct {
 		Subject func(childComplexity int) int
 	}
 
+	VerifyWebhookPayload struct {
+		Job     func(childComplexity int) int
+		Webhook func(childComplexity int) int
+	}
+
 	Viewer struct {
+		AAL         func(childComplexity int) int
+		Clearances  func(childComplexity int) int
 		ID          func(childComplexity int) int
 		Kind        func(childComplexity int) int
 		Memberships func(childComplexity int) int
 		Permissions func(childComplexity int) int
 		Role        func(childComplexity int) int
+		SignedInAt  func(childComplexity int) int
 		Tenant      func(childComplexity int) int
+	}
+
+	Webhook struct {
+		CreatedAt    func(childComplexity int) int
+		Description  func(childComplexity int) int
+		Events       func(childComplexity int) int
+		FailingSince func(childComplexity int) int
+		ID           func(childComplexity int) int
+		State        func(childComplexity int) int
+		URL          func(childComplexity int) int
+		UpdatedAt    func(childComplexity int) int
+		VerifiedAt   func(childComplexity int) int
+		Version      func(childComplexity int) int
 	}
 
 	WriteRecordPayload struct {
@@ -438,6 +655,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 	ec := newExecutionContext(nil, e, nil)
 	_ = ec
 	switch typeName + "." + field {
+
+	case "AcceptInvitationPayload.membership":
+		if e.ComplexityRoot.AcceptInvitationPayload.Membership == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AcceptInvitationPayload.Membership(childComplexity), true
 
 	case "AddDatasetFieldPayload.dataset":
 		if e.ComplexityRoot.AddDatasetFieldPayload.Dataset == nil {
@@ -483,6 +707,82 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ApiKey.RevokedAt(childComplexity), true
 
+	case "Change.action":
+		if e.ComplexityRoot.Change.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.Action(childComplexity), true
+	case "Change.at":
+		if e.ComplexityRoot.Change.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.At(childComplexity), true
+	case "Change.fields":
+		if e.ComplexityRoot.Change.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.Fields(childComplexity), true
+	case "Change.id":
+		if e.ComplexityRoot.Change.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.ID(childComplexity), true
+	case "Change.object":
+		if e.ComplexityRoot.Change.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.Object(childComplexity), true
+	case "Change.subjects":
+		if e.ComplexityRoot.Change.Subjects == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Change.Subjects(childComplexity), true
+
+	case "ChangeConnection.edges":
+		if e.ComplexityRoot.ChangeConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeConnection.Edges(childComplexity), true
+	case "ChangeConnection.nodes":
+		if e.ComplexityRoot.ChangeConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeConnection.Nodes(childComplexity), true
+	case "ChangeConnection.pageInfo":
+		if e.ComplexityRoot.ChangeConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeConnection.PageInfo(childComplexity), true
+
+	case "ChangeEdge.cursor":
+		if e.ComplexityRoot.ChangeEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeEdge.Cursor(childComplexity), true
+	case "ChangeEdge.node":
+		if e.ComplexityRoot.ChangeEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeEdge.Node(childComplexity), true
+
+	case "ChangeMemberPayload.member":
+		if e.ComplexityRoot.ChangeMemberPayload.Member == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeMemberPayload.Member(childComplexity), true
+
 	case "CreateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.CreateApiKeyPayload.APIKey == nil {
 			break
@@ -517,6 +817,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateTenantPayload.Tenant(childComplexity), true
 
+	case "CreateWebhookPayload.secret":
+		if e.ComplexityRoot.CreateWebhookPayload.Secret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateWebhookPayload.Secret(childComplexity), true
+	case "CreateWebhookPayload.webhook":
+		if e.ComplexityRoot.CreateWebhookPayload.Webhook == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateWebhookPayload.Webhook(childComplexity), true
+
 	case "Dataset.createdAt":
 		if e.ComplexityRoot.Dataset.CreatedAt == nil {
 			break
@@ -547,6 +860,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Dataset.Name(childComplexity), true
+	case "Dataset.purposes":
+		if e.ComplexityRoot.Dataset.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dataset.Purposes(childComplexity), true
 	case "Dataset.records":
 		if e.ComplexityRoot.Dataset.Records == nil {
 			break
@@ -657,6 +976,118 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DeleteRecordPayload.ID(childComplexity), true
 
+	case "DeleteWebhookPayload.id":
+		if e.ComplexityRoot.DeleteWebhookPayload.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeleteWebhookPayload.ID(childComplexity), true
+
+	case "Delivery.attempts":
+		if e.ComplexityRoot.Delivery.Attempts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.Attempts(childComplexity), true
+	case "Delivery.change":
+		if e.ComplexityRoot.Delivery.Change == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.Change(childComplexity), true
+	case "Delivery.createdAt":
+		if e.ComplexityRoot.Delivery.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.CreatedAt(childComplexity), true
+	case "Delivery.endedAt":
+		if e.ComplexityRoot.Delivery.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.EndedAt(childComplexity), true
+	case "Delivery.event":
+		if e.ComplexityRoot.Delivery.Event == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.Event(childComplexity), true
+	case "Delivery.id":
+		if e.ComplexityRoot.Delivery.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.ID(childComplexity), true
+	case "Delivery.job":
+		if e.ComplexityRoot.Delivery.JobID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.JobID(childComplexity), true
+	case "Delivery.nextAttemptAt":
+		if e.ComplexityRoot.Delivery.NextAttemptAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.NextAttemptAt(childComplexity), true
+	case "Delivery.problem":
+		if e.ComplexityRoot.Delivery.Problem == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.Problem(childComplexity), true
+	case "Delivery.state":
+		if e.ComplexityRoot.Delivery.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.State(childComplexity), true
+	case "Delivery.status":
+		if e.ComplexityRoot.Delivery.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.Status(childComplexity), true
+	case "Delivery.webhook":
+		if e.ComplexityRoot.Delivery.WebhookID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Delivery.WebhookID(childComplexity), true
+
+	case "DeliveryConnection.edges":
+		if e.ComplexityRoot.DeliveryConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeliveryConnection.Edges(childComplexity), true
+	case "DeliveryConnection.nodes":
+		if e.ComplexityRoot.DeliveryConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeliveryConnection.Nodes(childComplexity), true
+	case "DeliveryConnection.pageInfo":
+		if e.ComplexityRoot.DeliveryConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeliveryConnection.PageInfo(childComplexity), true
+
+	case "DeliveryEdge.cursor":
+		if e.ComplexityRoot.DeliveryEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeliveryEdge.Cursor(childComplexity), true
+	case "DeliveryEdge.node":
+		if e.ComplexityRoot.DeliveryEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeliveryEdge.Node(childComplexity), true
+
 	case "DownloadGrant.expiresAt":
 		if e.ComplexityRoot.DownloadGrant.ExpiresAt == nil {
 			break
@@ -707,6 +1138,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.EndRelationPayload.Subject(childComplexity), true
+
+	case "EnterTenantPayload.access":
+		if e.ComplexityRoot.EnterTenantPayload.Access == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EnterTenantPayload.Access(childComplexity), true
 
 	case "Export.createdAt":
 		if e.ComplexityRoot.Export.CreatedAt == nil {
@@ -826,6 +1264,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ImportMapping.Version(childComplexity), true
 
+	case "InviteMemberPayload.member":
+		if e.ComplexityRoot.InviteMemberPayload.Member == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InviteMemberPayload.Member(childComplexity), true
+
 	case "Job.attempt":
 		if e.ComplexityRoot.Job.Attempt == nil {
 			break
@@ -938,6 +1383,118 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.JobStep.Name(childComplexity), true
 
+	case "LeaveTenantPayload.access":
+		if e.ComplexityRoot.LeaveTenantPayload.Access == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LeaveTenantPayload.Access(childComplexity), true
+
+	case "Member.clearances":
+		if e.ComplexityRoot.Member.Clearances == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Clearances(childComplexity), true
+	case "Member.createdAt":
+		if e.ComplexityRoot.Member.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.CreatedAt(childComplexity), true
+	case "Member.email":
+		if e.ComplexityRoot.Member.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Email(childComplexity), true
+	case "Member.expiresAt":
+		if e.ComplexityRoot.Member.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.ExpiresAt(childComplexity), true
+	case "Member.id":
+		if e.ComplexityRoot.Member.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.ID(childComplexity), true
+	case "Member.invitedUntil":
+		if e.ComplexityRoot.Member.InvitedUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.InvitedUntil(childComplexity), true
+	case "Member.language":
+		if e.ComplexityRoot.Member.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Language(childComplexity), true
+	case "Member.purposes":
+		if e.ComplexityRoot.Member.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Purposes(childComplexity), true
+	case "Member.role":
+		if e.ComplexityRoot.Member.Role == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Role(childComplexity), true
+	case "Member.state":
+		if e.ComplexityRoot.Member.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.State(childComplexity), true
+	case "Member.updatedAt":
+		if e.ComplexityRoot.Member.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.UpdatedAt(childComplexity), true
+	case "Member.version":
+		if e.ComplexityRoot.Member.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Member.Version(childComplexity), true
+
+	case "MemberConnection.edges":
+		if e.ComplexityRoot.MemberConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MemberConnection.Edges(childComplexity), true
+	case "MemberConnection.nodes":
+		if e.ComplexityRoot.MemberConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MemberConnection.Nodes(childComplexity), true
+	case "MemberConnection.pageInfo":
+		if e.ComplexityRoot.MemberConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MemberConnection.PageInfo(childComplexity), true
+
+	case "MemberEdge.cursor":
+		if e.ComplexityRoot.MemberEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MemberEdge.Cursor(childComplexity), true
+	case "MemberEdge.node":
+		if e.ComplexityRoot.MemberEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MemberEdge.Node(childComplexity), true
+
 	case "Membership.legalName":
 		if e.ComplexityRoot.Membership.LegalName == nil {
 			break
@@ -957,6 +1514,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Membership.Tenant(childComplexity), true
 
+	case "Mutation.acceptInvitation":
+		if e.ComplexityRoot.Mutation.AcceptInvitation == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_acceptInvitation_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AcceptInvitation(childComplexity, args["input"].(tenancy.AcceptInput)), true
 	case "Mutation.addDatasetField":
 		if e.ComplexityRoot.Mutation.AddDatasetField == nil {
 			break
@@ -968,6 +1536,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AddDatasetField(childComplexity, args["input"].(dataset.AddFieldInput)), true
+	case "Mutation.changeMember":
+		if e.ComplexityRoot.Mutation.ChangeMember == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_changeMember_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ChangeMember(childComplexity, args["input"].(tenancy.ChangeInput)), true
 	case "Mutation.createApiKey":
 		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
 			break
@@ -978,7 +1557,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(apikey.CreateInput)), true
+		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(machine.CreateInput)), true
 	case "Mutation.createDataset":
 		if e.ComplexityRoot.Mutation.CreateDataset == nil {
 			break
@@ -1012,6 +1591,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateTenant(childComplexity, args["input"].(tenancy.CreateInput)), true
+	case "Mutation.createWebhook":
+		if e.ComplexityRoot.Mutation.CreateWebhook == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createWebhook_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateWebhook(childComplexity, args["input"].(webhook.CreateInput)), true
 	case "Mutation.deleteRecord":
 		if e.ComplexityRoot.Mutation.DeleteRecord == nil {
 			break
@@ -1023,6 +1613,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DeleteRecord(childComplexity, args["input"].(record.DeleteInput)), true
+	case "Mutation.deleteWebhook":
+		if e.ComplexityRoot.Mutation.DeleteWebhook == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_deleteWebhook_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DeleteWebhook(childComplexity, args["input"].(webhook.Input)), true
 	case "Mutation.endRelation":
 		if e.ComplexityRoot.Mutation.EndRelation == nil {
 			break
@@ -1034,6 +1635,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.EndRelation(childComplexity, args["input"].(subject.EndRelationInput)), true
+	case "Mutation.enterTenant":
+		if e.ComplexityRoot.Mutation.EnterTenant == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_enterTenant_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.EnterTenant(childComplexity, args["input"].(breakglass.EnterInput)), true
 	case "Mutation.grantDownload":
 		if e.ComplexityRoot.Mutation.GrantDownload == nil {
 			break
@@ -1045,6 +1657,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.GrantDownload(childComplexity, args["input"].(download.GrantInput)), true
+	case "Mutation.inviteMember":
+		if e.ComplexityRoot.Mutation.InviteMember == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_inviteMember_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.InviteMember(childComplexity, args["input"].(tenancy.InviteInput)), true
+	case "Mutation.leaveTenant":
+		if e.ComplexityRoot.Mutation.LeaveTenant == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_leaveTenant_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.LeaveTenant(childComplexity, args["input"].(breakglass.LeaveInput)), true
+	case "Mutation.redeliver":
+		if e.ComplexityRoot.Mutation.Redeliver == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_redeliver_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.Redeliver(childComplexity, args["input"].(webhook.RedeliverInput)), true
+	case "Mutation.removeMember":
+		if e.ComplexityRoot.Mutation.RemoveMember == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_removeMember_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RemoveMember(childComplexity, args["input"].(tenancy.RemoveInput)), true
 	case "Mutation.renameDatasetField":
 		if e.ComplexityRoot.Mutation.RenameDatasetField == nil {
 			break
@@ -1067,6 +1723,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RequestExport(childComplexity, args["input"].(export.RequestInput)), true
+	case "Mutation.resendInvitation":
+		if e.ComplexityRoot.Mutation.ResendInvitation == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_resendInvitation_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ResendInvitation(childComplexity, args["input"].(tenancy.ResendInput)), true
 	case "Mutation.retireDataset":
 		if e.ComplexityRoot.Mutation.RetireDataset == nil {
 			break
@@ -1100,6 +1767,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(apikey.RevokeInput)), true
+	case "Mutation.revokeOtherSessions":
+		if e.ComplexityRoot.Mutation.RevokeOtherSessions == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeOtherSessions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeOtherSessions(childComplexity, args["input"].(session.RevokeOthersInput)), true
+	case "Mutation.revokeSession":
+		if e.ComplexityRoot.Mutation.RevokeSession == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeSession_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeSession(childComplexity, args["input"].(session.RevokeInput)), true
+	case "Mutation.rotateWebhookSecret":
+		if e.ComplexityRoot.Mutation.RotateWebhookSecret == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateWebhookSecret_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateWebhookSecret(childComplexity, args["input"].(webhook.Input)), true
 	case "Mutation.saveImportMapping":
 		if e.ComplexityRoot.Mutation.SaveImportMapping == nil {
 			break
@@ -1111,6 +1811,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SaveImportMapping(childComplexity, args["input"].(imports.SaveMappingInput)), true
+	case "Mutation.signOut":
+		if e.ComplexityRoot.Mutation.SignOut == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_signOut_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SignOut(childComplexity, args["input"].(session.SignOutInput)), true
 	case "Mutation.startRelation":
 		if e.ComplexityRoot.Mutation.StartRelation == nil {
 			break
@@ -1155,6 +1866,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateTenant(childComplexity, args["input"].(tenancy.UpdateInput)), true
+	case "Mutation.updateWebhook":
+		if e.ComplexityRoot.Mutation.UpdateWebhook == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateWebhook_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateWebhook(childComplexity, args["input"].(webhook.UpdateInput)), true
 	case "Mutation.upsertRecord":
 		if e.ComplexityRoot.Mutation.UpsertRecord == nil {
 			break
@@ -1177,6 +1899,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpsertSubject(childComplexity, args["input"].(subject.UpsertInput)), true
+	case "Mutation.verifyWebhook":
+		if e.ComplexityRoot.Mutation.VerifyWebhook == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_verifyWebhook_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
 	case "Mutation.writeRecord":
 		if e.ComplexityRoot.Mutation.WriteRecord == nil {
 			break
@@ -1201,6 +1934,81 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.NationalId.Number(childComplexity), true
+
+	case "OperatorAccess.createdAt":
+		if e.ComplexityRoot.OperatorAccess.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.CreatedAt(childComplexity), true
+	case "OperatorAccess.endedAt":
+		if e.ComplexityRoot.OperatorAccess.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.EndedAt(childComplexity), true
+	case "OperatorAccess.expiresAt":
+		if e.ComplexityRoot.OperatorAccess.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.ExpiresAt(childComplexity), true
+	case "OperatorAccess.id":
+		if e.ComplexityRoot.OperatorAccess.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.ID(childComplexity), true
+	case "OperatorAccess.operator":
+		if e.ComplexityRoot.OperatorAccess.Operator == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.Operator(childComplexity), true
+	case "OperatorAccess.reason":
+		if e.ComplexityRoot.OperatorAccess.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.Reason(childComplexity), true
+	case "OperatorAccess.tenant":
+		if e.ComplexityRoot.OperatorAccess.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccess.Tenant(childComplexity), true
+
+	case "OperatorAccessConnection.edges":
+		if e.ComplexityRoot.OperatorAccessConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccessConnection.Edges(childComplexity), true
+	case "OperatorAccessConnection.nodes":
+		if e.ComplexityRoot.OperatorAccessConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccessConnection.Nodes(childComplexity), true
+	case "OperatorAccessConnection.pageInfo":
+		if e.ComplexityRoot.OperatorAccessConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccessConnection.PageInfo(childComplexity), true
+
+	case "OperatorAccessEdge.cursor":
+		if e.ComplexityRoot.OperatorAccessEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccessEdge.Cursor(childComplexity), true
+	case "OperatorAccessEdge.node":
+		if e.ComplexityRoot.OperatorAccessEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OperatorAccessEdge.Node(childComplexity), true
 
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
@@ -1265,6 +2073,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKeys(childComplexity), true
+	case "Query.changes":
+		if e.ComplexityRoot.Query.Changes == nil {
+			break
+		}
+
+		args, err := ec.field_Query_changes_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Changes(childComplexity, args["after"].(*string), args["first"].(int)), true
 	case "Query.dataset":
 		if e.ComplexityRoot.Query.Dataset == nil {
 			break
@@ -1282,6 +2101,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Datasets(childComplexity), true
+	case "Query.deliveries":
+		if e.ComplexityRoot.Query.Deliveries == nil {
+			break
+		}
+
+		args, err := ec.field_Query_deliveries_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Deliveries(childComplexity, args["webhook"].(string), args["state"].(*webhook.DeliveryState), args["first"].(int), args["after"].(*string)), true
 	case "Query.export":
 		if e.ComplexityRoot.Query.Export == nil {
 			break
@@ -1333,6 +2163,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Job(childComplexity, args["id"].(string)), true
+	case "Query.member":
+		if e.ComplexityRoot.Query.Member == nil {
+			break
+		}
+
+		args, err := ec.field_Query_member_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Member(childComplexity, args["id"].(string)), true
+	case "Query.members":
+		if e.ComplexityRoot.Query.Members == nil {
+			break
+		}
+
+		args, err := ec.field_Query_members_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Members(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
 			break
@@ -1344,6 +2196,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Node(childComplexity, args["id"].(string)), true
+	case "Query.operatorAccess":
+		if e.ComplexityRoot.Query.OperatorAccess == nil {
+			break
+		}
+
+		args, err := ec.field_Query_operatorAccess_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.OperatorAccess(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.record":
 		if e.ComplexityRoot.Query.Record == nil {
 			break
@@ -1355,6 +2218,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Record(childComplexity, args["id"].(string)), true
+	case "Query.sessions":
+		if e.ComplexityRoot.Query.Sessions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Sessions(childComplexity), true
 	case "Query.subject":
 		if e.ComplexityRoot.Query.Subject == nil {
 			break
@@ -1389,6 +2258,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Viewer(childComplexity), true
+	case "Query.webhooks":
+		if e.ComplexityRoot.Query.Webhooks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Webhooks(childComplexity), true
 
 	case "Record.collectedAt":
 		if e.ComplexityRoot.Record.CollectedAt == nil {
@@ -1550,6 +2425,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RecordField.Value(childComplexity), true
 
+	case "RedeliverPayload.delivery":
+		if e.ComplexityRoot.RedeliverPayload.Delivery == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RedeliverPayload.Delivery(childComplexity), true
+
 	case "Registration.number":
 		if e.ComplexityRoot.Registration.Number == nil {
 			break
@@ -1588,6 +2470,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Relation.StartedOn(childComplexity), true
 
+	case "RemoveMemberPayload.member":
+		if e.ComplexityRoot.RemoveMemberPayload.Member == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RemoveMemberPayload.Member(childComplexity), true
+
 	case "RenameDatasetFieldPayload.dataset":
 		if e.ComplexityRoot.RenameDatasetFieldPayload.Dataset == nil {
 			break
@@ -1607,6 +2496,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RequestExportPayload.Job(childComplexity), true
+
+	case "ResendInvitationPayload.member":
+		if e.ComplexityRoot.ResendInvitationPayload.Member == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ResendInvitationPayload.Member(childComplexity), true
 
 	case "RetireDatasetPayload.dataset":
 		if e.ComplexityRoot.RetireDatasetPayload.Dataset == nil {
@@ -1629,12 +2525,95 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeApiKeyPayload.APIKey(childComplexity), true
 
+	case "RevokeOtherSessionsPayload.count":
+		if e.ComplexityRoot.RevokeOtherSessionsPayload.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeOtherSessionsPayload.Count(childComplexity), true
+
+	case "RevokeSessionPayload.id":
+		if e.ComplexityRoot.RevokeSessionPayload.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeSessionPayload.ID(childComplexity), true
+
+	case "RotateWebhookSecretPayload.secret":
+		if e.ComplexityRoot.RotateWebhookSecretPayload.Secret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateWebhookSecretPayload.Secret(childComplexity), true
+	case "RotateWebhookSecretPayload.webhook":
+		if e.ComplexityRoot.RotateWebhookSecretPayload.Webhook == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateWebhookSecretPayload.Webhook(childComplexity), true
+
 	case "SaveImportMappingPayload.mapping":
 		if e.ComplexityRoot.SaveImportMappingPayload.Mapping == nil {
 			break
 		}
 
 		return e.ComplexityRoot.SaveImportMappingPayload.Mapping(childComplexity), true
+
+	case "Session.aal":
+		if e.ComplexityRoot.Session.AAL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.AAL(childComplexity), true
+	case "Session.address":
+		if e.ComplexityRoot.Session.Address == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Address(childComplexity), true
+	case "Session.authenticatedAt":
+		if e.ComplexityRoot.Session.AuthenticatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.AuthenticatedAt(childComplexity), true
+	case "Session.current":
+		if e.ComplexityRoot.Session.Current == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Current(childComplexity), true
+	case "Session.device":
+		if e.ComplexityRoot.Session.Device == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.Device(childComplexity), true
+	case "Session.expiresAt":
+		if e.ComplexityRoot.Session.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.ExpiresAt(childComplexity), true
+	case "Session.id":
+		if e.ComplexityRoot.Session.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.ID(childComplexity), true
+	case "Session.issuedAt":
+		if e.ComplexityRoot.Session.IssuedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Session.IssuedAt(childComplexity), true
+
+	case "SignOutPayload.count":
+		if e.ComplexityRoot.SignOutPayload.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignOutPayload.Count(childComplexity), true
 
 	case "StartRelationPayload.relation":
 		if e.ComplexityRoot.StartRelationPayload.Relation == nil {
@@ -1679,6 +2658,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Subject.Identity(childComplexity), true
+	case "Subject.identityReason":
+		if e.ComplexityRoot.Subject.IdentityReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Subject.IdentityReason(childComplexity), true
 	case "Subject.name":
 		if e.ComplexityRoot.Subject.Name == nil {
 			break
@@ -1895,6 +2880,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpdateTenantPayload.Tenant(childComplexity), true
 
+	case "UpdateWebhookPayload.webhook":
+		if e.ComplexityRoot.UpdateWebhookPayload.Webhook == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateWebhookPayload.Webhook(childComplexity), true
+
 	case "UpsertRecordPayload.created":
 		if e.ComplexityRoot.UpsertRecordPayload.Created == nil {
 			break
@@ -1921,6 +2913,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpsertSubjectPayload.Subject(childComplexity), true
 
+	case "VerifyWebhookPayload.job":
+		if e.ComplexityRoot.VerifyWebhookPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyWebhookPayload.Job(childComplexity), true
+	case "VerifyWebhookPayload.webhook":
+		if e.ComplexityRoot.VerifyWebhookPayload.Webhook == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VerifyWebhookPayload.Webhook(childComplexity), true
+
+	case "Viewer.aal":
+		if e.ComplexityRoot.Viewer.AAL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.AAL(childComplexity), true
+	case "Viewer.clearances":
+		if e.ComplexityRoot.Viewer.Clearances == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.Clearances(childComplexity), true
 	case "Viewer.id":
 		if e.ComplexityRoot.Viewer.ID == nil {
 			break
@@ -1951,12 +2968,79 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Viewer.Role(childComplexity), true
+	case "Viewer.signedInAt":
+		if e.ComplexityRoot.Viewer.SignedInAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Viewer.SignedInAt(childComplexity), true
 	case "Viewer.tenant":
 		if e.ComplexityRoot.Viewer.Tenant == nil {
 			break
 		}
 
 		return e.ComplexityRoot.Viewer.Tenant(childComplexity), true
+
+	case "Webhook.createdAt":
+		if e.ComplexityRoot.Webhook.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.CreatedAt(childComplexity), true
+	case "Webhook.description":
+		if e.ComplexityRoot.Webhook.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.Description(childComplexity), true
+	case "Webhook.events":
+		if e.ComplexityRoot.Webhook.Events == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.Events(childComplexity), true
+	case "Webhook.failingSince":
+		if e.ComplexityRoot.Webhook.FailingSince == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.FailingSince(childComplexity), true
+	case "Webhook.id":
+		if e.ComplexityRoot.Webhook.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.ID(childComplexity), true
+	case "Webhook.state":
+		if e.ComplexityRoot.Webhook.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.State(childComplexity), true
+	case "Webhook.url":
+		if e.ComplexityRoot.Webhook.URL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.URL(childComplexity), true
+	case "Webhook.updatedAt":
+		if e.ComplexityRoot.Webhook.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.UpdatedAt(childComplexity), true
+	case "Webhook.verifiedAt":
+		if e.ComplexityRoot.Webhook.VerifiedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.VerifiedAt(childComplexity), true
+	case "Webhook.version":
+		if e.ComplexityRoot.Webhook.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
 	case "WriteRecordPayload.record":
 		if e.ComplexityRoot.WriteRecordPayload.Record == nil {
@@ -1973,37 +3057,53 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	opCtx := graphql.GetOperationContext(ctx)
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
+		ec.unmarshalInputAcceptInvitationInput,
 		ec.unmarshalInputAddDatasetFieldInput,
+		ec.unmarshalInputChangeMemberInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
 		ec.unmarshalInputCreateSubjectInput,
 		ec.unmarshalInputCreateTenantInput,
+		ec.unmarshalInputCreateWebhookInput,
 		ec.unmarshalInputDatasetFieldInput,
 		ec.unmarshalInputDeleteRecordInput,
+		ec.unmarshalInputDeleteWebhookInput,
 		ec.unmarshalInputDpoContactInput,
 		ec.unmarshalInputEndRelationInput,
+		ec.unmarshalInputEnterTenantInput,
 		ec.unmarshalInputFirstOwnerInput,
 		ec.unmarshalInputGrantDownloadInput,
+		ec.unmarshalInputInviteMemberInput,
+		ec.unmarshalInputLeaveTenantInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordFieldInput,
+		ec.unmarshalInputRedeliverInput,
 		ec.unmarshalInputRegistrationInput,
+		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
 		ec.unmarshalInputRequestExportInput,
+		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRetireDatasetInput,
 		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputRevokeApiKeyInput,
+		ec.unmarshalInputRevokeOtherSessionsInput,
+		ec.unmarshalInputRevokeSessionInput,
+		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
+		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputStartRelationInput,
 		ec.unmarshalInputSubjectBy,
 		ec.unmarshalInputUpdateRecordInput,
 		ec.unmarshalInputUpdateSubjectInput,
 		ec.unmarshalInputUpdateTenantInput,
+		ec.unmarshalInputUpdateWebhookInput,
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
+		ec.unmarshalInputVerifyWebhookInput,
 		ec.unmarshalInputWriteRecordInput,
 	)
 	first := true
@@ -2277,7 +3377,13 @@ type Dataset implements Node {
   "Unique within the tenant."
   name: String!
   description: String
+  "To callers without the clearance, a secret dataset isn't there, nor a secret field."
   secrecy: Secrecy!
+  """
+  For which its records may be used: who reads them states one in the header
+  Vogter-Purpose. Any when empty.
+  """
+  purposes: [String!]!
   state: DatasetState!
   fields: [DatasetField!]!
   "Its records, the newest first."
@@ -2322,6 +3428,8 @@ input CreateDatasetInput {
   name: String!
   description: String
   secrecy: Secrecy! = NONE
+  "Terms as the header Vogter-Purpose takes them; any purpose when absent."
+  purposes: [String!]
   fields: [DatasetFieldInput!]!
 }
 
@@ -2555,6 +3663,458 @@ extend type Subscription {
   job(id: ID!): Job! @can(do: JOB_READ)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/member.graphql", Input: `enum MemberState {
+  "Hasn't accepted the invitation yet."
+  INVITED
+  ACTIVE
+  "The membership's time is over."
+  EXPIRED
+  "Kept, so that the ids in the audit log have a name."
+  REMOVED
+}
+
+"A person who may act for the tenant, or is invited to."
+type Member implements Node {
+  id: ID!
+  email: String @personal
+  role: Role!
+  "What the member sees in full beyond ORDINARY data."
+  clearances: [Clearance!]!
+  "That the member may state in header Vogter-Purpose; any when empty."
+  purposes: [String!]!
+  state: MemberState!
+  "Of mail to the member, BCP 47."
+  language: String!
+  "Until when the invitation can be accepted."
+  invitedUntil: Time
+  "When the membership ends by itself."
+  expiresAt: Time
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+type MemberEdge {
+  cursor: String!
+  node: Member!
+}
+
+type MemberConnection {
+  edges: [MemberEdge!]!
+  nodes: [Member!]!
+  pageInfo: PageInfo!
+}
+
+"A sign-in of the person who is calling, at the identity server."
+type Session {
+  id: ID!
+  "The one that this call was made with."
+  current: Boolean!
+  "aal1: one factor; aal2: two."
+  aal: String!
+  "When the person last proved who they are."
+  authenticatedAt: Time!
+  issuedAt: Time!
+  expiresAt: Time!
+  "As the browser or program named itself."
+  device: String @personal
+  "The network address that the identity server saw."
+  address: String @personal
+}
+
+"""
+An operator's access to a tenant, by break-glass: for a stated reason and a time,
+to read, without AML data and special categories. What the operator does is in
+the tenant's audit log.
+"""
+type OperatorAccess implements Node {
+  id: ID!
+  tenant: ID!
+  "Id of the operator, a member of the provider."
+  operator: ID!
+  reason: String!
+  createdAt: Time!
+  expiresAt: Time!
+  "When the operator left before."
+  endedAt: Time
+}
+
+type OperatorAccessEdge {
+  cursor: String!
+  node: OperatorAccess!
+}
+
+type OperatorAccessConnection {
+  edges: [OperatorAccessEdge!]!
+  nodes: [OperatorAccess!]!
+  pageInfo: PageInfo!
+}
+
+input InviteMemberInput {
+  email: String! @personal
+  "OPERATOR in the provider's own tenant only, OWNER in any other."
+  role: Role!
+  "None beyond those of the one who invites; no special categories for an AUDITOR."
+  clearances: [Clearance!]! = []
+  purposes: [String!]! = []
+  "When the membership ends by itself; required for an AUDITOR, within 366 days."
+  expiresAt: Time
+  "Of the mail, BCP 47; defaults to the tenant's."
+  language: String
+}
+
+input ResendInvitationInput {
+  id: ID!
+}
+
+input AcceptInvitationInput {
+  "As it was mailed, from vgi_ to its end."
+  token: String!
+}
+
+"What a change can remove."
+enum MemberField {
+  EXPIRES_AT
+  PURPOSES
+}
+
+"What is absent or null stays."
+input ChangeMemberInput {
+  id: ID!
+  expectedVersion: Int64!
+  role: Role
+  clearances: [Clearance!]
+  purposes: [String!]
+  expiresAt: Time
+  clear: [MemberField!]
+}
+
+input RemoveMemberInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input RevokeSessionInput {
+  id: ID!
+}
+
+input RevokeOtherSessionsInput {
+  "The session that stays; the calling one when absent."
+  keep: ID
+}
+
+input SignOutInput {
+  "All of the person's sessions, not only the calling one."
+  everywhere: Boolean! = false
+}
+
+input EnterTenantInput {
+  tenant: ID!
+  "10 to 300 characters that the tenant reads: name a ticket, and no person."
+  reason: String!
+  "1 to 240."
+  minutes: Int!
+}
+
+input LeaveTenantInput {
+  tenant: ID!
+}
+
+type InviteMemberPayload {
+  member: Member!
+}
+
+type ResendInvitationPayload {
+  member: Member!
+}
+
+type AcceptInvitationPayload {
+  membership: Membership!
+}
+
+type ChangeMemberPayload {
+  member: Member!
+}
+
+type RemoveMemberPayload {
+  member: Member!
+}
+
+type RevokeSessionPayload {
+  id: ID!
+}
+
+type RevokeOtherSessionsPayload {
+  "How many ended."
+  count: Int!
+}
+
+type SignOutPayload {
+  "How many ended."
+  count: Int!
+}
+
+type EnterTenantPayload {
+  access: OperatorAccess!
+}
+
+type LeaveTenantPayload {
+  access: OperatorAccess!
+}
+
+extend type Query {
+  "All members, in every state, the newest first."
+  members(first: Int! = 50, after: String): MemberConnection! @can(do: MEMBER_READ)
+  member(id: ID!): Member! @can(do: MEMBER_READ)
+  "The caller's own sign-ins that haven't ended, the newest first."
+  sessions: [Session!]! @can(do: SESSION_MANAGE)
+  "Which operators have had access to the tenant, the newest first."
+  operatorAccess(first: Int! = 50, after: String): OperatorAccessConnection! @can(do: AUDIT_READ)
+}
+
+extend type Mutation {
+  """
+  Mails an invitation, which holds for seven days and for this address alone, and
+  to a person who is new a code to choose a password with. Nobody gives a clearance
+  that they don't hold.
+  """
+  inviteMember(input: InviteMemberInput!): InviteMemberPayload! @can(do: MEMBER_MANAGE) @idempotent
+  "Mails another invitation to somebody who hasn't accepted; the one before ends."
+  resendInvitation(input: ResendInvitationInput!): ResendInvitationPayload! @can(do: MEMBER_MANAGE)
+  """
+  Makes the person who signed in a member. They need no tenant yet; the address
+  that the invitation was sent to must be verified as theirs.
+  """
+  acceptInvitation(input: AcceptInvitationInput!): AcceptInvitationPayload! @public
+  """
+  Takes effect within 30 seconds everywhere. Nobody changes their own membership,
+  and the last owner without an end stays one.
+  """
+  changeMember(input: ChangeMemberInput!): ChangeMemberPayload! @can(do: MEMBER_MANAGE)
+  "Ends a membership, or an invitation, within 30 seconds everywhere."
+  removeMember(input: RemoveMemberInput!): RemoveMemberPayload! @can(do: MEMBER_MANAGE)
+  "Ends one of the caller's sign-ins, within 30 seconds everywhere."
+  revokeSession(input: RevokeSessionInput!): RevokeSessionPayload! @can(do: SESSION_MANAGE)
+  revokeOtherSessions(input: RevokeOtherSessionsInput!): RevokeOtherSessionsPayload! @can(do: SESSION_MANAGE)
+  signOut(input: SignOutInput!): SignOutPayload! @can(do: SESSION_MANAGE)
+  """
+  Break-glass: lets the calling operator into another tenant by header
+  Vogter-Tenant. The tenant sees it in its audit log and operatorAccess, and its
+  owners get a mail.
+  """
+  enterTenant(input: EnterTenantInput!): EnterTenantPayload! @can(do: TENANT_ENTER) @idempotent
+  "Ends the calling operator's access to a tenant."
+  leaveTenant(input: LeaveTenantInput!): LeaveTenantPayload! @can(do: TENANT_ENTER)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/notify.graphql", Input: `"One change of the tenant's data or settings, with ids and names only."
+type Change {
+  id: ID!
+  at: Time!
+  "What was done: \"record.update\", \"subject.create\", \"job.succeeded\", \"job.parked\" …"
+  action: String!
+  "Id of what was changed; null when it was no one thing."
+  object: ID
+  "Ids of the persons concerned."
+  subjects: [ID!]!
+  "Names of the fields changed, where there is a choice."
+  fields: [String!]!
+}
+
+type ChangeEdge {
+  cursor: String!
+  node: Change!
+}
+
+type ChangeConnection {
+  edges: [ChangeEdge!]!
+  nodes: [Change!]!
+  "endCursor continues the feed, also when the page is empty: then it is the cursor that was sent."
+  pageInfo: PageInfo!
+}
+
+enum WebhookState {
+  "Its endpoint hasn't proven itself yet, at this URL. Changes wait."
+  UNVERIFIED
+  ACTIVE
+  "Its endpoint took nothing for three days. Changes wait until it is verified again."
+  DISABLED
+}
+
+"""
+An endpoint of the tenant's that is told of changes, by POST over HTTPS, signed as
+the Standard Webhooks specification has it: headers webhook-id, webhook-timestamp
+and webhook-signature, HMAC-SHA-256 over "id.timestamp.body". Each change is sent
+at least once, under the same webhook-id each time, in no particular order. An
+endpoint has 10 seconds to answer 2xx; redirects aren't followed.
+"""
+type Webhook implements Node {
+  id: ID!
+  url: String!
+  "Actions of changes, or prefixes: \"record.update\", \"record.*\", \"*\". What is secret by law is never told."
+  events: [String!]!
+  description: String
+  state: WebhookState!
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  "When the endpoint proved itself at this URL."
+  verifiedAt: Time
+  "Since when no delivery succeeds."
+  failingSince: Time
+}
+
+enum DeliveryState {
+  PENDING
+  SUCCEEDED
+  "Given up after some three days; redeliver it once the endpoint works."
+  FAILED
+}
+
+"Why a try failed."
+enum DeliveryProblem {
+  "Answered with something else than 2xx."
+  STATUS
+  "Redirects aren't followed."
+  REDIRECT
+  TIMEOUT
+  "No TLS, or a certificate that isn't valid for the host."
+  TLS
+  "The host is in a network that webhooks don't reach."
+  ADDRESS
+  "No connection, or one that broke."
+  CONNECT
+  "Of a verification: the challenge wasn't in the answer."
+  ECHO
+  "The webhook wasn't active for a week."
+  EXPIRED
+  "The webhook is gone."
+  DELETED
+}
+
+"One change told to one webhook. Kept for 30 days."
+type Delivery implements Node {
+  "The webhook-id that is sent."
+  id: ID!
+  webhook: ID!
+  event: String!
+  "The change: its id, and its cursor in changes."
+  change: ID!
+  "Of the work at hand, or the last."
+  job: ID!
+  state: DeliveryState!
+  attempts: Int!
+  "Of the last answer. Nothing else of an answer is kept."
+  status: Int
+  "Of the last try."
+  problem: DeliveryProblem
+  nextAttemptAt: Time
+  endedAt: Time
+  createdAt: Time!
+}
+
+type DeliveryEdge {
+  cursor: String!
+  node: Delivery!
+}
+
+type DeliveryConnection {
+  edges: [DeliveryEdge!]!
+  nodes: [Delivery!]!
+  pageInfo: PageInfo!
+}
+
+input CreateWebhookInput {
+  "https, without user and fragment; public addresses only, unless the platform allows private ones."
+  url: String!
+  events: [String!]!
+  "What it is for. No personal data."
+  description: String
+}
+
+"What is absent or null stays. A new URL must prove itself again."
+input UpdateWebhookInput {
+  id: ID!
+  expectedVersion: Int64!
+  url: String
+  events: [String!]
+  description: String
+}
+
+input DeleteWebhookInput {
+  id: ID!
+}
+
+input VerifyWebhookInput {
+  id: ID!
+}
+
+input RotateWebhookSecretInput {
+  id: ID!
+}
+
+input RedeliverInput {
+  delivery: ID!
+}
+
+type CreateWebhookPayload {
+  webhook: Webhook!
+  "The secret that signs, \"whsec_\" and base64. Null in a replay: it is shown once."
+  secret: String
+}
+
+type UpdateWebhookPayload {
+  webhook: Webhook!
+}
+
+type DeleteWebhookPayload {
+  id: ID!
+}
+
+type VerifyWebhookPayload {
+  webhook: Webhook!
+  "The job that asks the endpoint; its error says what was wrong."
+  job: ID!
+}
+
+type RotateWebhookSecretPayload {
+  webhook: Webhook!
+  "The new secret. The old one signs beside it for 24 hours."
+  secret: String!
+}
+
+type RedeliverPayload {
+  delivery: Delivery!
+}
+
+extend type Query {
+  """
+  The tenant's changes in their order, each once, the oldest first: a second or so
+  after they happened. Data that law keeps secret is for callers with the clearance.
+  """
+  changes(after: String, first: Int! = 100): ChangeConnection! @can(do: CHANGE_READ)
+  "All webhooks of the tenant, the newest first."
+  webhooks: [Webhook!]! @can(do: WEBHOOK_MANAGE)
+  "Of a webhook, the newest first."
+  deliveries(webhook: ID!, state: DeliveryState, first: Int! = 20, after: String): DeliveryConnection! @can(do: WEBHOOK_MANAGE)
+}
+
+extend type Mutation {
+  """
+  Makes a webhook. Its endpoint is at once sent {"type": "webhook.verify", "data":
+  {"challenge": …}}, signed, and must answer 2xx with the challenge, as the whole body
+  or as {"challenge": …}. Then it is told of what changes from then on.
+  """
+  createWebhook(input: CreateWebhookInput!): CreateWebhookPayload! @can(do: WEBHOOK_MANAGE) @idempotent
+  updateWebhook(input: UpdateWebhookInput!): UpdateWebhookPayload! @can(do: WEBHOOK_MANAGE)
+  deleteWebhook(input: DeleteWebhookInput!): DeleteWebhookPayload! @can(do: WEBHOOK_MANAGE)
+  "Has the endpoint asked again. A webhook that was disabled goes on where it stopped."
+  verifyWebhook(input: VerifyWebhookInput!): VerifyWebhookPayload! @can(do: WEBHOOK_MANAGE)
+  rotateWebhookSecret(input: RotateWebhookSecretInput!): RotateWebhookSecretPayload! @can(do: WEBHOOK_MANAGE)
+  "Sends a delivery that has ended again, under its id of before."
+  redeliver(input: RedeliverInput!): RedeliverPayload! @can(do: WEBHOOK_MANAGE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
 enum Origin {
   "By the person."
@@ -2600,7 +4160,7 @@ type RecordField {
   value: Value @personal
   state: ValueState!
   "Why it isn't CLEAR."
-  reason: String
+  reason: ValueReason
   "The party it is about, when not the record's own subject."
   about: ID
 }
@@ -2618,7 +4178,10 @@ type RecordConnection {
   totalCount: Int!
 }
 
-"A field by its key or id, or the tenant's own key of the record when field is absent."
+"""
+A field by its key or id, or the tenant's own key of the record when field is
+absent. A field that the caller may not see in full is FORBIDDEN.
+"""
 input RecordBy {
   dataset: ID!
   field: String
@@ -2630,6 +4193,7 @@ input PartyInput {
   role: String!
 }
 
+"A field that the caller may not see in full can't be written either: FORBIDDEN under its reason."
 input RecordFieldInput {
   "The field's key or id."
   key: String!
@@ -2730,12 +4294,38 @@ enum ValueState {
   ERASED
 }
 
+"Why data isn't shown as it is."
+enum ValueReason {
+  "The caller has no such clearance."
+  CLEARANCE_CONFIDENTIAL
+  CLEARANCE_NATIONAL_ID
+  CLEARANCE_ART9
+  CLEARANCE_ART10
+  CLEARANCE_AML
+  "Processing is restricted (GDPR Art. 18): it is stored and not used."
+  RESTRICTED
+  "It may be used for certain purposes only; state one in the header Vogter-Purpose."
+  PURPOSE
+  "It belongs to a case that is assigned to others."
+  ASSIGNMENT
+  "A policy of the tenant keeps it from the caller; explainDecision names it."
+  POLICY
+  ERASED
+  "What is stored can't be opened; the operator has been told."
+  UNREADABLE
+}
+
 "A person whose data the tenant keeps. Its identifying data is one retention unit."
 type Subject implements Node {
   id: ID!
   state: SubjectState!
-  "Whether the identifying data below can be shown; when not CLEAR it is null or empty."
+  """
+  Whether the identifying data below can be shown. MASKED: all but the national
+  ids, which are shown in part. Else, when not CLEAR, it is null or empty.
+  """
   identity: ValueState!
+  "Why it isn't CLEAR."
+  identityReason: ValueReason
   "The tenant's own reference, unique within the tenant."
   reference: String @personal
   name: PersonName @personal
@@ -2850,7 +4440,10 @@ input UpsertSubjectInput {
   phoneRegion: String
 }
 
-"Exactly one of the identifiers; phoneRegion goes with phone."
+"""
+Exactly one of the identifiers; phoneRegion goes with phone. A national id takes
+the clearance NATIONAL_ID, here and when it is written.
+"""
 input SubjectBy {
   reference: String @personal
   email: String @personal
@@ -2987,12 +4580,18 @@ enum Role {
 
 "Who is calling."
 type Viewer {
-  "Opaque id of the member or the API key."
+  "Opaque id of the member or the API key; of the person while they act for no tenant."
   id: ID!
   kind: PrincipalKind!
   role: Role
-  tenant: Tenant!
+  "Null of a person who has no membership yet, or several and chose none."
+  tenant: Tenant
   permissions: [Permission!]!
+  clearances: [Clearance!]!
+  "Of a session, aal1: one factor; aal2: two."
+  aal: String
+  "When the person last proved who they are."
+  signedInAt: Time
   "The tenants that this person can work for, chosen by header Vogter-Tenant. Empty for API keys."
   memberships: [Membership!]!
 }
@@ -3039,12 +4638,14 @@ input CreateTenantInput {
   dpoContact: DpoContactInput
   languages: [String!]!
   slug: String
-  "The first owner, who gets a mail with a code to sign in and choose a password."
+  "The first owner, who gets an invitation by mail."
   owner: FirstOwnerInput!
 }
 
 input FirstOwnerInput {
   email: String! @personal
+  "All but AML when absent. Nobody in the tenant can give one that none of its owners holds."
+  clearances: [Clearance!]
 }
 
 "What an update can remove."
@@ -3125,6 +4726,14 @@ var parsedSchema = gqlparser.MustLoadSchema(sources...)
 // Each function is generated once per unique object type, deduplicating the
 // switch statements that were previously inlined in every fieldContext_* function.
 
+func (ec *executionContext) childFields_AcceptInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "membership":
+		return ec.fieldContext_AcceptInvitationPayload_membership(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AcceptInvitationPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_AddDatasetFieldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "dataset":
@@ -3149,6 +4758,54 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_revokedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
+}
+
+func (ec *executionContext) childFields_Change(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Change_id(ctx, field)
+	case "at":
+		return ec.fieldContext_Change_at(ctx, field)
+	case "action":
+		return ec.fieldContext_Change_action(ctx, field)
+	case "object":
+		return ec.fieldContext_Change_object(ctx, field)
+	case "subjects":
+		return ec.fieldContext_Change_subjects(ctx, field)
+	case "fields":
+		return ec.fieldContext_Change_fields(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Change", field.Name)
+}
+
+func (ec *executionContext) childFields_ChangeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ChangeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ChangeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ChangeConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ChangeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ChangeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ChangeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ChangeMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "member":
+		return ec.fieldContext_ChangeMemberPayload_member(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeMemberPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3185,6 +4842,16 @@ func (ec *executionContext) childFields_CreateTenantPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type CreateTenantPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "webhook":
+		return ec.fieldContext_CreateWebhookPayload_webhook(ctx, field)
+	case "secret":
+		return ec.fieldContext_CreateWebhookPayload_secret(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateWebhookPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Dataset(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3195,6 +4862,8 @@ func (ec *executionContext) childFields_Dataset(ctx context.Context, field graph
 		return ec.fieldContext_Dataset_description(ctx, field)
 	case "secrecy":
 		return ec.fieldContext_Dataset_secrecy(ctx, field)
+	case "purposes":
+		return ec.fieldContext_Dataset_purposes(ctx, field)
 	case "state":
 		return ec.fieldContext_Dataset_state(ctx, field)
 	case "fields":
@@ -3247,6 +4916,66 @@ func (ec *executionContext) childFields_DeleteRecordPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type DeleteRecordPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_DeleteWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_DeleteWebhookPayload_id(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeleteWebhookPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Delivery(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Delivery_id(ctx, field)
+	case "webhook":
+		return ec.fieldContext_Delivery_webhook(ctx, field)
+	case "event":
+		return ec.fieldContext_Delivery_event(ctx, field)
+	case "change":
+		return ec.fieldContext_Delivery_change(ctx, field)
+	case "job":
+		return ec.fieldContext_Delivery_job(ctx, field)
+	case "state":
+		return ec.fieldContext_Delivery_state(ctx, field)
+	case "attempts":
+		return ec.fieldContext_Delivery_attempts(ctx, field)
+	case "status":
+		return ec.fieldContext_Delivery_status(ctx, field)
+	case "problem":
+		return ec.fieldContext_Delivery_problem(ctx, field)
+	case "nextAttemptAt":
+		return ec.fieldContext_Delivery_nextAttemptAt(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_Delivery_endedAt(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Delivery_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Delivery", field.Name)
+}
+
+func (ec *executionContext) childFields_DeliveryConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DeliveryConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DeliveryConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DeliveryConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeliveryConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DeliveryEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DeliveryEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DeliveryEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeliveryEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_DownloadGrant(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "url":
@@ -3279,6 +5008,14 @@ func (ec *executionContext) childFields_EndRelationPayload(ctx context.Context, 
 		return ec.fieldContext_EndRelationPayload_relation(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type EndRelationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_EnterTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "access":
+		return ec.fieldContext_EnterTenantPayload_access(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EnterTenantPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Export(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3323,6 +5060,14 @@ func (ec *executionContext) childFields_ImportMapping(ctx context.Context, field
 		return ec.fieldContext_ImportMapping_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ImportMapping", field.Name)
+}
+
+func (ec *executionContext) childFields_InviteMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "member":
+		return ec.fieldContext_InviteMemberPayload_member(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type InviteMemberPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Job(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3385,6 +5130,66 @@ func (ec *executionContext) childFields_JobStep(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type JobStep", field.Name)
 }
 
+func (ec *executionContext) childFields_LeaveTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "access":
+		return ec.fieldContext_LeaveTenantPayload_access(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LeaveTenantPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Member(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Member_id(ctx, field)
+	case "email":
+		return ec.fieldContext_Member_email(ctx, field)
+	case "role":
+		return ec.fieldContext_Member_role(ctx, field)
+	case "clearances":
+		return ec.fieldContext_Member_clearances(ctx, field)
+	case "purposes":
+		return ec.fieldContext_Member_purposes(ctx, field)
+	case "state":
+		return ec.fieldContext_Member_state(ctx, field)
+	case "language":
+		return ec.fieldContext_Member_language(ctx, field)
+	case "invitedUntil":
+		return ec.fieldContext_Member_invitedUntil(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_Member_expiresAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Member_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Member_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Member_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Member", field.Name)
+}
+
+func (ec *executionContext) childFields_MemberConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_MemberConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_MemberConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_MemberConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MemberConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_MemberEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_MemberEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_MemberEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MemberEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Membership(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "tenant":
@@ -3405,6 +5210,48 @@ func (ec *executionContext) childFields_NationalId(ctx context.Context, field gr
 		return ec.fieldContext_NationalId_number(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type NationalId", field.Name)
+}
+
+func (ec *executionContext) childFields_OperatorAccess(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_OperatorAccess_id(ctx, field)
+	case "tenant":
+		return ec.fieldContext_OperatorAccess_tenant(ctx, field)
+	case "operator":
+		return ec.fieldContext_OperatorAccess_operator(ctx, field)
+	case "reason":
+		return ec.fieldContext_OperatorAccess_reason(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_OperatorAccess_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_OperatorAccess_expiresAt(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_OperatorAccess_endedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OperatorAccess", field.Name)
+}
+
+func (ec *executionContext) childFields_OperatorAccessConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_OperatorAccessConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_OperatorAccessConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_OperatorAccessConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OperatorAccessConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_OperatorAccessEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_OperatorAccessEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_OperatorAccessEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OperatorAccessEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3519,6 +5366,14 @@ func (ec *executionContext) childFields_RecordField(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type RecordField", field.Name)
 }
 
+func (ec *executionContext) childFields_RedeliverPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "delivery":
+		return ec.fieldContext_RedeliverPayload_delivery(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RedeliverPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Registration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "scheme":
@@ -3543,6 +5398,14 @@ func (ec *executionContext) childFields_Relation(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type Relation", field.Name)
 }
 
+func (ec *executionContext) childFields_RemoveMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "member":
+		return ec.fieldContext_RemoveMemberPayload_member(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RemoveMemberPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RenameDatasetFieldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "dataset":
@@ -3559,6 +5422,14 @@ func (ec *executionContext) childFields_RequestExportPayload(ctx context.Context
 		return ec.fieldContext_RequestExportPayload_job(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestExportPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ResendInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "member":
+		return ec.fieldContext_ResendInvitationPayload_member(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ResendInvitationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RetireDatasetPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3585,12 +5456,68 @@ func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RevokeOtherSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "count":
+		return ec.fieldContext_RevokeOtherSessionsPayload_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeOtherSessionsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeSessionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RevokeSessionPayload_id(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeSessionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateWebhookSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "webhook":
+		return ec.fieldContext_RotateWebhookSecretPayload_webhook(ctx, field)
+	case "secret":
+		return ec.fieldContext_RotateWebhookSecretPayload_secret(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateWebhookSecretPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_SaveImportMappingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "mapping":
 		return ec.fieldContext_SaveImportMappingPayload_mapping(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SaveImportMappingPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Session_id(ctx, field)
+	case "current":
+		return ec.fieldContext_Session_current(ctx, field)
+	case "aal":
+		return ec.fieldContext_Session_aal(ctx, field)
+	case "authenticatedAt":
+		return ec.fieldContext_Session_authenticatedAt(ctx, field)
+	case "issuedAt":
+		return ec.fieldContext_Session_issuedAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_Session_expiresAt(ctx, field)
+	case "device":
+		return ec.fieldContext_Session_device(ctx, field)
+	case "address":
+		return ec.fieldContext_Session_address(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
+}
+
+func (ec *executionContext) childFields_SignOutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "count":
+		return ec.fieldContext_SignOutPayload_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SignOutPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_StartRelationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -3611,6 +5538,8 @@ func (ec *executionContext) childFields_Subject(ctx context.Context, field graph
 		return ec.fieldContext_Subject_state(ctx, field)
 	case "identity":
 		return ec.fieldContext_Subject_identity(ctx, field)
+	case "identityReason":
+		return ec.fieldContext_Subject_identityReason(ctx, field)
 	case "reference":
 		return ec.fieldContext_Subject_reference(ctx, field)
 	case "name":
@@ -3719,6 +5648,14 @@ func (ec *executionContext) childFields_UpdateTenantPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type UpdateTenantPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UpdateWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "webhook":
+		return ec.fieldContext_UpdateWebhookPayload_webhook(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateWebhookPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpsertRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "record":
@@ -3739,6 +5676,16 @@ func (ec *executionContext) childFields_UpsertSubjectPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type UpsertSubjectPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_VerifyWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "webhook":
+		return ec.fieldContext_VerifyWebhookPayload_webhook(ctx, field)
+	case "job":
+		return ec.fieldContext_VerifyWebhookPayload_job(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VerifyWebhookPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -3751,10 +5698,42 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 		return ec.fieldContext_Viewer_tenant(ctx, field)
 	case "permissions":
 		return ec.fieldContext_Viewer_permissions(ctx, field)
+	case "clearances":
+		return ec.fieldContext_Viewer_clearances(ctx, field)
+	case "aal":
+		return ec.fieldContext_Viewer_aal(ctx, field)
+	case "signedInAt":
+		return ec.fieldContext_Viewer_signedInAt(ctx, field)
 	case "memberships":
 		return ec.fieldContext_Viewer_memberships(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
+}
+
+func (ec *executionContext) childFields_Webhook(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Webhook_id(ctx, field)
+	case "url":
+		return ec.fieldContext_Webhook_url(ctx, field)
+	case "events":
+		return ec.fieldContext_Webhook_events(ctx, field)
+	case "description":
+		return ec.fieldContext_Webhook_description(ctx, field)
+	case "state":
+		return ec.fieldContext_Webhook_state(ctx, field)
+	case "version":
+		return ec.fieldContext_Webhook_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Webhook_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Webhook_updatedAt(ctx, field)
+	case "verifiedAt":
+		return ec.fieldContext_Webhook_verifiedAt(ctx, field)
+	case "failingSince":
+		return ec.fieldContext_Webhook_failingSince(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
 }
 
 func (ec *executionContext) childFields_WriteRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

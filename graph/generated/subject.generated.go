@@ -15,6 +15,7 @@ import (
 
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/graph/scalar"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -500,6 +501,29 @@ func (ec *executionContext) _Subject_identity(ctx context.Context, field graphql
 }
 func (ec *executionContext) fieldContext_Subject_identity(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Subject", field, false, false, errors.New("field of type ValueState does not have child fields"))
+}
+
+func (ec *executionContext) _Subject_identityReason(ctx context.Context, field graphql.CollectedField, obj *subject.Subject) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Subject_identityReason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.IdentityReason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *authz.Reason) graphql.Marshaler {
+			return ec.marshalOValueReason2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐReason(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Subject_identityReason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Subject", field, false, false, errors.New("field of type ValueReason does not have child fields"))
 }
 
 func (ec *executionContext) _Subject_reference(ctx context.Context, field graphql.CollectedField, obj *subject.Subject) (ret graphql.Marshaler) {
@@ -1901,6 +1925,11 @@ func (ec *executionContext) _Subject(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "identityReason":
+			out.Values[i] = ec._Subject_identityReason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
 		case "reference":
 			out.Values[i] = ec._Subject_reference(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
@@ -2565,6 +2594,25 @@ func (ec *executionContext) marshalOSubjectField2ᚕgithubᚗcomᚋvogterᚋvogt
 	}
 
 	return ret
+}
+
+func (ec *executionContext) unmarshalOValueReason2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐReason(ctx context.Context, v any) (*authz.Reason, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := scalar.UnmarshalString(v)
+	res := authz.Reason(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOValueReason2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐReason(ctx context.Context, sel ast.SelectionSet, v *authz.Reason) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(*v))
+	return res
 }
 
 // endregion ***************************** type.gotpl *****************************

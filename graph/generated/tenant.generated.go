@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -932,10 +933,10 @@ func (ec *executionContext) _Viewer_tenant(ctx context.Context, field graphql.Co
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v *tenancy.Tenant) graphql.Marshaler {
-			return ec.marshalNTenant2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐTenant(ctx, selections, v)
+			return ec.marshalOTenant2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐTenant(ctx, selections, v)
 		},
 		true,
-		true,
+		false,
 	)
 }
 func (ec *executionContext) fieldContext_Viewer_tenant(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
@@ -974,6 +975,75 @@ func (ec *executionContext) fieldContext_Viewer_permissions(_ context.Context, f
 	return graphql.NewScalarFieldContext("Viewer", field, false, false, errors.New("field of type Permission does not have child fields"))
 }
 
+func (ec *executionContext) _Viewer_clearances(ctx context.Context, field graphql.CollectedField, obj *authn.Viewer) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Viewer_clearances(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Clearances, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []authz.Clearance) graphql.Marshaler {
+			return ec.marshalNClearance2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐClearanceᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Viewer_clearances(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Viewer", field, false, false, errors.New("field of type Clearance does not have child fields"))
+}
+
+func (ec *executionContext) _Viewer_aal(ctx context.Context, field graphql.CollectedField, obj *authn.Viewer) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Viewer_aal(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.AAL, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *authz.AAL) graphql.Marshaler {
+			return ec.marshalOString2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐAAL(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Viewer_aal(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Viewer", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Viewer_signedInAt(ctx context.Context, field graphql.CollectedField, obj *authn.Viewer) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Viewer_signedInAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.SignedInAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *time.Time) graphql.Marshaler {
+			return ec.marshalOTime2ᚖtimeᚐTime(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Viewer_signedInAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Viewer", field, false, false, errors.New("field of type Time does not have child fields"))
+}
+
 func (ec *executionContext) _Viewer_memberships(ctx context.Context, field graphql.CollectedField, obj *authn.Viewer) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1010,8 +1080,8 @@ func (ec *executionContext) fieldContext_Viewer_memberships(_ context.Context, f
 
 // region    **************************** input.gotpl *****************************
 
-func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context, obj any) (apikey.CreateInput, error) {
-	var it apikey.CreateInput
+func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context, obj any) (machine.CreateInput, error) {
+	var it machine.CreateInput
 	if obj == nil {
 		return it, nil
 	}
@@ -1213,7 +1283,7 @@ func (ec *executionContext) unmarshalInputFirstOwnerInput(ctx context.Context, o
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"email"}
+	fieldsInOrder := [...]string{"email", "clearances"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1227,6 +1297,13 @@ func (ec *executionContext) unmarshalInputFirstOwnerInput(ctx context.Context, o
 				return it, err
 			}
 			it.Email = data
+		case "clearances":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("clearances"))
+			data, err := ec.unmarshalOClearance2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐClearanceᚄ(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Clearances = data
 		}
 	}
 	return it, nil
@@ -1913,7 +1990,7 @@ func (ec *executionContext) _Viewer(ctx context.Context, sel ast.SelectionSet, o
 					}
 				}()
 				res = ec._Viewer_tenant(ctx, field, obj)
-				if res == graphql.Null {
+				if res == graphql.RequiredNull {
 					atomic.AddUint32(&fs.Invalids, 1)
 				}
 				return res
@@ -1944,6 +2021,21 @@ func (ec *executionContext) _Viewer(ctx context.Context, sel ast.SelectionSet, o
 		case "permissions":
 			out.Values[i] = ec._Viewer_permissions(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "clearances":
+			out.Values[i] = ec._Viewer_clearances(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "aal":
+			out.Values[i] = ec._Viewer_aal(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				atomic.AddUint32(&out.Invalids, 1)
+			}
+		case "signedInAt":
+			out.Values[i] = ec._Viewer_signedInAt(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "memberships":
@@ -2002,7 +2094,7 @@ func (ec *executionContext) marshalNApiKey2ᚖgithubᚗcomᚋvogterᚋvogterᚋi
 	return ec._ApiKey(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNCreateApiKeyInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋapikeyᚐCreateInput(ctx context.Context, v any) (apikey.CreateInput, error) {
+func (ec *executionContext) unmarshalNCreateApiKeyInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋmachineᚐCreateInput(ctx context.Context, v any) (machine.CreateInput, error) {
 	res, err := ec.unmarshalInputCreateApiKeyInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
@@ -2055,6 +2147,16 @@ func (ec *executionContext) marshalNMembership2ᚕgithubᚗcomᚋvogterᚋvogter
 	}
 
 	return ret
+}
+
+func (ec *executionContext) marshalNMembership2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMembership(ctx context.Context, sel ast.SelectionSet, v *tenancy.Membership) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._Membership(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNPrincipalKind2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐKind(ctx context.Context, v any) (authz.Kind, error) {
@@ -2212,6 +2314,13 @@ func (ec *executionContext) marshalORole2ᚖgithubᚗcomᚋvogterᚋvogterᚋint
 	_ = ctx
 	res := scalar.MarshalString(string(*v))
 	return res
+}
+
+func (ec *executionContext) marshalOTenant2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐTenant(ctx context.Context, sel ast.SelectionSet, v *tenancy.Tenant) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Tenant(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalOTenantField2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐFieldᚄ(ctx context.Context, v any) ([]tenancy.Field, error) {

@@ -4,6 +4,7 @@ package model
 
 import (
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
@@ -12,10 +13,19 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/webhook"
 )
+
+type AcceptInvitationPayload struct {
+	Membership *tenancy.Membership `json:"membership"`
+}
 
 type AddDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type ChangeMemberPayload struct {
+	Member *tenancy.Member `json:"member"`
 }
 
 type CreateAPIKeyPayload struct {
@@ -36,7 +46,17 @@ type CreateTenantPayload struct {
 	Tenant *tenancy.Tenant `json:"tenant"`
 }
 
+type CreateWebhookPayload struct {
+	Webhook *webhook.Webhook `json:"webhook"`
+	// The secret that signs, "whsec_" and base64. Null in a replay: it is shown once.
+	Secret *string `json:"secret,omitempty"`
+}
+
 type DeleteRecordPayload struct {
+	ID string `json:"id"`
+}
+
+type DeleteWebhookPayload struct {
 	ID string `json:"id"`
 }
 
@@ -45,8 +65,28 @@ type EndRelationPayload struct {
 	Relation *subject.Relation `json:"relation"`
 }
 
+type EnterTenantPayload struct {
+	Access *breakglass.Grant `json:"access"`
+}
+
 type GrantDownloadPayload struct {
 	Grant *download.Grant `json:"grant"`
+}
+
+type InviteMemberPayload struct {
+	Member *tenancy.Member `json:"member"`
+}
+
+type LeaveTenantPayload struct {
+	Access *breakglass.Grant `json:"access"`
+}
+
+type RedeliverPayload struct {
+	Delivery *webhook.Delivery `json:"delivery"`
+}
+
+type RemoveMemberPayload struct {
+	Member *tenancy.Member `json:"member"`
 }
 
 type RenameDatasetFieldPayload struct {
@@ -55,6 +95,10 @@ type RenameDatasetFieldPayload struct {
 
 type RequestExportPayload struct {
 	Export *export.Export `json:"export"`
+}
+
+type ResendInvitationPayload struct {
+	Member *tenancy.Member `json:"member"`
 }
 
 type RetireDatasetPayload struct {
@@ -69,8 +113,28 @@ type RevokeAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
+type RevokeOtherSessionsPayload struct {
+	// How many ended.
+	Count int `json:"count"`
+}
+
+type RevokeSessionPayload struct {
+	ID string `json:"id"`
+}
+
+type RotateWebhookSecretPayload struct {
+	Webhook *webhook.Webhook `json:"webhook"`
+	// The new secret. The old one signs beside it for 24 hours.
+	Secret string `json:"secret"`
+}
+
 type SaveImportMappingPayload struct {
 	Mapping *imports.Mapping `json:"mapping"`
+}
+
+type SignOutPayload struct {
+	// How many ended.
+	Count int `json:"count"`
 }
 
 type StartRelationPayload struct {
@@ -90,6 +154,10 @@ type UpdateTenantPayload struct {
 	Tenant *tenancy.Tenant `json:"tenant"`
 }
 
+type UpdateWebhookPayload struct {
+	Webhook *webhook.Webhook `json:"webhook"`
+}
+
 type UpsertRecordPayload struct {
 	Record  *record.Record `json:"record"`
 	Created bool           `json:"created"`
@@ -98,6 +166,12 @@ type UpsertRecordPayload struct {
 type UpsertSubjectPayload struct {
 	Subject *subject.Subject `json:"subject"`
 	Created bool             `json:"created"`
+}
+
+type VerifyWebhookPayload struct {
+	Webhook *webhook.Webhook `json:"webhook"`
+	// The job that asks the endpoint; its error says what was wrong.
+	Job string `json:"job"`
 }
 
 type WriteRecordPayload struct {

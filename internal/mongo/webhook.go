@@ -310,11 +310,11 @@ func (s *WebhookStore) GetDelivery(ctx context.Context, deliveryID string) (*web
 
 // Deliveries implements webhook.Store.
 func (s *WebhookStore) Deliveries(
-	ctx context.Context, q webhook.Query, after *page.Position, limit int,
+	ctx context.Context, webhookID string, state *webhook.DeliveryState, after *page.Position, limit int,
 ) ([]*webhook.Delivery, error) {
-	match := bson.D{{Key: "webhook", Value: q.Webhook}}
-	if q.State != nil {
-		match = append(match, bson.E{Key: "state", Value: *q.State})
+	match := bson.D{{Key: "webhook", Value: webhookID}}
+	if state != nil {
+		match = append(match, bson.E{Key: "state", Value: *state})
 	}
 	docs, err := keyset[deliveryDoc](ctx, s.deliveries, match, after, limit)
 	if err != nil {

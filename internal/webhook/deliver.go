@@ -92,6 +92,12 @@ func (s *Service) Dispatch(ctx context.Context) error {
 	}
 }
 
+// Sweep deletes deliveries, of all tenants, that were kept long enough. ctx
+// spans tenants.
+func (s *Service) Sweep(ctx context.Context) error {
+	return s.Store.DeleteDeliveries(ctx, s.Now().Add(-Keep))
+}
+
 // follow makes the deliveries of one webhook.
 func (s *Service) follow(ctx context.Context, ref Ref) error {
 	for {

@@ -257,20 +257,21 @@ func (s *Service) GetDelivery(ctx context.Context, deliveryID string) (*Delivery
 	return s.Store.GetDelivery(ctx, deliveryID)
 }
 
-// Deliveries returns a page of a webhook's deliveries, the newest first.
-func (s *Service) Deliveries(ctx context.Context, q Query, r page.Request) (*Connection, error) {
-	if _, err := s.Get(ctx, q.Webhook); err != nil {
+// Deliveries returns a page of a webhook's deliveries, the newest first, all of
+// them or those in a state.
+func (s *Service) Deliveries(ctx context.Context, webhookID string, state *DeliveryState, r page.Request) (*Connection, error) {
+	if _, err := s.Get(ctx, webhookID); err != nil {
 		return nil, err
 	}
-	list := page.List{Of: id.Delivery, Scope: q.Webhook}
-	if q.State != nil {
-		list.Scope += "/" + string(*q.State)
+	list := page.List{Of: id.Delivery, Scope: webhookID}
+	if state != nil {
+		list.Scope += "/" + string(*state)
 	}
 	after, err := list.After(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	read, err := s.Store.Deliveries(ctx, q, after, r.First+1)
+	read, err := s.Store.Deliveries(ctx, webhookID, state, after, r.First+1)
 	if err != nil {
 		return nil, err
 	}

@@ -160,12 +160,6 @@ type (
 	RedeliverInput struct{ Delivery string }
 )
 
-// Query chooses deliveries.
-type Query struct {
-	Webhook string
-	State   *DeliveryState
-}
-
 // Connection is a page of deliveries, the newest first.
 type Connection struct {
 	Edges    []Edge
@@ -278,8 +272,8 @@ type Store interface {
 	InsertDeliveries(ctx context.Context, ds []*Delivery) error
 	// GetDelivery fails with ErrNoDelivery.
 	GetDelivery(ctx context.Context, deliveryID string) (*Delivery, error)
-	// Deliveries returns those of a webhook, the newest first.
-	Deliveries(ctx context.Context, q Query, after *page.Position, limit int) ([]*Delivery, error)
+	// Deliveries returns those of a webhook, in any state when it is nil, the newest first.
+	Deliveries(ctx context.Context, webhookID string, state *DeliveryState, after *page.Position, limit int) ([]*Delivery, error)
 	// SaveDelivery writes job, state, tries and times of a delivery that is in a
 	// state, or fails with ErrNoDelivery.
 	SaveDelivery(ctx context.Context, d *Delivery, from DeliveryState) error
