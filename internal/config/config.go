@@ -60,6 +60,9 @@ type Config struct {
 	// TrustedProxies are the networks of the proxies in front of the API, in CIDR
 	// notation with commas between: whose X-Forwarded-For is believed. None by default.
 	TrustedProxies string `env:"VOGTER_TRUSTED_PROXIES"`
+	// WebhookAllowPrivate lets webhooks reach private networks and this machine, and
+	// by plain HTTP too.
+	WebhookAllowPrivate bool `env:"VOGTER_WEBHOOK_ALLOW_PRIVATE"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel slog.Level `env:"VOGTER_LOG_LEVEL" envDefault:"info"`
 	// WorkerConcurrency is how many jobs a worker runs at once, 1 to 1000.
