@@ -311,11 +311,11 @@ func evaluateUpsert(st step, docs map[int32]bson.D, changes *[]change) (any, int
 		v := e.Value
 		if ops, ok := v.(bson.D); ok {
 			values, _ := ops[0].Value.(bson.A)
+			if ops[0].Key == "$all" && len(values) > 1 {
+				return nil, 54
+			}
 			if (ops[0].Key != "$in" && ops[0].Key != "$all") || len(values) != 1 {
 				continue
-			}
-			if ops[0].Key == "$all" {
-				return nil, undecided // a fault that the cases list
 			}
 			v = values[0]
 		}

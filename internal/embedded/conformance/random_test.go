@@ -86,13 +86,6 @@ func (h *history) shrink(ctx context.Context, p program) program {
 // programDir holds the programs that have differed once.
 const programDir = "testdata/programs"
 
-// programFaults lists the kept programs on which the embedded engine still
-// differs, with the reason.
-var programFaults = map[string]string{
-	"seed99.json": "values through an array of documents count as an array",
-	"seed49.json": "null does not match a field that only some documents of an array lack",
-}
-
 // TestPrograms runs the kept programs, then generated ones. A generated program
 // that differs is made as small as it goes and kept.
 func TestPrograms(t *testing.T) {
@@ -113,14 +106,10 @@ func TestPrograms(t *testing.T) {
 		}
 		name := filepath.Base(path)
 		difference, err := h.run(ctx, p)
-		reason, listed := programFaults[name]
-		listed = listed && h.embedded
-		switch {
-		case err != nil:
+		if err != nil {
 			t.Fatalf("%s: %v", name, err)
-		case listed && difference == "":
-			t.Errorf("%s: passes now: take it out of the faults (%s)", name, reason)
-		case !listed && difference != "":
+		}
+		if difference != "" {
 			t.Errorf("%s: %s", name, difference)
 		}
 	}

@@ -97,11 +97,7 @@ func (s *Server) listDatabases(_ context.Context, r *request) (document, error) 
 	list := bsoncore.NewArrayBuilder()
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		doc := bsoncore.NewDocumentBuilder().AppendString("name", name).AppendInt64("sizeOnDisk", 0).AppendBoolean("empty", false).Build()
-		ok, err := f.match(doc)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+		if f.match(doc) {
 			list.AppendDocument(doc)
 		}
 	}
@@ -128,11 +124,7 @@ func (s *Server) listCollections(ctx context.Context, r *request) (document, err
 				AppendDocument("idIndex", indexDocument(c.id))
 		}
 		doc := b.Build()
-		ok, err := f.match(doc)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+		if f.match(doc) {
 			docs = append(docs, doc)
 		}
 	}
@@ -219,15 +211,18 @@ func (s *Server) createIndexesCommand(ctx context.Context, r *request) (document
 }
 
 func parseIndex(doc document) (*index, error) {
-	for k, v := range elementsOf(doc) {
-		switch string(k) {
-		case "key", "name", "unique", "background", "v":
-		case "sparse", "hidden":
-			if isTrue(v) {
-				return nil, errorf(codeCannotCreateIndex, "index option %s is not supported", k)
-			}
-		default:
-			return nil, errorf(codeCannotCreateIndex, "index option %s is not supported", k)
+	if err := onlyFields(doc, "indexes", "key name unique? background? sparse? hidden? v"); err != nil {
+		if ce := asCommandError(err); ce.code == codeUnknownField {
+			ce.code = codeCannotCreateIndex
+		}
+		return nil, err
+	}
+	if flagIn(doc, "sparse", false) || flagIn(doc, "hidden", false) {
+		return nil, errorf(codeCannotCreateIndex, "sparse and hidden indexes are not supported")
+	}
+	if v, ok := lookup(doc, "v"); ok {
+		if n, ok := wholeNumber(v); !ok || n != 2 {
+			return nil, errorf(codeCannotCreateIndex, "an index has version 2")
 		}
 	}
 	spec, err := documentIn(doc, "key")

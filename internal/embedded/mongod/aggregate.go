@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/256dpi/lungo/bsonkit"
@@ -568,6 +569,9 @@ func (s *Server) distinct(ctx context.Context, r *request) (document, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(strings.Split(path, "."), isIndex) {
+		return nil, errorf(codeBadValue, "distinct by the position in an array is not supported")
+	}
 	q, err := parseQuery(r, "query")
 	if err != nil {
 		return nil, err
@@ -595,17 +599,16 @@ func (s *Server) distinct(ctx context.Context, r *request) (document, error) {
 func distinctValues(ctx context.Context, src stream, path string) (bsoncore.Array, error) {
 	values, size := bsoncore.NewArrayBuilder(), 0
 	seen := map[string]struct{}{}
-	add := func(v value) error {
+	// add reports whether the values have become too many.
+	add := func(v value) bool {
 		key := string(appendKey(nil, v))
-		if _, ok := seen[key]; ok {
-			return nil
+		if _, ok := seen[key]; ok || v.Type == 0 {
+			return false
 		}
 		seen[key] = struct{}{}
-		if size += len(v.Data) + 16; size > maxDocumentSize {
-			return errorf(17217, "distinct too big, 16mb cap")
-		}
+		size += len(v.Data) + 16
 		values.AppendValue(v)
-		return nil
+		return size > maxDocumentSize
 	}
 	for {
 		doc, err := src.next(ctx)
@@ -615,26 +618,19 @@ func distinctValues(ctx context.Context, src stream, path string) (bsoncore.Arra
 		if doc == nil {
 			return values.Build(), nil
 		}
-		v, rest, isArray := follow(doc, path)
-		if isArray && rest != "" {
-			// Through arrays the values are what lungo collects.
-			all, _ := bsonkit.All(decode(doc), path, true, true)
-			v, _ = lookup(encode(bson.D{{Key: "v", Value: all}}), "v")
-			isArray = true
-		}
-		if !isArray {
-			if v.Type != 0 {
-				err = add(v)
+		tooBig := along(doc, path, false, func(v value) bool {
+			if v.Type != bsoncore.TypeArray {
+				return add(v)
 			}
-		} else {
 			for _, item := range elementsOf(v.Data) {
-				if err = add(item); err != nil {
-					break
+				if add(item) {
+					return true
 				}
 			}
-		}
-		if err != nil {
-			return nil, err
+			return false
+		})
+		if tooBig {
+			return nil, errorf(17217, "distinct too big, 16mb cap")
 		}
 	}
 }

@@ -579,5 +579,12 @@ func (s *Server) dropCollections(match func(ns string) bool) (int, error) {
 	if len(change) == 0 {
 		return 0, nil
 	}
-	return len(change), s.changeCatalog(batch, change)
+	if err := s.changeCatalog(batch, change); err != nil {
+		return 0, err
+	}
+	s.cursors.closeWhere(func(c *cursor) bool {
+		_, dropped := change[c.ns]
+		return dropped && c.txn == nil
+	})
+	return len(change), nil
 }

@@ -13,7 +13,7 @@ import (
 // command describes one command of the protocol.
 type command struct {
 	run    func(context.Context, *request) (document, error)
-	fields []string // names of its options
+	fields []string // names of its options; flags end in "?"
 	// sequence is the option that may come as a document sequence.
 	sequence string
 	coll     bool // its first field names a collection
@@ -52,23 +52,23 @@ func (s *Server) commandTable() map[string]command {
 		"buildinfo":         {run: s.buildInfo},
 		"serverStatus":      {run: s.serverStatus},
 		"endSessions":       {run: s.endSessions},
-		"listDatabases":     {run: s.listDatabases, fields: words("filter nameOnly authorizedDatabases")},
-		"listCollections":   {run: s.listCollections, fields: words("filter nameOnly authorizedCollections cursor")},
+		"listDatabases":     {run: s.listDatabases, fields: words("filter nameOnly? authorizedDatabases?")},
+		"listCollections":   {run: s.listCollections, fields: words("filter nameOnly? authorizedCollections? cursor")},
 		"create":            {run: s.create, coll: true},
 		"drop":              {run: s.drop, coll: true},
 		"dropDatabase":      {run: s.dropDatabase},
 		"createIndexes":     {run: s.createIndexesCommand, coll: true, fields: words("indexes commitQuorum")},
 		"listIndexes":       {run: s.listIndexes, coll: true, fields: words("cursor")},
 		"dropIndexes":       {run: s.dropIndexesCommand, coll: true, fields: words("index")},
-		"insert":            {run: s.insert, coll: true, fields: words("documents ordered bypassDocumentValidation"), sequence: "documents", txn: true, retry: true},
-		"update":            {run: s.update, coll: true, fields: words("updates ordered bypassDocumentValidation"), sequence: "updates", txn: true, retry: true},
-		"delete":            {run: s.delete, coll: true, fields: words("deletes ordered"), sequence: "deletes", txn: true, retry: true},
-		"findAndModify":     {run: s.findAndModify, coll: true, fields: words("query sort remove update new fields upsert arrayFilters bypassDocumentValidation"), txn: true, retry: true},
-		"find":              {run: s.find, coll: true, fields: words("filter sort projection skip limit batchSize singleBatch allowDiskUse"), txn: true, reads: true},
+		"insert":            {run: s.insert, coll: true, fields: words("documents ordered? bypassDocumentValidation?"), sequence: "documents", txn: true, retry: true},
+		"update":            {run: s.update, coll: true, fields: words("updates ordered? bypassDocumentValidation?"), sequence: "updates", txn: true, retry: true},
+		"delete":            {run: s.delete, coll: true, fields: words("deletes ordered?"), sequence: "deletes", txn: true, retry: true},
+		"findAndModify":     {run: s.findAndModify, coll: true, fields: words("query sort remove? update new? fields upsert? arrayFilters bypassDocumentValidation?"), txn: true, retry: true},
+		"find":              {run: s.find, coll: true, fields: words("filter sort projection skip limit batchSize singleBatch? allowDiskUse?"), txn: true, reads: true},
 		"getMore":           {run: s.getMore, fields: words("collection batchSize"), txn: true, reads: true},
 		"killCursors":       {run: s.killCursors, fields: words("cursors"), txn: true},
 		"count":             {run: s.count, coll: true, fields: words("query limit skip")},
-		"aggregate":         {run: s.aggregate, coll: true, fields: words("pipeline cursor allowDiskUse bypassDocumentValidation"), txn: true, reads: true},
+		"aggregate":         {run: s.aggregate, coll: true, fields: words("pipeline cursor allowDiskUse? bypassDocumentValidation?"), txn: true, reads: true},
 		"distinct":          {run: s.distinct, coll: true, fields: words("key query"), txn: true, reads: true},
 		"explain":           {run: s.explain, fields: words("verbosity")},
 		"commitTransaction": {run: s.commitTransaction, fields: words("recoveryToken"), txn: true},
@@ -197,7 +197,7 @@ func (r *request) parseCommon(cmd command) error {
 		case "readConcern":
 			err = r.parseReadConcern(v)
 		case "writeConcern":
-			err = parseWriteConcern(v)
+			err = r.parseWriteConcern(v)
 		case "$clusterTime", "$readPreference", "maxTimeMS", "comment":
 			// The clock only has to go forward, there is one member to read from,
 			// maxTimeMS is read elsewhere, and a comment has no effect.
@@ -205,9 +205,7 @@ func (r *request) parseCommon(cmd command) error {
 			if r.message.legacy && strings.HasPrefix(key, "$") {
 				continue
 			}
-			if !slices.Contains(cmd.fields, key) {
-				return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", r.name, key)
-			}
+			err = checkOption(r.name, cmd.fields, key, v)
 		}
 		if err != nil {
 			return err
@@ -279,7 +277,10 @@ func (r *request) parseReadConcern(v value) error {
 }
 
 // parseWriteConcern accepts what is always given: on disk, on the one member.
-func parseWriteConcern(v value) error {
+func (r *request) parseWriteConcern(v value) error {
+	if hasWord("find count distinct getMore killCursors explain listCollections listIndexes listDatabases", r.name) {
+		return errorf(codeInvalidOptions, "command %s does not support writeConcern", r.name)
+	}
 	if v.Type != bsoncore.TypeEmbeddedDocument {
 		return errorf(codeTypeMismatch, "writeConcern must be a document")
 	}
@@ -453,12 +454,28 @@ func numberIn(doc document, name string, absent int64) (int64, error) {
 
 func (r *request) flag(name string, absent bool) bool { return flagIn(r.body, name, absent) }
 
+// flagIn returns the flag name, which checkOption has seen.
 func flagIn(doc document, name string, absent bool) bool {
 	v, ok := lookup(doc, name)
 	if !ok {
 		return absent
 	}
 	return isTrue(v)
+}
+
+// checkOption refuses an option that is not among the fields, and a flag that is
+// neither a boolean nor a number.
+func checkOption(of string, fields []string, name string, v value) error {
+	if slices.Contains(fields, name) {
+		return nil
+	}
+	if !slices.Contains(fields, name+"?") {
+		return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", of, name)
+	}
+	if v.Type != bsoncore.TypeBoolean && classOf(v.Type) != classNumber {
+		return errorf(codeTypeMismatch, "BSON field '%s.%s' is the wrong type, expected a bool", of, name)
+	}
+	return nil
 }
 
 // view returns what the command sees and, for a snapshot read, at which time. It

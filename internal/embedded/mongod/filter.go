@@ -2,34 +2,33 @@ package mongod
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/256dpi/lungo/mongokit"
-	"go.mongodb.org/mongo-driver/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
-// filter is a parsed query. Its meaning is lungo's; what can be told from the
-// stored bytes alone (comparisons with plain values, which is nearly every
-// query) is decided without decoding the document.
-type filter struct {
-	root node
-	raw  document
-	doc  *bson.D // raw as lungo reads it, once it is needed
-}
+// filter is a parsed query. It is evaluated on the stored bytes, by the rules of
+// https://www.mongodb.com/docs/manual/reference/operator/query/
+type filter struct{ root node }
 
 // node is a part of a filter.
 type node struct {
 	op       operator
-	children []node // of and, or, nor
-	path     string
+	children []node   // of and, or, nor; of elemMatch: what an element must meet
+	path     string   // or itself
 	key      []byte   // encoded operand of a comparison
 	keys     [][]byte // encoded operands of in, sorted
-	operand  value
+	operand  value    // of a comparison; of in: the first
+	size     int64
+	whole    bool // elemMatch is about elements, not about their fields
 }
 
+// itself is the path of a condition on a value as a whole, within $elemMatch. No
+// field has this name.
+const itself = "\x00"
+
+// operator is what a node asks. The negations $ne, $nin and $not are a nor.
 type operator byte
 
 const (
@@ -37,46 +36,27 @@ const (
 	opOr
 	opNor
 	opEq
-	opNe
 	opGt
 	opGte
 	opLt
 	opLte
 	opIn
-	opNin
 	opExists
-	opLungo // only lungo can decide
-)
-
-// truth is the answer to a filter; unsure means that lungo must be asked.
-type truth byte
-
-const (
-	no truth = iota
-	yes
-	unsure
+	opSize
+	opElemMatch
 )
 
 // parseFilter checks a query and prepares it. Operators and operands outside of
 // what is implemented exactly are refused.
 func parseFilter(doc document) (*filter, error) {
-	if len(doc) == 0 {
-		return &filter{}, nil
-	}
 	children, err := parseConjunction(doc)
-	if err != nil {
-		return nil, err
-	}
-	return &filter{root: node{op: opAnd, children: children}, raw: doc}, nil
+	return &filter{root: node{op: opAnd, children: children}}, err
 }
 
 func parseConjunction(doc document) ([]node, error) {
 	var nodes []node
 	for k, v := range elementsOf(doc) {
 		key := string(k)
-		if key == "$comment" {
-			return nil, errorf(codeBadValue, "$comment within a filter is not supported")
-		}
 		if !strings.HasPrefix(key, "$") {
 			n, err := parseField(key, v)
 			if err != nil {
@@ -124,8 +104,12 @@ func parseField(path string, v value) ([]node, error) {
 		n, err := comparison(opEq, path, v)
 		return []node{n}, err
 	}
+	return parseOperators(path, v.Data)
+}
+
+func parseOperators(path string, operators document) ([]node, error) {
 	var nodes []node
-	for k, operand := range elementsOf(v.Data) {
+	for k, operand := range elementsOf(operators) {
 		n, err := parseOperator(path, string(k), operand)
 		if err != nil {
 			return nil, err
@@ -146,12 +130,11 @@ func isOperatorDocument(v value) bool {
 }
 
 func parseOperator(path, name string, v value) (node, error) {
-	asIs := node{op: opLungo, path: path}
 	switch name {
 	case "$eq":
 		return comparison(opEq, path, v)
 	case "$ne":
-		return comparison(opNe, path, v)
+		return negated(comparison(opEq, path, v))
 	case "$gt":
 		return comparison(opGt, path, v)
 	case "$gte":
@@ -161,106 +144,129 @@ func parseOperator(path, name string, v value) (node, error) {
 	case "$lte":
 		return comparison(opLte, path, v)
 	case "$in":
-		return membership(opIn, path, v)
+		return membership(path, v)
 	case "$nin":
-		return membership(opNin, path, v)
+		return negated(membership(path, v))
 	case "$exists":
-		return node{op: opExists, path: path, operand: v}, nil
+		n := node{op: opExists, path: path}
+		if !isTrue(v) {
+			return negated(n, nil)
+		}
+		return n, nil
 	case "$not":
 		if !isOperatorDocument(v) {
 			return node{}, errorf(codeBadValue, "$not needs a document of operators; a regular expression is not supported")
 		}
-		_, err := parseField(path, v)
-		return asIs, err
+		children, err := parseOperators(path, v.Data)
+		return negated(node{op: opAnd, children: children}, err)
 	case "$size":
-		if n, ok := wholeNumber(v); !ok || n < 0 {
+		n, ok := wholeNumber(v)
+		if !ok || n < 0 {
 			return node{}, errorf(codeFailedToParse, "$size needs a whole number that is not negative")
 		}
-		return asIs, nil
+		return node{op: opSize, path: path, size: n}, nil
 	case "$all":
-		if v.Type != bsoncore.TypeArray {
-			return node{}, errorf(codeBadValue, "$all needs an array")
-		}
-		return asIs, plainOperands(v)
+		return allOf(path, v)
 	case "$elemMatch":
-		return asIs, checkElemMatch(v)
+		return elemMatch(path, v)
 	default:
 		return node{}, errorf(codeBadValue, "unknown operator: %s", name)
 	}
 }
 
-// checkElemMatch allows what lungo evaluates as MongoDB does: operators on the
-// element, or conditions on its fields.
-func checkElemMatch(v value) error {
-	if v.Type != bsoncore.TypeEmbeddedDocument {
-		return errorf(codeBadValue, "$elemMatch needs an object")
-	}
-	if isOperatorDocument(v) {
-		for k, operand := range elementsOf(v.Data) {
-			if _, err := parseOperator("item", string(k), operand); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for k, operand := range elementsOf(v.Data) {
-		if bytes.HasPrefix(k, []byte("$")) {
-			return errorf(codeBadValue, "%s within $elemMatch is not supported", k)
-		}
-		if _, err := parseField(string(k), operand); err != nil {
-			return err
-		}
-	}
-	return nil
+func negated(n node, err error) (node, error) {
+	return node{op: opNor, children: []node{n}}, err
 }
 
-// plainOperands refuses operands that MongoDB reads as more than a value.
-func plainOperands(array value) error {
-	for _, v := range elementsOf(array.Data) {
-		if v.Type == bsoncore.TypeRegex {
-			return errorf(codeBadValue, "regular expressions are not supported in a filter")
+// elemMatch parses conditions on the fields of an element, or operators on the
+// element itself.
+func elemMatch(path string, v value) (n node, err error) {
+	n = node{op: opElemMatch, path: path}
+	if v.Type != bsoncore.TypeEmbeddedDocument {
+		return n, errorf(codeBadValue, "$elemMatch needs an object")
+	}
+	it := begin(v.Data)
+	first, _, _ := it.next()
+	if n.whole = isOperatorDocument(v) && !hasWord("$and $or $nor", string(first)); n.whole {
+		n.children, err = parseOperators(itself, v.Data)
+	} else {
+		n.children, err = parseConjunction(v.Data)
+	}
+	return n, err
+}
+
+// allOf parses $all: a conjunction of values, or of $elemMatch; of none it finds
+// nothing.
+func allOf(path string, v value) (node, error) {
+	if v.Type != bsoncore.TypeArray {
+		return node{}, errorf(codeBadValue, "$all needs an array")
+	}
+	n := node{op: opAnd}
+	elements := 0
+	for _, item := range elementsOf(v.Data) {
+		var child node
+		err := plainOperand(item)
+		if err == nil {
+			child, err = comparison(opEq, path, item)
+		} else if name, inner, ok := onlyElement(item.Data); ok && name == "$elemMatch" {
+			elements++
+			child, err = elemMatch(path, inner)
 		}
-		if isOperatorDocument(v) {
-			return errorf(codeBadValue, "operators within an array of operands are not supported")
+		if err != nil {
+			return n, err
 		}
+		n.children = append(n.children, child)
+	}
+	switch {
+	case len(n.children) == 0:
+		return node{op: opIn, path: path}, nil
+	case elements > 0 && elements < len(n.children):
+		return n, errorf(codeBadValue, "$all takes values or $elemMatch, not both")
+	default:
+		return n, nil
+	}
+}
+
+// plainOperand refuses an operand that MongoDB reads as more than a value.
+func plainOperand(v value) error {
+	if v.Type == bsoncore.TypeRegex {
+		return errorf(codeBadValue, "regular expressions are not supported in a filter")
+	}
+	if isOperatorDocument(v) {
+		return errorf(codeBadValue, "operators within an array of operands are not supported")
 	}
 	return nil
 }
 
 func isScalar(t bsoncore.Type) bool {
-	return t != bsoncore.TypeEmbeddedDocument && t != bsoncore.TypeArray && t != bsoncore.TypeNull
+	return t != bsoncore.TypeEmbeddedDocument && t != bsoncore.TypeArray
 }
 
 func comparison(op operator, path string, v value) (node, error) {
-	if v.Type == bsoncore.TypeRegex {
-		return node{}, errorf(codeBadValue, "regular expressions are not supported in a filter")
-	}
-	if isScalar(v.Type) {
-		if d, ok := v.DoubleOK(); ok && d != d {
-			return node{}, errorf(codeBadValue, "comparison with NaN is not supported")
-		}
-		return node{op: op, path: path, key: appendKey(nil, v), operand: v}, nil
-	}
+	n := node{op: op, path: path, operand: v}
 	switch {
-	case v.Type == bsoncore.TypeNull && (op == opEq || op == opNe):
-		return node{op: op, path: path, key: []byte{classNull}, operand: v}, nil
-	case v.Type != bsoncore.TypeNull && op != opEq && op != opNe:
-		return node{}, errorf(codeBadValue, "ordering comparison with an object or array is not supported")
+	case v.Type == bsoncore.TypeRegex:
+		return n, errorf(codeBadValue, "regular expressions are not supported in a filter")
+	case isNaN(v):
+		return n, errorf(codeBadValue, "comparison with NaN is not supported")
+	case op != opEq && !isScalar(v.Type):
+		return n, errorf(codeBadValue, "ordering comparison with an object or array is not supported")
 	}
-	return node{op: opLungo, path: path, operand: v}, nil
+	n.key = appendKey(nil, v)
+	return n, nil
 }
 
-func membership(op operator, path string, v value) (node, error) {
+func membership(path string, v value) (node, error) {
 	if v.Type != bsoncore.TypeArray {
 		return node{}, errorf(codeBadValue, "$in needs an array")
 	}
-	if err := plainOperands(v); err != nil {
-		return node{}, err
-	}
-	n := node{op: op, path: path, operand: v}
+	n := node{op: opIn, path: path}
 	for _, item := range elementsOf(v.Data) {
-		if !isScalar(item.Type) {
-			return node{op: opLungo, path: path}, nil
+		if err := plainOperand(item); err != nil {
+			return n, err
+		}
+		if len(n.keys) == 0 {
+			n.operand = item
 		}
 		n.keys = append(n.keys, appendKey(nil, item))
 	}
@@ -270,123 +276,59 @@ func membership(op operator, path string, v value) (node, error) {
 }
 
 // match reports whether doc satisfies the filter.
-func (f *filter) match(doc document) (bool, error) {
-	switch f.root.eval(doc) {
-	case yes:
-		return true, nil
-	case no:
-		return false, nil
-	default:
-		return f.matchDecoded(decode(doc))
-	}
+func (f *filter) match(doc document) bool {
+	return f.root.match(value{Type: bsoncore.TypeEmbeddedDocument, Data: doc})
 }
 
-// decoded returns the filter as lungo reads it.
-func (f *filter) decoded() *bson.D {
-	if f.doc == nil {
-		f.doc = decode(f.raw)
-	}
-	return f.doc
-}
-
-func (f *filter) matchDecoded(doc *bson.D) (bool, error) {
-	ok, err := mongokit.Match(doc, f.decoded())
-	if err != nil {
-		return false, &commandError{code: codeBadValue, msg: fmt.Sprintf("filter: %v", err)}
-	}
-	return ok, nil
-}
-
-func (n *node) eval(doc document) truth {
+// match reports whether the node holds for v: a document, or an element that
+// $elemMatch looks at.
+func (n *node) match(v value) bool {
 	switch n.op {
 	case opAnd:
-		result := yes
-		for i := range n.children {
-			switch n.children[i].eval(doc) {
-			case no:
-				return no
-			case unsure:
-				result = unsure
-			case yes:
-			}
-		}
-		return result
-	case opOr, opNor:
-		result := no
-		for i := range n.children {
-			switch n.children[i].eval(doc) {
-			case yes:
-				return negate(yes, n.op == opNor)
-			case unsure:
-				result = unsure
-			case no:
-			}
-		}
-		return negate(result, n.op == opNor)
-	case opLungo:
-		return unsure
+		return !n.anyChild(v, false)
+	case opOr:
+		return n.anyChild(v, true)
+	case opNor:
+		return !n.anyChild(v, true)
 	default:
-		return n.evalLeaf(doc)
+		if n.path == itself {
+			return n.holds(v)
+		}
+		// Only values are compared with the elements of an array, too.
+		return along(v.Data, n.path, n.op != opSize && n.op != opElemMatch, n.holds)
 	}
 }
 
-func negate(t truth, really bool) truth {
-	if !really || t == unsure {
-		return t
+// anyChild reports whether any child's answer is the given one.
+func (n *node) anyChild(v value, answer bool) bool {
+	for i := range n.children {
+		if n.children[i].match(v) == answer {
+			return true
+		}
 	}
-	return yes - t
+	return false
 }
 
-func (n *node) evalLeaf(doc document) truth {
-	v, rest, isArray := follow(doc, n.path)
-	if isArray && rest != "" {
-		return unsure
-	}
+// holds reports whether one value meets the condition; the zero value stands for
+// a missing field.
+func (n *node) holds(v value) bool {
+	var buf [64]byte
 	switch n.op {
 	case opExists:
-		// follow returns the zero value for a missing field only.
-		return negate(asTruth(v.Type != 0), !isTrue(n.operand))
-	case opNe, opNin:
-		return negate(n.evalValue(v, isArray), true)
-	default:
-		return n.evalValue(v, isArray)
-	}
-}
-
-func asTruth(b bool) truth {
-	if b {
-		return yes
-	}
-	return no
-}
-
-// evalValue tests the value, or any element of an array of plain values. A
-// plain operand never equals an array as a whole.
-func (n *node) evalValue(v value, isArray bool) truth {
-	var buf [64]byte
-	if !isArray {
-		return asTruth(n.holds(v, buf[:0]))
-	}
-	for _, item := range elementsOf(v.Data) {
-		if n.holds(item, buf[:0]) {
-			return yes
-		}
-	}
-	return no
-}
-
-func (n *node) holds(v value, buf []byte) bool {
-	if n.op == opIn || n.op == opNin {
-		if !isScalar(v.Type) || v.Type == 0 {
-			return false
-		}
-		_, found := slices.BinarySearchFunc(n.keys, appendKey(buf, v), bytes.Compare)
+		return v.Type != 0
+	case opSize:
+		return v.Type == bsoncore.TypeArray && count(v.Data) == n.size
+	case opElemMatch:
+		return v.Type == bsoncore.TypeArray && n.matchElement(v.Data)
+	case opIn:
+		_, found := slices.BinarySearchFunc(n.keys, appendKey(buf[:0], v), bytes.Compare)
 		return found
+	default:
 	}
 	if classOf(v.Type) != n.key[0] {
 		return false // comparisons stay within a type; a missing field is null
 	}
-	c := bytes.Compare(appendKey(buf, v), n.key)
+	c := bytes.Compare(appendKey(buf[:0], v), n.key)
 	switch n.op {
 	case opGt:
 		return c > 0 && !isNaN(v)
@@ -401,10 +343,70 @@ func (n *node) holds(v value, buf []byte) bool {
 	}
 }
 
+// matchElement reports whether one element of an array meets all conditions.
+func (n *node) matchElement(array []byte) bool {
+	for _, item := range elementsOf(array) {
+		// A scalar has no fields to meet conditions.
+		if (n.whole || !isScalar(item.Type)) && !n.anyChild(item, false) {
+			return true
+		}
+	}
+	return false
+}
+
+func count(array []byte) (n int64) {
+	for range elementsOf(array) {
+		n++
+	}
+	return n
+}
+
 // isNaN: no ordering comparison with a number holds for NaN.
 func isNaN(v value) bool {
 	d, ok := v.DoubleOK()
 	return ok && d != d
+}
+
+// along calls f with the values that path leads to, until f returns true. A path
+// that meets an array goes on in each document in it, and in the element whose
+// position it names. With expand, an array at its end is taken element by
+// element, and then as a whole. A missing field is the zero value; what has no
+// fields lacks none.
+func along(doc []byte, path string, expand bool, f func(value) bool) bool {
+	v, rest, isArray := follow(doc, path)
+	if isArray && rest != "" {
+		return alongArray(v.Data, rest, expand, f)
+	}
+	if isArray && expand {
+		for _, item := range elementsOf(v.Data) {
+			if f(item) {
+				return true
+			}
+		}
+	}
+	return f(v)
+}
+
+func alongArray(array []byte, path string, expand bool, f func(value) bool) bool {
+	head, tail := splitPath(path)
+	for position, item := range elementsOf(array) {
+		isDocument := item.Type == bsoncore.TypeEmbeddedDocument
+		found := isDocument && along(item.Data, path, expand, f)
+		if !found && string(position) == head {
+			switch {
+			case tail == "":
+				found = f(item)
+			case isDocument:
+				found = along(item.Data, tail, expand, f)
+			case item.Type == bsoncore.TypeArray:
+				found = alongArray(item.Data, tail, expand, f)
+			}
+		}
+		if found {
+			return true
+		}
+	}
+	return false
 }
 
 // fixesID reports whether the filter's conjunction gives _id one value.

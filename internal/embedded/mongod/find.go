@@ -94,8 +94,8 @@ func (f *filtered) next(ctx context.Context) (document, error) {
 		if doc == nil || err != nil {
 			return nil, err
 		}
-		if ok, err := f.filter.match(doc); ok || err != nil {
-			return doc, err
+		if f.filter.match(doc) {
+			return doc, nil
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if project != nil {
 		src = &mapped{stream: src, change: project.apply}
 	}
-	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at}, batch, r.flag("singleBatch", false))
+	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at, left: q.limit}, batch, r.flag("singleBatch", false))
 }
 
 func parseFind(r *request) (*query, *projection, error) {
@@ -215,6 +215,7 @@ type cursor struct {
 	ns      string
 	src     stream
 	pending document // did not fit into the last batch
+	left    int64    // documents until the limit, if there is one
 	lsid    string
 	txn     *transaction
 	at      uint64
@@ -323,6 +324,10 @@ func (c *cursor) batch(ctx context.Context, name string, n int64, register func(
 		dst = append(dst, byte(bsoncore.TypeEmbeddedDocument))
 		dst = append(append(dst, strconv.AppendInt(key[:0], i, 10)...), 0)
 		dst = append(dst, doc...)
+		if c.left--; c.left == 0 {
+			more = false
+			break
+		}
 	}
 	if dst, err = bsoncore.AppendArrayEnd(dst, arr); err != nil {
 		return nil, false, errorf(codeInternal, "build reply: %v", err)

@@ -87,7 +87,7 @@ func conjunction(conj, nodes []node) ([]node, *node) {
 			if or == nil {
 				or = n
 			}
-		case opNor, opEq, opNe, opGt, opGte, opLt, opLte, opIn, opNin, opExists, opLungo:
+		default:
 			conj = append(conj, *n)
 		}
 	}
@@ -199,7 +199,7 @@ func decides(fields []keyField, conj []node) bool {
 			if n.key[0] == classNumber {
 				return false // NaN sorts below, but is not less
 			}
-		case opAnd, opOr, opNor, opNe, opNin, opExists, opLungo:
+		default:
 			return false
 		}
 		isRange := n.op != opEq && n.op != opIn
@@ -257,14 +257,11 @@ func intervals(conj []node, path string, multikey bool) []interval {
 	var span *interval
 	for i := range conj {
 		n := &conj[i]
-		if n.path != path {
+		if n.path != path || !n.inIndex(multikey) {
 			continue
 		}
 		switch n.op {
 		case opEq:
-			if n.key[0] == classNull && multikey {
-				continue // null matches what an array leaves out, too
-			}
 			return []interval{pointAt(n.key)}
 		case opIn:
 			list = n
@@ -276,7 +273,7 @@ func intervals(conj []node, path string, multikey bool) []interval {
 			case !multikey:
 				span.intersect(&iv)
 			}
-		case opAnd, opOr, opNor, opNe, opNin, opExists, opLungo:
+		default:
 		}
 	}
 	if list != nil {
@@ -290,6 +287,13 @@ func intervals(conj []node, path string, multikey bool) []interval {
 		return []interval{*span}
 	}
 	return nil
+}
+
+// inIndex reports whether an index finds all that the comparison does: it holds
+// the elements of an array, not the array, and not what some of them lack.
+func (n *node) inIndex(multikey bool) bool {
+	unfit := func(key []byte) bool { return key[0] == classArray || key[0] == classNull && multikey }
+	return !slices.ContainsFunc(n.keys, unfit) && (n.key == nil || !unfit(n.key))
 }
 
 // intervalOf returns the values of the operand's type that a comparison allows.
@@ -382,16 +386,13 @@ func (sc *scan) next(ctx context.Context) (key []byte, doc document, err error) 
 			continue
 		}
 		sc.docsExamined++
-		ok, err := sc.filter.match(doc)
-		if err != nil {
-			return nil, nil, err
+		if !sc.filter.match(doc) {
+			continue
 		}
-		if ok && sc.borrowed {
+		if sc.borrowed {
 			return bytes.Clone(key), bytes.Clone(doc), nil
 		}
-		if ok {
-			return key, doc, nil
-		}
+		return key, doc, nil
 	}
 }
 

@@ -13,15 +13,17 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
-// updateOperators are those whose meaning in lungo is MongoDB's.
+// updateOperators are those whose meaning in lungo is MongoDB's, as run prepares
+// them.
 const updateOperators = "$set $setOnInsert $unset $inc $mul $min $max $rename $push $pop $pull $pullAll $addToSet"
 
 // update is a parsed update: operators, or a replacement.
 type update struct {
-	operators    *bson.D
-	replacement  document
-	arrayFilters bsonkit.List
-	inserted     document // set when an upsert has inserted
+	operators   *bson.D // each with one field
+	replacement document
+	filters     map[string]*filter          // array filters by their identifiers
+	pulls       map[string]func(value) bool // by path: what $pull removes
+	inserted    document                    // set when an upsert has inserted
 }
 
 // parseUpdate checks the u of an update statement and its array filters.
@@ -39,6 +41,7 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 		}
 		return &update{replacement: u.Data}, checkStored(u.Data)
 	}
+	out := &update{operators: inOrderOfNames(u.Data), pulls: map[string]func(value) bool{}}
 	var paths []string
 	for k, v := range elementsOf(u.Data) {
 		op := string(k)
@@ -48,7 +51,7 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 		if v.Type != bsoncore.TypeEmbeddedDocument {
 			return nil, errorf(codeFailedToParse, "modifiers operate on fields but %s has no object", op)
 		}
-		p, err := checkOperator(op, v.Data)
+		p, err := out.checkOperator(op, v.Data)
 		if err != nil {
 			return nil, err
 		}
@@ -57,8 +60,7 @@ func parseUpdate(u, arrayFilters value) (*update, error) {
 	if err := checkConflicts(paths); err != nil {
 		return nil, err
 	}
-	filters, err := parseArrayFilters(arrayFilters, paths)
-	return &update{operators: inOrderOfNames(u.Data), arrayFilters: filters}, err
+	return out, out.parseArrayFilters(arrayFilters, paths)
 }
 
 // inOrderOfNames decodes operators so that each changes one field and new fields
@@ -87,7 +89,7 @@ func inOrderOfNames(operators document) *bson.D {
 }
 
 // checkOperator checks the fields of one operator and returns their paths.
-func checkOperator(op string, fields document) ([]string, error) {
+func (u *update) checkOperator(op string, fields document) ([]string, error) {
 	var paths []string
 	for k, v := range elementsOf(fields) {
 		path := string(k)
@@ -100,9 +102,6 @@ func checkOperator(op string, fields document) ([]string, error) {
 			if classOf(v.Type) != classNumber {
 				return nil, errorf(codeTypeMismatch, "cannot apply %s with a non-numeric argument", op)
 			}
-			if strings.Contains(path, "$[") {
-				return nil, errorf(codeBadValue, "%s on array elements is not supported", op)
-			}
 		case "$rename":
 			to, ok := v.StringValueOK()
 			if !ok {
@@ -111,34 +110,46 @@ func checkOperator(op string, fields document) ([]string, error) {
 			if err := checkUpdatePath(to); err != nil {
 				return nil, err
 			}
+			if strings.Contains(path+to, "$[") {
+				return nil, errorf(codeBadValue, "$rename of array elements is not possible")
+			}
 			paths = append(paths, to)
 		case "$pop":
 			if n, ok := wholeNumber(v); !ok || n != 1 && n != -1 {
 				return nil, errorf(codeFailedToParse, "$pop expects 1 or -1")
 			}
 		case "$pull":
-			if err := checkPull(v); err != nil {
+			matches, err := parsePull(v)
+			if err != nil {
 				return nil, err
 			}
+			u.pulls[path] = matches
 		default:
 		}
 	}
 	return paths, nil
 }
 
-func checkPull(v value) error {
+// parsePull returns which elements $pull removes: operators are asked of an
+// element, a document is a filter of documents, and any other value is equal.
+func parsePull(v value) (func(item value) bool, error) {
 	switch {
-	case v.Type == bsoncore.TypeRegex:
-		return errorf(codeBadValue, "regular expressions are not supported in $pull")
 	case isOperatorDocument(v):
-		_, err := parseField("item", v)
-		return err
+		children, err := parseOperators("item", v.Data)
+		n := node{op: opAnd, children: children}
+		return func(item value) bool { return n.match(wrap("item", item)) }, err
 	case v.Type == bsoncore.TypeEmbeddedDocument:
-		_, err := parseConjunction(v.Data)
-		return err
+		f, err := parseFilter(v.Data)
+		return func(item value) bool { return item.Type == bsoncore.TypeEmbeddedDocument && f.match(item.Data) }, err
 	default:
-		return nil
+		n, err := comparison(opEq, itself, v)
+		return n.match, err
 	}
+}
+
+// wrap returns a document with one field.
+func wrap(name string, v value) value {
+	return value{Type: bsoncore.TypeEmbeddedDocument, Data: bsoncore.NewDocumentBuilder().AppendValue(name, v).Build()}
 }
 
 // checkUpdatePath allows dotted fields, array positions, $[] and $[name].
@@ -174,42 +185,77 @@ func checkConflicts(paths []string) error {
 	return nil
 }
 
-// parseArrayFilters allows one filter: how several belong to their identifiers,
-// lungo does not tell apart.
-func parseArrayFilters(v value, paths []string) (bsonkit.List, error) {
-	if v.Type == 0 {
-		return nil, nil
+// parseArrayFilters reads the filters that the paths name as $[identifier].
+func (u *update) parseArrayFilters(v value, paths []string) error {
+	u.filters = map[string]*filter{}
+	if v.Type != 0 && v.Type != bsoncore.TypeArray {
+		return errorf(codeTypeMismatch, "arrayFilters must be an array")
 	}
-	if v.Type != bsoncore.TypeArray {
-		return nil, errorf(codeTypeMismatch, "arrayFilters must be an array")
-	}
-	it := begin(v.Data)
-	_, item, ok := it.next()
-	if !ok {
-		return nil, nil
-	}
-	if _, _, more := it.next(); more {
-		return nil, errorf(codeBadValue, "more than one array filter is not supported")
-	}
-	if item.Type != bsoncore.TypeEmbeddedDocument {
-		return nil, errorf(codeTypeMismatch, "an array filter must be an object")
-	}
-	if _, err := parseConjunction(item.Data); err != nil {
-		return nil, err
-	}
-	name := ""
-	for k := range elementsOf(item.Data) {
-		head, _ := splitPath(string(k))
-		if head == "" || head[0] == '$' || name != "" && head != name {
-			return nil, errorf(codeFailedToParse, "an array filter must name one identifier")
+	for _, item := range elementsOf(v.Data) {
+		if item.Type != bsoncore.TypeEmbeddedDocument {
+			return errorf(codeTypeMismatch, "an array filter must be an object")
 		}
-		name = head
+		f, err := parseFilter(item.Data)
+		if err != nil {
+			return err
+		}
+		name := ""
+		for k := range elementsOf(item.Data) {
+			head, _ := splitPath(string(k))
+			if head == "" || head[0] == '$' || name != "" && head != name {
+				return errorf(codeFailedToParse, "an array filter must name one identifier")
+			}
+			name = head
+		}
+		used := slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p+".", ".$["+name+"].") })
+		if name == "" || !used || u.filters[name] != nil {
+			return errorf(codeFailedToParse, "an array filter must be used in the update, and be the only one of its identifier")
+		}
+		u.filters[name] = f
 	}
-	used := slices.ContainsFunc(paths, func(p string) bool { return strings.Contains(p+".", ".$["+name+"].") })
-	if name == "" || !used {
-		return nil, errorf(codeFailedToParse, "the array filter was not used in the update")
+	for _, path := range paths {
+		for segment := range strings.SplitSeq(path, ".") {
+			if name, isFilter := filterName(segment); isFilter && name != "" && u.filters[name] == nil {
+				return errorf(codeBadValue, "no array filter found for identifier '%s' in path '%s'", name, path)
+			}
+		}
 	}
-	return bsonkit.List{decode(item.Data)}, nil
+	return nil
+}
+
+// filterName returns the identifier within $[identifier]; that of $[] is empty.
+func filterName(segment string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(segment, "$[")
+	return strings.TrimSuffix(name, "]"), ok
+}
+
+// positions returns the paths that a path with $[] or $[identifier] stands for in
+// v, which is what the path done leads to.
+func (u *update) positions(v value, done string, segments []string) ([]string, error) {
+	for i, segment := range segments {
+		name, isFilter := filterName(segment)
+		if !isFilter {
+			v, _ = lookup(v.Data, segment)
+			done += "." + segment
+			continue
+		}
+		if v.Type != bsoncore.TypeArray {
+			return nil, errorf(codeBadValue, "the path '%s' must hold an array to apply array updates", done[1:])
+		}
+		var paths []string
+		for position, item := range elementsOf(v.Data) {
+			if name != "" && !u.filters[name].match(wrap(name, item).Data) {
+				continue
+			}
+			more, err := u.positions(item, done+"."+string(position), segments[i+1:])
+			if err != nil {
+				return nil, err
+			}
+			paths = append(paths, more...)
+		}
+		return paths, nil
+	}
+	return []string{done[1:]}, nil
 }
 
 // apply returns before with the update applied; before stays as it is.
@@ -242,12 +288,9 @@ func immutableID() error {
 // forInsert returns the document that an upsert inserts: the filter's equalities
 // and the update on top.
 func (u *update) forInsert(f *filter) (document, error) {
-	if err := checkSingleValued(f); err != nil {
-		return nil, err
-	}
-	base, err := mongokit.Extract(f.decoded())
+	base, err := equalities(f)
 	if err != nil {
-		return nil, lungoError(err)
+		return nil, err
 	}
 	id := bsonkit.Get(base, "_id")
 	if u.replacement != nil {
@@ -276,77 +319,95 @@ func (u *update) forInsert(f *filter) (document, error) {
 	return doc, nil
 }
 
-// checkSingleValued refuses a filter that gives one field two values, or a value
-// to a field and to a part of it.
-func checkSingleValued(f *filter) error {
-	conj, _ := conjunction(nil, f.root.children)
+// equalities returns the document of the values that the filter says fields are
+// equal to. One that gives a field two values, or a value to a field and to a part
+// of it, is refused.
+func equalities(f *filter) (*bson.D, error) {
+	doc := &bson.D{}
 	var paths []string
-	for i := range conj {
-		n := &conj[i]
-		if n.op == opEq || n.op == opLungo && n.operand.Type != 0 || n.op == opIn && len(n.keys) == 1 {
-			paths = append(paths, n.path)
+	var collect func(nodes []node) error
+	collect = func(nodes []node) error {
+		for i := range nodes {
+			n := &nodes[i]
+			switch {
+			case n.op == opAnd || n.op == opOr && len(n.children) == 1:
+				if err := collect(n.children); err != nil {
+					return err
+				}
+			case n.op == opEq || n.op == opIn && len(n.keys) == 1:
+				paths = append(paths, n.path)
+				if _, err := bsonkit.Put(doc, n.path, decodeValue(n.operand), false); err != nil {
+					return lungoError(err)
+				}
+			}
 		}
+		return nil
 	}
+	err := collect(f.root.children)
 	if checkConflicts(paths) != nil {
-		return errorf(codeNotSingleValueField, "cannot infer query fields to set: the filter gives one of them two values")
+		return nil, errorf(codeNotSingleValueField, "cannot infer query fields to set: the filter gives one of them two values")
 	}
-	return nil
+	return doc, err
 }
 
 // run applies the operators to doc. After an error doc is half changed.
 func (u *update) run(doc *bson.D, upsert bool) error {
-	if len(*u.operators) == 0 {
-		return nil // operators without fields
-	}
+	ops := bson.D{}
 	for _, change := range *u.operators {
-		fields, _ := change.Value.(bson.D)
-		if change.Key != "$pop" {
-			continue
+		field, _ := change.Value.(bson.D)
+		paths := []string{field[0].Key}
+		if strings.Contains(field[0].Key, "$[") {
+			var err error
+			paths, err = u.positions(value{Type: bsoncore.TypeEmbeddedDocument, Data: encode(*doc)}, "", strings.Split(field[0].Key, "."))
+			if err != nil {
+				return err
+			}
 		}
-		switch bsonkit.Get(doc, fields[0].Key).(type) {
-		case bson.A, bsonkit.MissingType:
-		default:
-			return errorf(codeTypeMismatch, "$pop of a value that is no array")
+		for _, path := range paths {
+			op, operand, err := u.prepare(change.Key, field[0].Key, bsonkit.Get(doc, path), field[0].Value)
+			if err != nil {
+				return err
+			}
+			ops = append(ops, bson.E{Key: op, Value: bson.D{{Key: path, Value: operand}}})
 		}
 	}
-	ops, err := exactArithmetic(doc, u.operators)
-	if err != nil {
-		return err
+	if len(ops) == 0 {
+		return nil // operators without fields, or for no element
 	}
-	if _, err := mongokit.Apply(doc, nil, ops, upsert, u.arrayFilters); err != nil {
+	if _, err := mongokit.Apply(doc, nil, &ops, upsert, nil); err != nil {
 		return lungoError(err)
 	}
 	return nil
 }
 
-// exactArithmetic prepares $inc and $mul for lungo, which wraps around on
-// overflow: MongoDB widens an int to a long, and refuses to go beyond a long.
-func exactArithmetic(doc, ops *bson.D) (*bson.D, error) {
-	i := slices.IndexFunc(*ops, func(e bson.E) bool { return e.Key == "$inc" || e.Key == "$mul" })
-	if i < 0 {
-		return ops, nil
-	}
-	out := slices.Clone(*ops)
-	for ; i < len(out); i++ {
-		fields, ok := out[i].Value.(bson.D)
-		if !ok || out[i].Key != "$inc" && out[i].Key != "$mul" {
-			continue
+// prepare returns the operator and operand that make lungo do what MongoDB does
+// to the current value. lungo wraps around when it calculates, and matches
+// elements by rules of its own.
+func (u *update) prepare(op, path string, current, operand any) (string, any, error) {
+	array, isArray := current.(bson.A)
+	switch op {
+	case "$inc", "$mul":
+		if current == nil {
+			return "", nil, errorf(codeTypeMismatch, "cannot apply %s to a value of non-numeric type null", op)
 		}
-		fields = slices.Clone(fields)
-		for j, f := range fields {
-			current := bsonkit.Get(doc, f.Key)
-			if current == nil {
-				return nil, errorf(codeTypeMismatch, "cannot apply %s to a value of non-numeric type null", out[i].Key)
-			}
-			operand, err := widen(out[i].Key, current, f.Value)
-			if err != nil {
-				return nil, err
-			}
-			fields[j].Value = operand
+		operand, err := widen(op, current, operand)
+		return op, operand, err
+	case "$pop":
+		if !isArray && current != bsonkit.Missing {
+			return "", nil, errorf(codeTypeMismatch, "$pop of a value that is no array")
 		}
-		out[i].Value = fields
+	case "$pull":
+		matching := bson.A{}
+		for _, item := range array {
+			encoded, _ := lookup(encode(bson.D{{Key: "v", Value: item}}), "v")
+			if u.pulls[path](encoded) {
+				matching = append(matching, item)
+			}
+		}
+		return "$pullAll", matching, nil
+	default:
 	}
-	return &out, nil
+	return op, operand, nil
 }
 
 // widen returns the operand, as a long if the result leaves the range of an int.

@@ -115,7 +115,7 @@ func validateValue(v value, limit int) error {
 		return validate(v.Data, limit-1)
 	case bsoncore.TypeString:
 		// The stored length counts the closing zero.
-		if v.Data[len(v.Data)-1] != 0 {
+		if len(v.Data) < 5 || v.Data[len(v.Data)-1] != 0 {
 			return errorf(codeBadValue, "invalid BSON: string without its end")
 		}
 	case bsoncore.TypeBinary:

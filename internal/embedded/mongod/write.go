@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/bson/primitive"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
@@ -417,8 +418,8 @@ func (r *request) modifyKey(w *writer, m *modification, key []byte) (bool, error
 		return false, err
 	}
 	before := document(val[writeNumberLen:])
-	if ok, err := m.filter.match(before); !ok || err != nil {
-		return false, err
+	if !m.filter.match(before) {
+		return false, nil
 	}
 	after, err := m.change(before)
 	if err != nil {
@@ -478,11 +479,12 @@ func parseStatement(st document, what, allowed string) (*filter, error) {
 	return parseFilter(q)
 }
 
-// onlyFields refuses unknown options of a statement.
+// onlyFields checks the options of a statement.
 func onlyFields(doc document, what, allowed string) error {
-	for k := range elementsOf(doc) {
-		if !hasWord(allowed, string(k)) {
-			return errorf(codeUnknownField, "BSON field '%s.%s' is an unknown field.", what, k)
+	fields := strings.Fields(allowed)
+	for k, v := range elementsOf(doc) {
+		if err := checkOption(what, fields, string(k), v); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -497,7 +499,7 @@ func (s *Server) update(ctx context.Context, r *request) (document, error) {
 }
 
 func (r *request) updateStatement(ctx context.Context, w *writer, res *writeResult, st document) error {
-	f, err := parseStatement(st, "updates", "q u upsert multi arrayFilters")
+	f, err := parseStatement(st, "updates", "q u upsert? multi? arrayFilters")
 	if err != nil {
 		return err
 	}
