@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/imports"
@@ -44,6 +45,7 @@ import (
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/vault"
+	"github.com/vogter/vogter/internal/webhook"
 	"github.com/vogter/vogter/jobs"
 )
 
@@ -82,6 +84,8 @@ type Platform struct {
 	sessions   *session.Service
 	access     *breakglass.Service
 	notices    *notify.Service
+	feed       *feed.Service
+	webhooks   *webhook.Service
 	authorizer *authz.Engine
 }
 
@@ -175,25 +179,30 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.APIKeys = apikey.NewService(apikey.Config{
 		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Hasher: hasher, Log: p.log, Now: p.now,
 	})
-	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.now)
+	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
-	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.Tenants, p.now)
+	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
 	p.files = file.NewService(file.Config{
-		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Vault: v,
-		Changes: changes, Recorder: p.Recorder, Log: p.log, Now: p.now,
+		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer,
+		Vault: v, Changes: changes, Recorder: p.Recorder, Log: p.log, Now: p.now,
 	})
 	p.Records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(p.db, v, p.log), Changes: changes, Recorder: p.Recorder, Vault: v,
-		Datasets: p.Datasets, Subjects: subjects, Files: p.files, Regions: p.Tenants, Now: p.now,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Regions: p.Tenants, Now: p.now,
 	})
 	p.Imports = imports.NewService(imports.Parts{
 		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
-		Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
 	})
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
-		Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Changes: changes,
+		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Changes: changes,
 		Log: p.log, Now: p.now,
+	})
+	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
+	p.webhooks = webhook.NewService(webhook.Config{
+		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed, Client: webhook.NewClient(p.Config.WebhookAllowPrivate, nil, p.now),
+		Changes: changes, Vault: v, Owners: p.Tenants, Mailer: p.notices, Log: p.log, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,
@@ -225,27 +234,40 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("prepare sign-in: %w", err)
 	}
+	listening, err := p.listening()
+	if err != nil {
+		return err
+	}
 	return p.run(ctx, func(ctx context.Context) error {
-		return server.Serve(ctx, l, p.handler(auth, ctx.Done()), p.Config.ShutdownGrace)
+		h, err := p.handler(auth, ctx.Done())
+		if err != nil {
+			return err
+		}
+		return server.Serve(ctx, l, h, listening)
 	}, p.evictions.Run, p.APIKeys.Run)
 }
 
-func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) http.Handler {
+func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (http.Handler, error) {
+	firewall, err := p.firewall()
+	if err != nil {
+		return nil, err
+	}
 	api := graph.New(graph.Config{
 		Services: graph.Services{
-			Authorizer: p.authorizer, Tenants: p.Tenants, APIKeys: p.APIKeys, Datasets: p.Datasets,
+			Authorizer: p.authorizer, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
-			Exports: p.Exports, Jobs: p.Jobs,
+			Exports: p.Exports, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
 		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
+		Firewall: firewall, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
 		Routes: append(api.Routes(),
-			server.Route{Pattern: "PUT /v1/uploads", Handler: file.Handler(p.files, p.authorizer)},
-			server.Route{Pattern: "GET " + download.Path + "{token}", Handler: download.Handler(p.downloads)},
-			server.Route{Pattern: "POST /v1/imports", Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Handler: file.Handler(p.files, p.authorizer)},
+			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Handler: download.Handler(p.downloads)},
+			server.Route{Pattern: "POST /v1/imports", Stream: true, Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
 			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
 		Checks: []server.Check{
@@ -264,6 +286,8 @@ func (p *Platform) Work(ctx context.Context) error {
 	mux.Handle(tenancy.JobInvite, func(ctx context.Context, r *job.Run) error { return p.Tenants.Prepare(ctx, r.Object()) })
 	mux.Handle(file.JobRemove, func(ctx context.Context, r *job.Run) error { return p.files.Remove(ctx, r.Object()) })
 	mux.Handle(notify.JobSend, p.notices.Send)
+	mux.Handle(webhook.JobVerify, p.webhooks.VerifyEndpoint)
+	mux.Handle(webhook.JobDeliver, p.webhooks.Deliver)
 	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
@@ -272,6 +296,8 @@ func (p *Platform) Work(ctx context.Context) error {
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
 	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
 	sweeper.Sweep("messages", time.Hour, p.notices.Sweep)
+	sweeper.Sweep("webhooks", time.Second, p.webhooks.Dispatch)
+	sweeper.Sweep("deliveries", time.Hour, p.webhooks.Sweep)
 
 	reconciler := jobs.NewReconciler(p.Jobs, p.queue, p.bell, p.log, jobs.Timing{})
 	worker := jobs.NewServer(jobs.ServerConfig{

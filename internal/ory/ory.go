@@ -236,7 +236,7 @@ func (c *Client) Verified(ctx context.Context, identity string) ([]personal.Text
 const maxSessions = 250
 
 // Sessions returns the sessions of a person that haven't ended, the newest first.
-func (c *Client) Sessions(ctx context.Context, identity string) ([]session.Session, error) {
+func (c *Client) Sessions(ctx context.Context, identity string) ([]*session.Session, error) {
 	found, res, err := c.admin.IdentityAPI.ListIdentitySessions(ctx, identity).Active(true).PageSize(maxSessions).Execute()
 	drop(res)
 	if res != nil && res.StatusCode == http.StatusNotFound { // Kratos has no page of nothing
@@ -245,9 +245,9 @@ func (c *Client) Sessions(ctx context.Context, identity string) ([]session.Sessi
 	if err != nil {
 		return nil, fmt.Errorf("list sessions of identity %s: %w", identity, failed(res, err))
 	}
-	list := make([]session.Session, len(found))
+	list := make([]*session.Session, len(found))
 	for i, s := range found {
-		list[i] = session.Session{
+		list[i] = &session.Session{
 			ID: s.Id, AAL: authz.AAL(s.GetAuthenticatorAssuranceLevel()), AuthenticatedAt: s.GetAuthenticatedAt(),
 			IssuedAt: s.GetIssuedAt(), ExpiresAt: s.GetExpiresAt(),
 		}
@@ -256,7 +256,7 @@ func (c *Client) Sessions(ctx context.Context, identity string) ([]session.Sessi
 			list[i].Address = personal.NewText(devices[0].GetIpAddress())
 		}
 	}
-	slices.SortFunc(list, func(a, b session.Session) int { return b.IssuedAt.Compare(a.IssuedAt) })
+	slices.SortFunc(list, func(a, b *session.Session) int { return b.IssuedAt.Compare(a.IssuedAt) })
 	return list, nil
 }
 

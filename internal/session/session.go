@@ -44,7 +44,7 @@ var (
 // Identities is the identity server.
 type Identities interface {
 	// Sessions returns the sessions of a person that haven't ended, the newest first.
-	Sessions(ctx context.Context, identity string) ([]Session, error)
+	Sessions(ctx context.Context, identity string) ([]*Session, error)
 	// End ends a session. One that has ended already is no error.
 	End(ctx context.Context, sessionID string) error
 }
@@ -68,7 +68,7 @@ func NewService(identities Identities, recorder *audit.Recorder, cache Forgetter
 }
 
 // List returns the caller's sessions, the newest first.
-func (s *Service) List(ctx context.Context) ([]Session, error) {
+func (s *Service) List(ctx context.Context) ([]*Session, error) {
 	list, err := s.own(ctx)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (s *Service) List(ctx context.Context) ([]Session, error) {
 	return list, s.recorder.Read(ctx, "session.list", "")
 }
 
-func (s *Service) own(ctx context.Context) ([]Session, error) {
+func (s *Service) own(ctx context.Context) ([]*Session, error) {
 	p := authz.FromContext(ctx)
 	if p.Identity == "" {
 		return nil, ErrNoSession
@@ -85,8 +85,8 @@ func (s *Service) own(ctx context.Context) ([]Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range list {
-		list[i].Current = list[i].ID == p.Credential
+	for _, o := range list {
+		o.Current = o.ID == p.Credential
 	}
 	return list, nil
 }
@@ -94,8 +94,8 @@ func (s *Service) own(ctx context.Context) ([]Session, error) {
 // Revoke ends one of the caller's sessions: at once on this server, and within
 // 30 s on all.
 func (s *Service) Revoke(ctx context.Context, in RevokeInput) (string, error) {
-	_, err := s.end(ctx, func(list []Session) ([]Session, error) {
-		i := slices.IndexFunc(list, func(o Session) bool { return o.ID == in.ID })
+	_, err := s.end(ctx, func(list []*Session) ([]*Session, error) {
+		i := slices.IndexFunc(list, func(o *Session) bool { return o.ID == in.ID })
 		if i < 0 {
 			return nil, ErrNotFound
 		}
@@ -110,8 +110,8 @@ func (s *Service) RevokeOthers(ctx context.Context, in RevokeOthersInput) (int, 
 	if in.Keep != nil {
 		keep = *in.Keep
 	}
-	return s.end(ctx, func(list []Session) ([]Session, error) {
-		others := slices.DeleteFunc(slices.Clone(list), func(o Session) bool { return o.ID == keep })
+	return s.end(ctx, func(list []*Session) ([]*Session, error) {
+		others := slices.DeleteFunc(slices.Clone(list), func(o *Session) bool { return o.ID == keep })
 		if len(others) == len(list) {
 			return nil, ErrNotFound.At("keep")
 		}
@@ -121,14 +121,14 @@ func (s *Service) RevokeOthers(ctx context.Context, in RevokeOthersInput) (int, 
 
 // SignOut ends the calling session, or all of the caller's, and returns how many.
 func (s *Service) SignOut(ctx context.Context, in SignOutInput) (int, error) {
-	return s.end(ctx, func(list []Session) ([]Session, error) {
-		return slices.DeleteFunc(list, func(o Session) bool { return !o.Current && !in.Everywhere }), nil
+	return s.end(ctx, func(list []*Session) ([]*Session, error) {
+		return slices.DeleteFunc(list, func(o *Session) bool { return !o.Current && !in.Everywhere }), nil
 	})
 }
 
 // end ends those of the caller's sessions that choose returns. Each is in the
 // log before it ends, and once more should that fail.
-func (s *Service) end(ctx context.Context, choose func([]Session) ([]Session, error)) (int, error) {
+func (s *Service) end(ctx context.Context, choose func([]*Session) ([]*Session, error)) (int, error) {
 	list, err := s.own(ctx)
 	if err != nil {
 		return 0, err
