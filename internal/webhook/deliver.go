@@ -278,7 +278,7 @@ func (s *Service) disable(ctx context.Context, webhookID string, since time.Time
 		}
 		for _, m := range owners {
 			spec, err := s.Mailer.Queue(ctx, notify.Message{
-				Template: notify.TemplateWebhookDisabled, To: m.Email, Owner: tenancy.MemberIdentity(m.Tenant, m.ID),
+				Template: notify.TemplateWebhookDisabled, Language: m.Language, To: m.Email, Owner: tenancy.MemberIdentity(m.Tenant, m.ID),
 				Vars: map[string]personal.Text{
 					"webhook": personal.NewText(webhookID), "since": personal.NewText(since.Format("2006-01-02 15:04 MST")),
 				},
