@@ -38,6 +38,7 @@ import (
 	"github.com/vogter/vogter/internal/mail"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/notify"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
@@ -62,6 +63,7 @@ type Platform struct {
 	Config   config.Config
 	Tenants  *tenancy.Service
 	APIKeys  *apikey.Service
+	OAuth    *oauth.Service
 	Datasets *dataset.Service
 	Subjects *subject.Service
 	Records  *record.Service
@@ -86,6 +88,7 @@ type Platform struct {
 	notices    *notify.Service
 	feed       *feed.Service
 	webhooks   *webhook.Service
+	hydra      *ory.Hydra // nil: OAuth is off
 	authorizer *authz.Engine
 }
 
@@ -179,6 +182,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.APIKeys = apikey.NewService(apikey.Config{
 		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Hasher: hasher, Log: p.log, Now: p.now,
 	})
+	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
@@ -211,6 +215,28 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	return nil
 }
 
+// openOAuth makes the service of OAuth clients, and a client of Hydra if there is one.
+func (p *Platform) openOAuth(changes *change.Runner) {
+	c := oauth.Config{Store: mongo.NewOAuthStore(p.db), Changes: changes, Log: p.log, Now: p.now, Audience: p.Config.URL()}
+	if p.Config.Hydra.PublicURL == "" {
+		p.log.Info("OAuth is off: VOGTER_HYDRA_PUBLIC_URL is not set") //nolint:sloglint // there is no call yet
+	} else {
+		p.hydra = ory.NewHydra(p.Config.Hydra.PublicURL, p.Config.Hydra.AdminURL)
+		c.Server, c.TokenURL = p.hydra, p.hydra.TokenURL()
+	}
+	p.OAuth = oauth.NewService(c)
+}
+
+// tokens checks access tokens; nil when OAuth is off.
+func (p *Platform) tokens() (*authn.Tokens, error) {
+	if p.hydra == nil {
+		return nil, nil //nolint:nilnil // without is one way to run
+	}
+	return authn.NewTokens(authn.TokensConfig{
+		Server: p.hydra, Clients: p.OAuth, Issuer: p.hydra.Issuer(), Audience: p.Config.URL(), Now: p.now,
+	})
+}
+
 // Close ends all connections.
 func (p *Platform) Close(ctx context.Context) error {
 	var errs []error
@@ -227,8 +253,12 @@ func (p *Platform) Close(ctx context.Context) error {
 
 // Serve answers the API on l until ctx ends, and then finishes what is under way.
 func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
+	tokens, err := p.tokens()
+	if err != nil {
+		return err
+	}
 	auth, err := authn.New(authn.Config{
-		Keys: p.APIKeys, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
+		Keys: p.APIKeys, Tokens: tokens, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
 		Origin: p.Config.URL(), Now: p.now,
 	})
 	if err != nil {
@@ -244,7 +274,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		return server.Serve(ctx, l, h, listening)
-	}, p.evictions.Run, p.APIKeys.Run)
+	}, p.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
 }
 
 func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (http.Handler, error) {
@@ -254,7 +284,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	}
 	api := graph.New(graph.Config{
 		Services: graph.Services{
-			Authorizer: p.authorizer, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Datasets: p.Datasets,
+			Authorizer: p.authorizer, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
@@ -285,6 +315,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	mux := jobs.NewMux()
 	mux.Handle(tenancy.JobInvite, func(ctx context.Context, r *job.Run) error { return p.Tenants.Prepare(ctx, r.Object()) })
 	mux.Handle(file.JobRemove, func(ctx context.Context, r *job.Run) error { return p.files.Remove(ctx, r.Object()) })
+	mux.Handle(oauth.JobRemove, func(ctx context.Context, r *job.Run) error { return p.OAuth.Remove(ctx, r.Object()) })
 	mux.Handle(notify.JobSend, p.notices.Send)
 	mux.Handle(webhook.JobVerify, p.webhooks.VerifyEndpoint)
 	mux.Handle(webhook.JobDeliver, p.webhooks.Deliver)

@@ -83,6 +83,11 @@ const (
 	ClearAML          Clearance = "AML"
 )
 
+// Clearances returns every clearance.
+func Clearances() []Clearance {
+	return []Clearance{ClearConfidential, ClearNationalID, ClearArt9, ClearArt10, ClearAML}
+}
+
 type principalKey struct{}
 
 // caller is a principal with what was decided for it in this request.

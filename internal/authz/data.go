@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"context"
 	"strings"
 
 	"github.com/vogter/vogter/internal/errs"
@@ -58,6 +59,11 @@ type Sight struct {
 	State  personal.State
 	Reason Reason // why it isn't Clear
 	Policy string // that decided
+}
+
+// Looker tells how much of some data the caller in ctx may see.
+type Looker interface {
+	Look(ctx context.Context, d Data) Sight
 }
 
 // Clear reports whether all may be seen: only then may the caller find by it,

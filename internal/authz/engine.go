@@ -188,7 +188,7 @@ func entity(p *Principal) (who, types.Entity) {
 		attributes["subject"] = types.NewEntityUID(typeSubject, types.String(p.Subject))
 	case KindSystem:
 		w = who{kind: "System"}
-		attributes["clearances"] = texts([]Clearance{ClearConfidential, ClearNationalID, ClearArt9, ClearArt10, ClearAML})
+		attributes["clearances"] = texts(Clearances())
 	}
 	self := types.Entity{UID: types.NewEntityUID(w.kind, types.String(p.ID)), Attributes: types.NewRecord(attributes)}
 	if w.role != "" {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -50,7 +51,10 @@ const (
 
 func (s Secrecy) valid() bool { return s == NoSecrecy || s == AML }
 
-var errSecrecy = errs.New(errs.Invalid, "a secrecy is NONE or AML").At("secrecy")
+var (
+	errNoField = errs.New(errs.NotFound, "the dataset has no such field").At("field")
+	errSecrecy = errs.New(errs.Invalid, "a secrecy is NONE or AML").At("secrecy")
+)
 
 // Lookup is whether records can be found by a field.
 type Lookup string
@@ -78,6 +82,7 @@ const (
 	MaxDatasets = 500
 	MaxFields   = 200
 	MaxValues   = 500
+	MaxPurposes = 20
 	maxName     = 200
 	maxText     = 2000
 )
@@ -88,11 +93,16 @@ type Dataset struct {
 	Name        string // unique within the tenant
 	Description string
 	Secrecy     Secrecy
+	Purposes    []string // for which its records may be used; any when empty
 	State       State
 	Fields      []Field
 	Version     int64
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+
+	// hidden are the fields that the caller must not know of: to whoever works on
+	// what they are given they aren't there, and what is stored in them stays.
+	hidden []Field
 }
 
 // Field describes one value of a record. Its ID never changes.
@@ -128,6 +138,7 @@ type CreateInput struct {
 	Name        string
 	Description *string
 	Secrecy     Secrecy
+	Purposes    []string // any when empty
 	Fields      []FieldInput
 }
 
@@ -168,6 +179,30 @@ func (d *Dataset) Field(keyOrID string) *Field {
 		}
 	}
 	return nil
+}
+
+// Stored is Field by id for what is stored, whether the caller may know of it or not.
+func (d *Dataset) Stored(fieldID string) *Field {
+	if f := d.Field(fieldID); f != nil {
+		return f
+	}
+	for i := range d.hidden {
+		if f := &d.hidden[i]; f.ID == fieldID {
+			return f
+		}
+	}
+	return nil
+}
+
+// Data returns what policies look at before the dataset's existence is shown,
+// and before whatever of its records is no field.
+func (d *Dataset) Data() authz.Data {
+	return authz.Data{Class: string(Ordinary), Secrecy: string(d.Secrecy), Purposes: d.Purposes}
+}
+
+// FieldData is Data for a value of f.
+func (d *Dataset) FieldData(f *Field) authz.Data {
+	return authz.Data{Class: string(f.DataClass), Secrecy: string(d.SecrecyOf(f)), Purposes: d.Purposes}
 }
 
 // Index returns the position of the field with an id, -1 if there is none.
@@ -254,7 +289,7 @@ func (d *Dataset) rename(fieldID, key string) error {
 	f := d.Field(fieldID)
 	switch {
 	case f == nil || f.ID != fieldID:
-		return errs.New(errs.NotFound, "the dataset has no such field").At("field")
+		return errNoField
 	case !validKey(key):
 		return errs.New(errs.Invalid, "a key is a letter and up to 63 letters, digits or underscores").At("key")
 	case d.Field(key) != nil && f.Key != key:
@@ -271,26 +306,70 @@ type Store interface {
 	ByName(ctx context.Context, name string) (*Dataset, error)
 	// List returns all datasets by name.
 	List(ctx context.Context) ([]*Dataset, error)
+	// Secret returns the ids of all datasets with a secrecy.
+	Secret(ctx context.Context) ([]string, error)
 	// Insert fails with ErrNameTaken.
 	Insert(ctx context.Context, d *Dataset) error
 	// Update replaces the dataset at the version before, or fails with change.ErrVersion.
 	Update(ctx context.Context, d *Dataset) error
 }
 
-// Service describes a tenant's data.
+// Service describes a tenant's data. To a caller who must not know of a dataset
+// or a field, it isn't there.
 type Service struct {
 	store   Store
 	changes *change.Runner
+	looker  authz.Looker
 	now     func() time.Time
 }
 
 // NewService returns a Service.
-func NewService(store Store, changes *change.Runner, now func() time.Time) *Service {
-	return &Service{store: store, changes: changes, now: now}
+func NewService(store Store, changes *change.Runner, looker authz.Looker, now func() time.Time) *Service {
+	return &Service{store: store, changes: changes, looker: looker, now: now}
 }
 
 // List returns the tenant's datasets by name.
-func (s *Service) List(ctx context.Context) ([]*Dataset, error) { return s.store.List(ctx) }
+func (s *Service) List(ctx context.Context) ([]*Dataset, error) {
+	all, err := s.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(d *Dataset) bool { return !s.show(ctx, d) }), nil
+}
+
+// Hidden returns the ids of the datasets that the caller must not know of.
+func (s *Service) Hidden(ctx context.Context) ([]string, error) {
+	if s.looker.Look(ctx, authz.Data{Class: string(Ordinary), Secrecy: string(AML)}).Known {
+		return nil, nil
+	}
+	return s.store.Secret(ctx)
+}
+
+// show takes from d what the caller must not know of, and reports whether that
+// isn't all of it.
+func (s *Service) show(ctx context.Context, d *Dataset) bool {
+	shown := make([]Field, 0, len(d.Fields))
+	for i := range d.Fields {
+		f := d.Fields[i]
+		if s.looker.Look(ctx, d.FieldData(&f)).Known {
+			shown = append(shown, f)
+		} else {
+			d.hidden = append(d.hidden, f)
+		}
+	}
+	d.Fields = shown
+	return s.looker.Look(ctx, d.Data()).Known
+}
+
+func (s *Service) shown(ctx context.Context, d *Dataset, err error) (*Dataset, error) {
+	if err != nil {
+		return nil, err
+	}
+	if !s.show(ctx, d) {
+		return nil, ErrNotFound
+	}
+	return d, nil
+}
 
 // Get returns a dataset, or ErrNotFound.
 func (s *Service) Get(ctx context.Context, datasetID string) (*Dataset, error) {
@@ -301,7 +380,8 @@ func (s *Service) Get(ctx context.Context, datasetID string) (*Dataset, error) {
 	if id.Check(id.Dataset, of, datasetID) != nil {
 		return nil, ErrNotFound
 	}
-	return s.store.Get(ctx, datasetID)
+	d, err := s.store.Get(ctx, datasetID)
+	return s.shown(ctx, d, err)
 }
 
 // Find returns the dataset with this id or name.
@@ -309,7 +389,8 @@ func (s *Service) Find(ctx context.Context, idOrName string) (*Dataset, error) {
 	if d, err := s.Get(ctx, idOrName); err == nil {
 		return d, nil
 	}
-	return s.store.ByName(ctx, idOrName)
+	d, err := s.store.ByName(ctx, idOrName)
+	return s.shown(ctx, d, err)
 }
 
 // Create makes a dataset.
@@ -320,7 +401,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 	}
 	now := s.now().UTC()
 	d := &Dataset{
-		ID: id.New(id.Dataset, of), Name: strings.TrimSpace(in.Name), Secrecy: in.Secrecy,
+		ID: id.New(id.Dataset, of), Name: strings.TrimSpace(in.Name), Secrecy: in.Secrecy, Purposes: in.Purposes,
 		State: Active, Version: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	if in.Description != nil {
@@ -335,9 +416,20 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 	if utf8.RuneCountInString(d.Description) > maxText {
 		return nil, errs.New(errs.Invalid, "a description has at most %d characters", maxText).At("description")
 	}
+	for i, p := range d.Purposes {
+		if i >= MaxPurposes || !regexp.MustCompile(`^[A-Za-z0-9._:-]{1,100}$`).MatchString(p) || slices.Contains(d.Purposes[:i], p) {
+			return nil, errs.New(errs.Invalid, "purposes are up to %d different terms as the header Vogter-Purpose takes them", MaxPurposes).At("purposes")
+		}
+	}
+	if sight := s.looker.Look(ctx, d.Data()); !sight.Known {
+		return nil, sight.Err()
+	}
 	for i, f := range in.Fields {
 		if err := d.add(f, id.New(id.Field, of)); err != nil {
 			return nil, atIndex(err, "fields", i)
+		}
+		if sight := s.looker.Look(ctx, d.FieldData(&d.Fields[i])); !sight.Known {
+			return nil, atIndex(sight.Err(), "fields", i)
 		}
 	}
 	datasetID, err := s.changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
@@ -353,12 +445,12 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.store.Get(ctx, datasetID)
+	return s.Get(ctx, datasetID)
 }
 
 // AddField adds a field to a dataset.
 func (s *Service) AddField(ctx context.Context, in AddFieldInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.addField", in.Dataset, in.ExpectedVersion, []string{in.Field.Key}, func(d *Dataset) error {
+	return s.update(ctx, "dataset.addField", in.Dataset, in.ExpectedVersion, []string{in.Field.Key}, func(_, d *Dataset) error {
 		of, err := tenant.FromContext(ctx)
 		if err != nil {
 			return err
@@ -369,34 +461,41 @@ func (s *Service) AddField(ctx context.Context, in AddFieldInput) (*Dataset, err
 		if err := d.add(in.Field, id.New(id.Field, of)); err != nil {
 			return errs.At(err, "field")
 		}
+		if sight := s.looker.Look(ctx, d.FieldData(&d.Fields[len(d.Fields)-1])); !sight.Known {
+			return sight.Err()
+		}
 		return nil
 	})
 }
 
 // RenameField gives a field another key. No record is touched.
 func (s *Service) RenameField(ctx context.Context, in RenameFieldInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.renameField", in.Dataset, in.ExpectedVersion, []string{in.Field}, func(d *Dataset) error {
+	return s.update(ctx, "dataset.renameField", in.Dataset, in.ExpectedVersion, []string{in.Field}, func(known, d *Dataset) error {
+		if known.Field(in.Field) == nil {
+			return errNoField
+		}
 		return d.rename(in.Field, in.Key)
 	})
 }
 
 // Retire closes a dataset for new records.
 func (s *Service) Retire(ctx context.Context, in RetireInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.retire", in.Dataset, in.ExpectedVersion, nil, func(d *Dataset) error {
+	return s.update(ctx, "dataset.retire", in.Dataset, in.ExpectedVersion, nil, func(_, d *Dataset) error {
 		d.State = Retired
 		return nil
 	})
 }
 
 func (s *Service) update(
-	ctx context.Context, action, datasetID string, expected int64, fields []string, mutate func(*Dataset) error,
+	ctx context.Context, action, datasetID string, expected int64, fields []string, mutate func(known, d *Dataset) error,
 ) (*Dataset, error) {
-	if _, err := s.Get(ctx, datasetID); err != nil {
+	known, err := s.Get(ctx, datasetID)
+	if err != nil {
 		return nil, err
 	}
 	var d *Dataset
 	now := s.now().UTC()
-	err := s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
+	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
 		if d, err = s.store.Get(ctx, datasetID); err != nil {
 			return c, err
 		}
@@ -405,13 +504,10 @@ func (s *Service) update(
 		}
 		d.Version++
 		d.UpdatedAt = now
-		if err := mutate(d); err != nil {
+		if err := mutate(known, d); err != nil {
 			return c, err
 		}
 		return change.Change{Action: action, Object: d.ID, Fields: fields}, s.store.Update(ctx, d)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
+	return s.shown(ctx, d, err)
 }

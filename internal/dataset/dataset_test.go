@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -21,8 +22,16 @@ func start(t *testing.T) (s *dataset.Service, one, two context.Context) {
 	t.Helper()
 	db := testenv.Mongo(t)
 	changes, _ := testenv.Changes(t, db, nil, nil, nil)
-	return dataset.NewService(mongo.NewDatasetStore(db), changes, testenv.Now),
-		tenant.NewContext(t.Context(), testenv.One), tenant.NewContext(t.Context(), testenv.Two)
+	return dataset.NewService(mongo.NewDatasetStore(db), changes, testenv.Authorizer(t), testenv.Now),
+		as(t, testenv.One, authz.Clearances()...), as(t, testenv.Two, authz.Clearances()...)
+}
+
+// as is a portal of the tenant with some clearances.
+func as(t *testing.T, of tenant.ID, clearances ...authz.Clearance) context.Context {
+	t.Helper()
+	return tenant.NewContext(authz.NewContext(t.Context(), authz.Principal{
+		Kind: authz.KindMachine, ID: "key_1", Tenant: of, Clearances: clearances,
+	}), of)
 }
 
 func field(key string, edit ...func(*dataset.FieldInput)) dataset.FieldInput {

@@ -174,6 +174,7 @@ type Config struct {
 	Objects  Objects
 	Subjects Subjects
 	Datasets Datasets
+	Looker   authz.Looker
 	Records  Records
 	Files    Files
 	Tenants  Tenants
@@ -233,8 +234,12 @@ func (s *Service) Request(ctx context.Context, in RequestInput) (*Export, error)
 	if e.Language, err = s.language(ctx, in.Language); err != nil {
 		return nil, err
 	}
-	if _, err := s.alive(ctx, in.Subject); err != nil {
+	person, err := s.alive(ctx, in.Subject)
+	if err != nil {
 		return nil, errs.At(err, "subject")
+	}
+	if err := s.permitted(ctx, person); err != nil {
+		return nil, err
 	}
 	if _, err := s.Vault.Ensure(ctx, audit.Evidence(of, in.Subject)); err != nil {
 		return nil, fmt.Errorf("request export: %w", err)
@@ -320,7 +325,11 @@ func (s *Service) Open(ctx context.Context, exportID string) (*Export, io.ReadSe
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := s.alive(ctx, e.SubjectID); err != nil {
+	person, err := s.alive(ctx, e.SubjectID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.permitted(ctx, person); err != nil {
 		return nil, nil, err
 	}
 	content, err := file.Unseal(ctx, s.Vault, Owner(of, e.SubjectID, e.ID), place(e.ID), s.Objects, key(e.ID, e.Fence), e.Object)
@@ -433,6 +442,30 @@ func (s *Service) expire(ctx context.Context, e Ref) error {
 		// The person's evidence key may be gone by now, so the entry names the export only.
 		return change.Change{Action: "export.expire", Object: e.ID}, s.Store.Expire(ctx, e.ID)
 	})
+}
+
+// permitted fails unless the caller may see, in full, all that a package on the
+// person may hold: of a package nothing can be masked for one who fetches it.
+func (s *Service) permitted(ctx context.Context, person *subject.Subject) error {
+	sets, err := s.Datasets.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list datasets: %w", err)
+	}
+	holds := []authz.Data{{Class: string(dataset.NationalID), Secrecy: string(dataset.NoSecrecy)}}
+	for _, d := range sets {
+		for i := range d.Fields {
+			if data := d.FieldData(&d.Fields[i]); data.Secrecy == string(dataset.NoSecrecy) {
+				holds = append(holds, data)
+			}
+		}
+	}
+	for _, data := range holds {
+		data.Restricted, data.About = person.State == subject.Restricted, person.ID
+		if sight := s.Looker.Look(ctx, data); !sight.Clear() {
+			return sight.Err()
+		}
+	}
+	return nil
 }
 
 // alive returns the person unless it isn't there or is erased.

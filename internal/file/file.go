@@ -85,6 +85,7 @@ type File struct {
 	SHA256    personal.Value
 	State     State
 	Record    string // the record that names it, while ATTACHED
+	Field     string // the record's field that does
 	Object    Object
 	CreatedAt time.Time
 }
@@ -177,6 +178,7 @@ type Config struct {
 	Objects  Objects
 	Subjects Subjects
 	Datasets Datasets
+	Looker   authz.Looker
 	Vault    Vault
 	Changes  *change.Runner
 	Recorder Recorder
@@ -258,7 +260,7 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	if set.State != dataset.Active {
 		return nil, dataset.ErrRetired.At("dataset")
 	}
-	if err := s.alive(ctx, in.Subject); err != nil {
+	if _, err := s.alive(ctx, in.Subject); err != nil {
 		return nil, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, uploadWait)
@@ -442,10 +444,46 @@ func (s *Service) Find(ctx context.Context, fileID string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find file %s: %w", fileID, err)
 	}
-	if err := s.alive(ctx, f.Subject); err != nil {
+	person, err := s.alive(ctx, f.Subject)
+	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return f, s.visible(ctx, f, person)
+}
+
+// visible fails unless the caller may see the value that the file is: the field
+// that names it, or, while none does, any that could. To whoever must not know of
+// it, it isn't there.
+func (s *Service) visible(ctx context.Context, f *File, person *subject.Subject) error {
+	d, err := s.Datasets.Get(ctx, f.Dataset)
+	if errs.KindOf(err) == errs.NotFound {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("find dataset of file %s: %w", f.ID, err)
+	}
+	if f.Field != "" && d.Field(f.Field) == nil {
+		return ErrNotFound
+	}
+	look := func(data authz.Data) error {
+		data.Restricted, data.About = person.State == subject.Restricted, f.Subject
+		if sight := s.Looker.Look(ctx, data); !sight.Clear() {
+			return sight.Err()
+		}
+		return nil
+	}
+	if err := look(d.Data()); err != nil {
+		return err
+	}
+	for i := range d.Fields {
+		field := &d.Fields[i]
+		if field.Type == dataset.TypeFile && (f.Field == "" || f.Field == field.ID) {
+			if err := look(d.FieldData(field)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // FindMany is Find for several files of persons whose state the caller has
@@ -478,19 +516,19 @@ func (s *Service) Open(ctx context.Context, fileID string) (*File, io.ReadSeekCl
 	return f, content, nil
 }
 
-// alive fails unless the person is there and not erased.
-func (s *Service) alive(ctx context.Context, subjectID string) error {
+// alive returns the person unless it isn't there or is erased.
+func (s *Service) alive(ctx context.Context, subjectID string) (*subject.Subject, error) {
 	found, err := s.Subjects.GetMany(ctx, []string{subjectID})
 	if err != nil {
-		return fmt.Errorf("find subject: %w", err)
+		return nil, fmt.Errorf("find subject: %w", err)
 	}
 	switch {
 	case len(found) == 0:
-		return subject.ErrNotFound
+		return nil, subject.ErrNotFound
 	case found[0].State.Gone():
-		return subject.ErrErased
+		return nil, subject.ErrErased
 	}
-	return nil
+	return found[0], nil
 }
 
 func changed(action string, f *File) change.Change {

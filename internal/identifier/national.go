@@ -129,6 +129,16 @@ func (c CPR) Modulus11() bool { return checked(c.digits.Reveal(), 4, 3, 2, 7, 6,
 // Masked returns the number as it may be shown, DDMMYY-****.
 func (c CPR) Masked() personal.Text { return personal.NewText(c.digits.Reveal()[:6] + "-****") }
 
+// Mask returns a national id as it may be shown to whoever may not see it: a CPR
+// number as CPR.Masked has it, nothing of any other, whose parts have no meaning
+// that is known here.
+func Mask(v personal.Text) personal.Text {
+	if c, err := ParseCPR(v); err == nil {
+		return c.Masked()
+	}
+	return personal.NewText("****")
+}
+
 // CVR normalises a Danish company number: eight digits, not beginning with 0,
 // with a valid check digit (DOMAIN section 12), also when written as a VAT
 // number, DK and the digits. It can be a sole trader's personal data.

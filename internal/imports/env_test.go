@@ -73,21 +73,22 @@ func openEnv(tb testing.TB, data, keys string, dataKeys int) *env {
 		tb.Fatal(err)
 	}
 	log, hasher := testenv.Logger(tb), vault.Hasher{Vault: e.vault}
+	permit := testenv.Authorizer(tb)
 	changes, recorder := testenv.Changes(tb, e.db, e.vault, hasher, nil)
 	people := mongo.NewSubjectStore(e.db, e.vault, log)
-	e.datasets = dataset.NewService(mongo.NewDatasetStore(e.db), changes, testenv.Now)
-	e.subjects = subject.NewService(people, changes, recorder, e.vault, denmark{}, testenv.Now)
+	e.datasets = dataset.NewService(mongo.NewDatasetStore(e.db), changes, permit, testenv.Now)
+	e.subjects = subject.NewService(people, changes, recorder, e.vault, permit, denmark{}, testenv.Now)
 	e.records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(e.db, e.vault, log), Changes: changes, Recorder: recorder, Vault: e.vault,
-		Datasets: e.datasets, Subjects: people, Files: noFiles{}, Regions: denmark{}, Now: testenv.Now,
+		Looker: permit, Datasets: e.datasets, Subjects: people, Files: noFiles{}, Regions: denmark{}, Now: testenv.Now,
 	})
 	e.imports = imports.NewService(imports.Parts{
 		Store: mongo.NewImportStore(e.db), Changes: changes, Recorder: recorder, Vault: e.vault, Hasher: hasher,
-		Datasets: e.datasets, Subjects: e.subjects, Guards: people, Records: e.records, Regions: denmark{}, Now: testenv.Now,
+		Looker: permit, Datasets: e.datasets, Subjects: e.subjects, Guards: people, Records: e.records, Regions: denmark{}, Now: testenv.Now,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/imports", imports.Handler(e.imports, testenv.Authorizer(tb), log))
-	mux.Handle("GET /v1/imports/{id}", imports.Progress(e.imports, testenv.Authorizer(tb), log))
+	mux.Handle("POST /v1/imports", imports.Handler(e.imports, permit, log))
+	mux.Handle("GET /v1/imports/{id}", imports.Progress(e.imports, permit, log))
 	e.handler = mux
 	return e
 }
@@ -99,6 +100,7 @@ func as(tb testing.TB, of tenant.ID, grants ...authz.Permission) context.Context
 	ctx = audit.WithRequest(ctx, audit.Request{ID: "REQUEST"})
 	return authz.NewContext(ctx, authz.Principal{
 		Kind: authz.KindMachine, ID: "key_" + string(of), Tenant: of, Credential: "key_" + string(of), Grants: grants,
+		Clearances: authz.Clearances(),
 	})
 }
 

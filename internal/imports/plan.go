@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -42,6 +43,7 @@ type plan struct {
 
 	dataset *dataset.Dataset // of a plan without a mapping
 	origin  record.Origin
+	refused map[string]error // of its fields, by id, those that the caller may not write
 }
 
 type recordPlan struct {
@@ -87,6 +89,13 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 		if p.dataset, err = s.activeDataset(ctx, in.Dataset); err != nil {
 			return nil, errs.At(err, "dataset")
 		}
+		p.refused = map[string]error{}
+		for i := range p.dataset.Fields {
+			f := &p.dataset.Fields[i]
+			if err := s.writable(ctx, p.dataset.FieldData(f)); err != nil {
+				p.refused[f.ID] = err
+			}
+		}
 		p.params = string(in.Format) + " " + p.dataset.ID + " " + string(in.Origin)
 		return p, nil
 	}
@@ -100,6 +109,11 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 		return nil, errs.At(err, "mapping")
 	}
 	p.subject = &d.Subject
+	if len(d.Subject.NationalIDs) > 0 {
+		if err := s.writable(ctx, authz.Data{Class: string(dataset.NationalID), Secrecy: string(dataset.NoSecrecy)}); err != nil {
+			return nil, errs.At(err, "mapping.subject.nationalIds")
+		}
+	}
 	if r := d.Subject.PhoneRegion; r != "" {
 		p.phoneRegion, p.foreign = r, true
 	}
@@ -115,12 +129,24 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 			if f == nil {
 				return nil, errs.New(errs.Invalid, "the dataset has no field with this key").At(at + ".fields." + key)
 			}
+			if err := s.writable(ctx, found.FieldData(f)); err != nil {
+				return nil, errs.At(err, at+".fields."+key)
+			}
 			rp.fields = append(rp.fields, fieldPlan{f, rule.Fields[key]})
 		}
 		slices.SortStableFunc(rp.fields, func(a, b fieldPlan) int { return found.Index(a.ID) - found.Index(b.ID) })
 		p.records = append(p.records, rp)
 	}
 	return p, nil
+}
+
+// writable fails for data that the caller may not see, and so not write: whether
+// a line changed something would tell what was there.
+func (s *Service) writable(ctx context.Context, data authz.Data) error {
+	if sight := s.looker.Look(ctx, data); !sight.Clear() {
+		return sight.Err()
+	}
+	return nil
 }
 
 func (s *Service) activeDataset(ctx context.Context, idOrName string) (*dataset.Dataset, error) {
@@ -229,6 +255,9 @@ func (p *plan) plainRow(line any, csv bool) (*row, error) {
 			continue
 		}
 		rest--
+		if err := p.refused[f.ID]; err != nil {
+			return nil, errs.At(err, "fields."+f.Key)
+		}
 		raw := dataset.RawJSON(v)
 		if cell, ok := v.(string); ok && csv {
 			raw = dataset.RawText(cell)

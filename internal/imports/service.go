@@ -56,6 +56,7 @@ type Parts struct {
 	Vault    Vault
 	Hasher   change.Hasher
 	Datasets Datasets
+	Looker   authz.Looker
 	Subjects Subjects
 	Guards   record.Subjects // guards the persons whose data is written
 	Records  Records
@@ -71,6 +72,7 @@ type Service struct {
 	vault    Vault
 	hasher   change.Hasher
 	datasets Datasets
+	looker   authz.Looker
 	subjects Subjects
 	guards   record.Subjects
 	records  Records
@@ -83,7 +85,7 @@ type Service struct {
 // NewService returns a Service.
 func NewService(p Parts) *Service {
 	return &Service{
-		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Subjects, p.Guards, p.Records, p.Regions, p.Now,
+		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Regions, p.Now,
 		semaphore.NewWeighted(maxImports),
 	}
 }

@@ -33,6 +33,7 @@ type datasetDoc struct {
 	Name        string            `bson:"name"`
 	Description string            `bson:"description"`
 	Secrecy     dataset.Secrecy   `bson:"secrecy"`
+	Purposes    []string          `bson:"purposes,omitempty"`
 	State       dataset.State     `bson:"state"`
 	Fields      []datasetFieldDoc `bson:"fields"`
 	Version     int64             `bson:"version"`
@@ -57,7 +58,7 @@ type datasetFieldDoc struct {
 func (s *DatasetStore) doc(ctx context.Context, d *dataset.Dataset) (datasetDoc, error) {
 	of, err := tenant.FromContext(ctx)
 	doc := datasetDoc{
-		ID: d.ID, Tenant: of, Name: d.Name, Description: d.Description, Secrecy: d.Secrecy, State: d.State,
+		ID: d.ID, Tenant: of, Name: d.Name, Description: d.Description, Secrecy: d.Secrecy, Purposes: d.Purposes, State: d.State,
 		Fields: make([]datasetFieldDoc, len(d.Fields)), Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	for i, f := range d.Fields {
@@ -68,7 +69,7 @@ func (s *DatasetStore) doc(ctx context.Context, d *dataset.Dataset) (datasetDoc,
 
 func (d *datasetDoc) dataset() *dataset.Dataset {
 	of := &dataset.Dataset{
-		ID: d.ID, Name: d.Name, Description: d.Description, Secrecy: d.Secrecy, State: d.State,
+		ID: d.ID, Name: d.Name, Description: d.Description, Secrecy: d.Secrecy, Purposes: d.Purposes, State: d.State,
 		Fields: make([]dataset.Field, len(d.Fields)), Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	for i, f := range d.Fields {
@@ -111,6 +112,23 @@ func (s *DatasetStore) List(ctx context.Context) ([]*dataset.Dataset, error) {
 		list[i] = docs[i].dataset()
 	}
 	return list, nil
+}
+
+// Secret implements dataset.Store.
+func (s *DatasetStore) Secret(ctx context.Context) ([]string, error) {
+	filter, err := scoped(ctx, bson.E{Key: "secrecy", Value: dataset.AML})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[datasetDoc](ctx, s.coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("list secret datasets: %w", err)
+	}
+	ids := make([]string, len(docs))
+	for i := range docs {
+		ids[i] = docs[i].ID
+	}
+	return ids, nil
 }
 
 // Insert implements dataset.Store.

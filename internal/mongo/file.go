@@ -41,6 +41,7 @@ type fileDoc struct {
 	Object    objectDoc  `bson:"object"`
 	State     file.State `bson:"state"`
 	Record    string     `bson:"record,omitempty"`
+	Field     string     `bson:"field,omitempty"`
 	CreatedAt time.Time  `bson:"createdAt"`
 }
 
@@ -106,7 +107,7 @@ func (s *FileStore) GetMany(ctx context.Context, ids []string) ([]*file.File, er
 		}
 		f := &file.File{
 			ID: d.ID, Subject: d.Subject, Dataset: d.Dataset, MediaType: d.MediaType, Size: d.Size, State: d.State,
-			Record: d.Record, Object: file.Object(d.Object), CreatedAt: d.CreatedAt,
+			Record: d.Record, Field: d.Field, Object: file.Object(d.Object), CreatedAt: d.CreatedAt,
 		}
 		files, owners = append(files, f), append(owners, file.Owner(d.Tenant, f))
 	}
@@ -159,7 +160,7 @@ func (s *FileStore) Finish(ctx context.Context, f *file.File) error {
 func (s *FileStore) Attach(ctx context.Context, recordID string, a record.Attachment) error {
 	err := s.move(ctx, a.File, bson.D{
 		{Key: "state", Value: file.Stored}, {Key: "subject", Value: a.Subject}, {Key: "dataset", Value: a.Dataset},
-	}, bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: recordID}})
+	}, bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: recordID}, {Key: "field", Value: a.Field}})
 	if !errors.Is(err, file.ErrState) {
 		return err
 	}
@@ -170,7 +171,10 @@ func (s *FileStore) Attach(ctx context.Context, recordID string, a record.Attach
 	case f.Subject != a.Subject || f.Dataset != a.Dataset:
 		return file.ErrOther
 	case f.State == file.Attached && f.Record == recordID:
-		return nil
+		if f.Field == a.Field {
+			return nil
+		}
+		return s.move(ctx, a.File, bson.D{{Key: "record", Value: recordID}}, bson.D{{Key: "field", Value: a.Field}})
 	}
 	return file.ErrState
 }

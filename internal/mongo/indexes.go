@@ -64,6 +64,7 @@ func (x index) model() mongo.IndexModel {
 // indexes has the index of every query beside those by _id.
 func indexes() map[string][]index {
 	return map[string][]index{
+		tenantsColl:      {{"allowedOrigins"}},
 		membersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
 		apiKeysColl:      {{"tenant", "-createdAt", "-_id"}},
 		oauthClientsColl: {{"tenant", "-createdAt", "-_id"}},

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/page"
@@ -146,14 +147,14 @@ func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, bef
 
 // open returns the records that docs hold, in their order.
 func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Record, error) {
-	gone, err := s.gone(ctx, docs)
+	state, err := s.states(ctx, docs)
 	if err != nil {
 		return nil, err
 	}
 	var owners []vault.Owner
 	for _, d := range docs {
 		for _, person := range d.Subjects {
-			if !gone[person] {
+			if !state[person].Gone() {
 				owners = append(owners, record.Unit(d.Tenant, person, d.Dataset))
 			}
 		}
@@ -164,65 +165,69 @@ func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Rec
 	}
 	records := make([]*record.Record, len(docs))
 	for i := range docs {
-		if records[i], err = s.openOne(ctx, keys, gone, &docs[i]); err != nil {
+		if records[i], err = s.openOne(ctx, keys, state, &docs[i]); err != nil {
 			return nil, fmt.Errorf("open record %s: %w", docs[i].ID, err)
 		}
 	}
 	return records, nil
 }
 
-// gone tells which of the persons in docs may not be read any more, those that
-// aren't there included.
-func (s *RecordStore) gone(ctx context.Context, docs []recordDoc) (map[string]bool, error) {
-	gone := map[string]bool{}
+// states tells where the persons in docs stand; those that aren't there are erased.
+func (s *RecordStore) states(ctx context.Context, docs []recordDoc) (map[string]subject.State, error) {
+	state := map[string]subject.State{}
 	for i := range docs {
 		for _, person := range docs[i].Subjects {
-			gone[person] = true
+			state[person] = subject.Erased
 		}
 	}
-	if len(gone) == 0 {
-		return gone, nil
+	if len(state) == 0 {
+		return state, nil
 	}
-	ids := make([]string, 0, len(gone))
-	for person := range gone {
+	ids := make([]string, 0, len(state))
+	for person := range state {
 		ids = append(ids, person)
 	}
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 	if err != nil {
 		return nil, err
 	}
-	states, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}}))
+	found, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}}))
 	if err != nil {
 		return nil, fmt.Errorf("find subjects' states: %w", err)
 	}
-	for _, d := range states {
-		gone[d.ID] = d.State.Gone()
+	for _, d := range found {
+		state[d.ID] = d.State
 	}
-	return gone, nil
+	return state, nil
 }
 
 func (s *RecordStore) openOne(
-	ctx context.Context, keys *vault.Keys, gone map[string]bool, d *recordDoc,
+	ctx context.Context, keys *vault.Keys, state map[string]subject.State, d *recordDoc,
 ) (*record.Record, error) {
 	r := &record.Record{
 		ID: d.ID, SubjectID: d.Subject, DatasetID: d.Dataset, DatasetVersion: d.DatasetVersion, Origin: d.Origin,
 		CollectedAt: d.CollectedAt, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
-		Fields: make([]record.Field, len(d.Fields)), Gone: gone[d.Subject],
+		Fields: make([]record.Field, len(d.Fields)), Gone: state[d.Subject].Gone(),
+	}
+	for _, person := range d.Subjects {
+		if state[person] == subject.Restricted {
+			r.Restricted = append(r.Restricted, person)
+		}
 	}
 	for _, p := range d.Parties {
-		party := record.Party{Subject: p.Subject, Gone: gone[p.Subject]}
+		party := record.Party{Subject: p.Subject, Gone: state[p.Subject].Gone()}
 		if !party.Gone {
 			open := recordSealer(keys, d.Tenant, p.Subject, d.Dataset, d.ID)
 			party.Role = open.openText("role", p.Role).Reveal()
-			state, is := unreadable(open.err)
+			shown, is := unreadable(open.err)
 			if open.err != nil && !is {
 				return nil, open.err
 			}
-			party.Gone = state == personal.Erased
+			party.Gone = shown == personal.Erased
 		}
 		r.Parties = append(r.Parties, party)
 	}
-	if !gone[d.Subject] {
+	if !r.Gone {
 		own := recordSealer(keys, d.Tenant, d.Subject, d.Dataset, d.ID)
 		r.Key, r.Source = own.openText("key", d.Key), own.openText("source", d.Source)
 		if _, is := unreadable(own.err); own.err != nil && !is {
@@ -235,13 +240,13 @@ func (s *RecordStore) openOne(
 		if stored.About != "" {
 			f.About = &stored.About
 		}
-		if gone[d.about(stored)] {
+		if state[d.about(stored)].Gone() {
 			f.State = personal.Erased
 		} else {
 			open := recordSealer(keys, d.Tenant, d.about(stored), d.Dataset, d.ID)
 			f.Value.Value = open.open(stored.Field, stored.Value)
-			if state, is := unreadable(open.err); is {
-				f.State = state
+			if shown, is := unreadable(open.err); is {
+				f.State = shown
 			} else if open.err != nil {
 				return nil, open.err
 			}
@@ -256,13 +261,13 @@ func (s *RecordStore) openOne(
 }
 
 // reason says why a value isn't shown.
-func reason(s personal.State) *string {
-	var why string
+func reason(s personal.State) *authz.Reason {
+	var why authz.Reason
 	switch s {
 	case personal.Erased:
-		why = "the person's data is erased"
+		why = authz.ReasonErased
 	case personal.Withheld:
-		why = "the stored value can't be opened; the operator has been told"
+		why = authz.ReasonUnreadable
 	default:
 		return nil
 	}
@@ -275,11 +280,11 @@ func (s *RecordStore) Get(ctx context.Context, recordID string) (*record.Record,
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.gone(ctx, []recordDoc{*d})
+	state, err := s.states(ctx, []recordDoc{*d})
 	if err != nil {
 		return nil, err
 	}
-	if gone[d.Subject] {
+	if state[d.Subject].Gone() {
 		return nil, subject.ErrErased
 	}
 	read, err := s.open(ctx, []recordDoc{*d})
@@ -306,17 +311,20 @@ func equal(q record.Query) bson.D {
 	if q.Dataset != "" {
 		filter = append(filter, bson.E{Key: "dataset", Value: q.Dataset})
 	}
+	if len(q.Without) > 0 {
+		filter = append(filter, bson.E{Key: "dataset", Value: bson.D{{Key: "$nin", Value: q.Without}}})
+	}
 	return filter
 }
 
 // List implements record.Store.
 func (s *RecordStore) List(ctx context.Context, q record.Query, after *page.Position, limit int) ([]*record.Record, error) {
 	if q.Subject != "" {
-		gone, err := s.gone(ctx, []recordDoc{{Subjects: []string{q.Subject}}})
+		state, err := s.states(ctx, []recordDoc{{Subjects: []string{q.Subject}}})
 		if err != nil {
 			return nil, err
 		}
-		if gone[q.Subject] {
+		if state[q.Subject].Gone() {
 			return nil, subject.ErrErased
 		}
 	}

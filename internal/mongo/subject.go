@@ -157,13 +157,13 @@ func (s *SubjectStore) open(ctx context.Context, docs []subjectDoc) ([]*subject.
 
 func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subjectDoc) (*subject.Subject, error) {
 	bare := subject.Subject{
-		ID: d.ID, State: d.State, Identity: personal.Erased, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		ID: d.ID, State: d.State, Identity: personal.Erased, IdentityReason: reason(personal.Erased), Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.State.Gone() {
 		return &bare, nil
 	}
 	sub, open := bare, s.sealer(keys, d.Tenant, d.ID)
-	sub.Identity = personal.Clear
+	sub.Identity, sub.IdentityReason = personal.Clear, nil
 	sub.Reference = open.openText("reference", d.Identity.Reference)
 	sub.BirthDate = open.openText("birthDate", d.Identity.BirthDate)
 	if d.Identity.Name != nil {
@@ -191,7 +191,7 @@ func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subject
 		if state == personal.Withheld {
 			s.log.ErrorContext(ctx, "identity can't be opened", "subject", d.ID, "err", open.err)
 		}
-		bare.Identity = state
+		bare.Identity, bare.IdentityReason = state, reason(state)
 		return &bare, nil
 	}
 	return &sub, open.err

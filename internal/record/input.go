@@ -234,7 +234,7 @@ func (r *Record) keys(d *dataset.Dataset, region string) ([]lookup.Key, error) {
 	}
 	for i := range r.Fields {
 		v := &r.Fields[i]
-		f := d.Field(v.FieldID)
+		f := d.Stored(v.FieldID)
 		if f == nil || f.Lookup != dataset.Exact || v.State != personal.Clear {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -50,7 +51,8 @@ type Record struct {
 	CollectedAt    *time.Time
 	Parties        []Party
 	Fields         []Field
-	Gone           bool // the subject's data is erased: so in lists of a dataset only
+	Gone           bool     // the subject's data is erased: so in lists of a dataset only
+	Restricted     []string // those of its persons whose data is stored and not used, GDPR Art. 18
 	Version        int64
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
@@ -71,8 +73,8 @@ type Field struct {
 	Secrecy dataset.Secrecy // of the field or its dataset
 	Value   Value
 	State   personal.State
-	Reason  *string // why it isn't CLEAR
-	About   *string // the party it is about, nil for the record's subject
+	Reason  *authz.Reason // why it isn't CLEAR
+	About   *string       // the party it is about, nil for the record's subject
 }
 
 // Value is a value with the type that tells how it is shown.
@@ -143,17 +145,19 @@ func (r *Record) files() []Attachment {
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		if name, ok := f.Value.RevealString(); ok && f.Value.Type == dataset.TypeFile {
-			files = append(files, Attachment{File: name, Subject: r.about(f), Dataset: r.DatasetID})
+			files = append(files, Attachment{File: name, Subject: r.about(f), Dataset: r.DatasetID, Field: f.FieldID})
 		}
 	}
 	return files
 }
 
-// Attachment is a file named by a record, with whose and which unit it must be.
+// Attachment is a file named by a field of a record, with whose and which unit
+// it must be.
 type Attachment struct {
 	File    string
 	Subject string
 	Dataset string
+	Field   string
 }
 
 // Sentinels.
@@ -198,6 +202,7 @@ func position(r *Record) page.Position { return page.Position{CreatedAt: r.Creat
 type Query struct {
 	Subject string
 	Dataset string
+	Without []string // datasets left out
 }
 
 // Store keeps records with their lookups. What it reads has the fields' ids,

@@ -57,19 +57,19 @@ func start(t *testing.T) (w *world, one, two context.Context) {
 		t.Fatal(err)
 	}
 	changes, recorder := testenv.Changes(t, db, v, vault.Hasher{Vault: v}, nil)
-	log := testenv.Logger(t)
-	datasets := dataset.NewService(mongo.NewDatasetStore(db), changes, testenv.Now)
+	log, permit := testenv.Logger(t), testenv.Authorizer(t)
+	datasets := dataset.NewService(mongo.NewDatasetStore(db), changes, permit, testenv.Now)
 	subjectStore := mongo.NewSubjectStore(db, v, log)
 	w = &world{
 		T: t, keys: keys, vault: v, datasets: datasets,
-		subjects: subject.NewService(subjectStore, changes, recorder, v, denmark{}, testenv.Now),
+		subjects: subject.NewService(subjectStore, changes, recorder, v, permit, denmark{}, testenv.Now),
 		records: record.NewService(record.Parts{
-			Store: mongo.NewRecordStore(db, v, log), Changes: changes, Recorder: recorder, Vault: v,
+			Store: mongo.NewRecordStore(db, v, log), Changes: changes, Recorder: recorder, Vault: v, Looker: permit,
 			Datasets: datasets, Subjects: subjectStore, Files: noFiles{t}, Regions: denmark{}, Now: testenv.Now,
 		}),
 	}
 	as := func(of tenant.ID) context.Context {
-		ctx := authz.NewContext(t.Context(), authz.Principal{Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of})
+		ctx := authz.NewContext(t.Context(), authz.Principal{Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of, Clearances: authz.Clearances()})
 		return tenant.NewContext(ctx, of)
 	}
 	return w, as(testenv.One), as(testenv.Two)

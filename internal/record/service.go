@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -19,9 +20,11 @@ import (
 	"github.com/vogter/vogter/internal/vault"
 )
 
-// Datasets knows what records hold.
+// Datasets knows what records hold, as far as the caller may.
 type Datasets interface {
 	Get(ctx context.Context, datasetID string) (*dataset.Dataset, error)
+	// Hidden returns those that the caller must not know of.
+	Hidden(ctx context.Context) ([]string, error)
 }
 
 // Subjects guards the persons whose data is written: within a change's
@@ -48,6 +51,7 @@ type Service struct {
 	changes  *change.Runner
 	recorder *audit.Recorder
 	vault    Vault
+	looker   authz.Looker
 	datasets Datasets
 	subjects Subjects
 	files    Files
@@ -61,6 +65,7 @@ type Parts struct {
 	Changes  *change.Runner
 	Recorder *audit.Recorder
 	Vault    Vault
+	Looker   authz.Looker
 	Datasets Datasets
 	Subjects Subjects
 	Files    Files
@@ -70,7 +75,7 @@ type Parts struct {
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
-	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Datasets, p.Subjects, p.Files, p.Regions, p.Now}
+	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Regions, p.Now}
 }
 
 // Get returns a record. It fails with ErrNotFound, and with subject.ErrErased
@@ -93,7 +98,7 @@ func (s *Service) List(ctx context.Context, q Query, r page.Request) (*Connectio
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(ctx, q); err != nil {
+	if err := s.check(ctx, &q); err != nil {
 		return nil, err
 	}
 	read, err := s.store.List(ctx, q, after, r.First+1)
@@ -108,7 +113,7 @@ func (s *Service) List(ctx context.Context, q Query, r page.Request) (*Connectio
 // Page is List for a job that notes its reading itself: up to limit records
 // after a position, nil for the first.
 func (s *Service) Page(ctx context.Context, q Query, after *page.Position, limit int) ([]*Record, error) {
-	if err := s.check(ctx, q); err != nil {
+	if err := s.check(ctx, &q); err != nil {
 		return nil, err
 	}
 	read, err := s.store.List(ctx, q, after, limit)
@@ -118,7 +123,9 @@ func (s *Service) Page(ctx context.Context, q Query, after *page.Position, limit
 	return read, s.describe(ctx, read...)
 }
 
-func (s *Service) check(ctx context.Context, q Query) error {
+// check refuses a query for what isn't there, and leaves out what the caller
+// must not know of.
+func (s *Service) check(ctx context.Context, q *Query) error {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return err
@@ -126,10 +133,12 @@ func (s *Service) check(ctx context.Context, q Query) error {
 	if q.Subject != "" && id.Check(id.Subject, of, q.Subject) != nil {
 		return subject.ErrNotFound
 	}
-	if q.Dataset != "" && id.Check(id.Dataset, of, q.Dataset) != nil {
-		return dataset.ErrNotFound
+	if q.Dataset != "" {
+		_, err = s.datasets.Get(ctx, q.Dataset)
+		return err
 	}
-	return nil
+	q.Without, err = s.datasets.Hidden(ctx)
+	return err
 }
 
 // Find returns a page of the records with a value. A search is written to the
@@ -166,6 +175,9 @@ func (s *Service) key(ctx context.Context, by By) (lookup.Key, error) {
 	if f == nil || f.Lookup != dataset.Exact {
 		return lookup.Key{}, errs.New(errs.Invalid, "the dataset has no such field with a lookup").At("by.field")
 	}
+	if sight := s.looker.Look(ctx, d.FieldData(f)); !sight.Clear() {
+		return lookup.Key{}, errs.At(sight.Err(), "by.field")
+	}
 	region, err := s.region(ctx, d)
 	if err != nil {
 		return lookup.Key{}, err
@@ -199,6 +211,9 @@ func (s *Service) answer(ctx context.Context, action string, read ...*Record) er
 	if len(read) == 1 {
 		object = read[0].ID
 	}
+	if err := s.show(ctx, read...); err != nil {
+		return err
+	}
 	return s.recorder.Read(ctx, action, object, touches...)
 }
 
@@ -209,14 +224,14 @@ func (s *Service) describe(ctx context.Context, read ...*Record) error {
 		d := known[r.DatasetID]
 		if d == nil {
 			var err error
-			if d, err = s.datasets.Get(ctx, r.DatasetID); err != nil {
+			if d, err = s.dataset(ctx, r); err != nil {
 				return err
 			}
 			known[r.DatasetID] = d
 		}
 		for i := range r.Fields {
 			f := &r.Fields[i]
-			if of := d.Field(f.FieldID); of != nil {
+			if of := d.Stored(f.FieldID); of != nil {
 				f.Key, f.Class, f.Secrecy, f.Value.Type = of.Key, of.DataClass, d.SecrecyOf(of), of.Type
 			}
 		}
@@ -224,6 +239,16 @@ func (s *Service) describe(ctx context.Context, read ...*Record) error {
 		slices.SortStableFunc(r.Fields, func(a, b Field) int { return d.Index(a.FieldID) - d.Index(b.FieldID) })
 	}
 	return nil
+}
+
+// dataset returns that of a stored record; a record of one that the caller must
+// not know of isn't there.
+func (s *Service) dataset(ctx context.Context, r *Record) (*dataset.Dataset, error) {
+	d, err := s.datasets.Get(ctx, r.DatasetID)
+	if errs.KindOf(err) == errs.NotFound {
+		return nil, ErrNotFound
+	}
+	return d, err
 }
 
 // Write makes a record.
@@ -238,6 +263,9 @@ func (s *Service) Write(ctx context.Context, in WriteInput) (*Record, error) {
 	}
 	region, err := s.region(ctx, d)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.writable(ctx, in.Fields, d); err != nil {
 		return nil, err
 	}
 	made, err := Make(id.New(id.Record, of), in, d, of, region, s.at())
@@ -263,7 +291,7 @@ func (s *Service) Write(ctx context.Context, in WriteInput) (*Record, error) {
 	if recordID != made.Record.ID {
 		return s.Get(ctx, recordID)
 	}
-	return made.Record, nil
+	return made.Record, s.show(ctx, made.Record)
 }
 
 // region returns the tenant's country if a lookup of d's fields depends on it.
@@ -357,7 +385,7 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.datasets.Get(ctx, before.DatasetID)
+	d, err := s.dataset(ctx, before)
 	if err != nil {
 		return nil, err
 	}
@@ -368,6 +396,9 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	// The keys of parties to come are made before the transaction.
 	in, err := next(before)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.writable(ctx, in.Fields, d); err != nil {
 		return nil, err
 	}
 	owners := before.owners(of)
@@ -386,7 +417,10 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	if err != nil {
 		return nil, err
 	}
-	return updated, s.describe(ctx, updated)
+	if err := s.describe(ctx, updated); err != nil {
+		return nil, err
+	}
+	return updated, s.show(ctx, updated)
 }
 
 // amend reads, changes and writes a record of d within a change's transaction.
@@ -414,7 +448,7 @@ func (s *Service) amend(
 	}
 	for i := range r.Fields {
 		// Its lookup, which can't be made anew, would be taken for stale.
-		if f := d.Field(r.Fields[i].FieldID); r.Fields[i].State == personal.Withheld && f != nil && f.Lookup == dataset.Exact {
+		if f := d.Stored(r.Fields[i].FieldID); r.Fields[i].State == personal.Withheld && f != nil && f.Lookup == dataset.Exact {
 			return c, nil, ErrUnreadable.At("fields." + f.Key)
 		}
 	}
@@ -456,11 +490,10 @@ func (in UpdateInput) names(d *dataset.Dataset) []string {
 // had and hasn't any more.
 func (s *Service) moveFiles(ctx context.Context, r *Record, had []Attachment) ([]job.Spec, error) {
 	have := r.files()
-	missing := func(from []Attachment) func(Attachment) bool {
-		return func(a Attachment) bool { return slices.Contains(from, a) }
-	}
-	fresh := slices.DeleteFunc(slices.Clone(have), missing(had))
-	gone := slices.DeleteFunc(slices.Clone(had), missing(have))
+	fresh := slices.DeleteFunc(slices.Clone(have), func(a Attachment) bool { return slices.Contains(had, a) })
+	gone := slices.DeleteFunc(slices.Clone(had), func(a Attachment) bool {
+		return slices.ContainsFunc(have, func(b Attachment) bool { return a.File == b.File })
+	})
 	if len(fresh) > 0 {
 		if err := s.files.Attach(ctx, r.ID, fresh); err != nil {
 			return nil, err
@@ -480,6 +513,9 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 	}
 	before, err := s.store.Get(ctx, in.ID)
 	if err != nil {
+		return err
+	}
+	if _, err := s.dataset(ctx, before); err != nil {
 		return err
 	}
 	if _, err := s.vault.Ensure(ctx, before.owners(of)...); err != nil {

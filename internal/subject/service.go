@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -32,15 +33,17 @@ type Service struct {
 	changes  *change.Runner
 	recorder *audit.Recorder
 	vault    Vault
+	looker   authz.Looker
 	regions  Regions
 	now      func() time.Time
 }
 
 // NewService returns a Service.
 func NewService(
-	store Store, changes *change.Runner, recorder *audit.Recorder, v Vault, regions Regions, now func() time.Time,
+	store Store, changes *change.Runner, recorder *audit.Recorder, v Vault, looker authz.Looker, regions Regions,
+	now func() time.Time,
 ) *Service {
-	return &Service{store, changes, recorder, v, regions, now}
+	return &Service{store, changes, recorder, v, looker, regions, now}
 }
 
 // Get returns a subject, or ErrNotFound. A subject that is gone has its state
@@ -77,11 +80,13 @@ func (s *Service) GetMany(ctx context.Context, ids []string) ([]*Subject, error)
 	return found, s.audited(ctx, "subject.read", read)
 }
 
-// audited notes that the subjects are about to be answered.
+// audited notes that the subjects are about to be answered, and takes from them
+// what the caller may not see.
 func (s *Service) audited(ctx context.Context, action string, read []*Subject) error {
 	touches := make([]audit.Touch, 0, len(read))
 	for _, r := range read {
-		if r.Identity == personal.Clear {
+		s.show(ctx, r)
+		if r.Identity == personal.Clear || r.Identity == personal.Masked {
 			touches = append(touches, audit.Touch{Subject: r.ID, Object: r.ID, Version: r.Version})
 		}
 	}
@@ -117,6 +122,9 @@ func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection,
 	}
 	key, err := by.key(region)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.handles(ctx, by.NationalID != nil, "by.nationalId"); err != nil {
 		return nil, err
 	}
 	list := page.List{Of: id.Subject, Scope: string(key.Name)}
@@ -174,6 +182,9 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Subject, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
+		return nil, err
+	}
 	region, err := s.region(ctx, in.PhoneRegion, pointers(in.Phones)...)
 	if err != nil {
 		return nil, err
@@ -198,7 +209,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Subject, error) 
 	if subjectID != made.Subject.ID {
 		return s.Get(ctx, subjectID)
 	}
-	return made.Subject, nil
+	return s.show(ctx, made.Subject), nil
 }
 
 // Insert writes subjects made by Make within a change's transaction, and returns
@@ -225,6 +236,9 @@ func (s *Service) at() time.Time { return s.now().UTC().Truncate(time.Millisecon
 
 // Update changes identifying data.
 func (s *Service) Update(ctx context.Context, in UpdateInput) (*Subject, error) {
+	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
+		return nil, err
+	}
 	region, err := s.region(ctx, in.PhoneRegion, pointers(in.Phones)...)
 	if err != nil {
 		return nil, err
@@ -239,6 +253,9 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Subject, error) 
 
 // Upsert creates the subject with the reference, or updates the one that has it.
 func (s *Service) Upsert(ctx context.Context, in UpsertInput) (found *Subject, created bool, err error) {
+	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
+		return nil, false, err
+	}
 	// A subject created by another call in between is found in the second round.
 	for range 2 {
 		one, err := s.byReference(ctx, in.Reference)
@@ -304,7 +321,7 @@ func (s *Service) StartRelation(ctx context.Context, in StartRelationInput) (*Su
 			return nil, nil, err
 		}
 	}
-	return updated, updated.relation(relationID), nil
+	return s.show(ctx, updated), updated.relation(relationID), nil
 }
 
 // EndRelation notes the end of dealings, from which retention counts.
@@ -357,7 +374,7 @@ func (s *Service) update(
 	if err != nil {
 		return nil, err
 	}
-	return updated, nil
+	return s.show(ctx, updated), nil
 }
 
 // mutate reads, changes and writes a subject within a change's transaction.

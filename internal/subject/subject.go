@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -39,18 +40,20 @@ func (s State) Gone() bool { return s == Erasing || s == Erased }
 type Subject struct {
 	ID    string
 	State State
-	// Identity tells whether the identifying data can be shown.
-	Identity    personal.State
-	Reference   personal.Text
-	Name        *Name
-	BirthDate   personal.Text // YYYY-MM-DD
-	Emails      []personal.Text
-	Phones      []personal.Text // E.164
-	NationalIDs []NationalID
-	Relations   []Relation
-	Version     int64
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	// Identity tells whether the identifying data can be shown: MASKED when only
+	// the national ids are.
+	Identity       personal.State
+	IdentityReason *authz.Reason // why it isn't CLEAR
+	Reference      personal.Text
+	Name           *Name
+	BirthDate      personal.Text // YYYY-MM-DD
+	Emails         []personal.Text
+	Phones         []personal.Text // E.164
+	NationalIDs    []NationalID
+	Relations      []Relation
+	Version        int64
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
 }
 
 // Name is a person's name.

@@ -41,13 +41,13 @@ func start(t *testing.T) *world {
 	db, v := testenv.Data(t, uri), testenv.Vault(t)
 	changes, recorder := testenv.Changes(t, db, v, vault.Hasher{Vault: v}, nil)
 	as := func(of tenant.ID) context.Context {
-		ctx := authz.NewContext(t.Context(), authz.Principal{Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of})
+		ctx := authz.NewContext(t.Context(), authz.Principal{Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of, Clearances: authz.Clearances()})
 		return tenant.NewContext(ctx, of)
 	}
 	return &world{
 		uri: uri, one: as(testenv.One), two: as(testenv.Two),
 		subjects: subject.NewService(
-			mongo.NewSubjectStore(db, v, testenv.Logger(t)), changes, recorder, v, denmark{}, testenv.Now),
+			mongo.NewSubjectStore(db, v, testenv.Logger(t)), changes, recorder, v, testenv.Authorizer(t), denmark{}, testenv.Now),
 	}
 }
 

@@ -77,25 +77,26 @@ func Start(tb testing.TB) *World {
 	w.Vault, err = vault.New(vault.Config{Store: w.Keys, KMS: testenv.KMS(tb), Now: w.Now})
 	w.ok(err)
 	w.Changes, w.Recorder = testenv.Changes(tb, db, w.Vault, vault.Hasher{Vault: w.Vault}, nil)
+	permit := testenv.Authorizer(tb)
 	tenants := mongo.NewTenantStore(db, w.Vault)
 	subjects := mongo.NewSubjectStore(db, w.Vault, log)
-	w.Datasets = dataset.NewService(mongo.NewDatasetStore(db), w.Changes, w.Now)
-	w.Subjects = subject.NewService(subjects, w.Changes, w.Recorder, w.Vault, denmark{}, w.Now)
+	w.Datasets = dataset.NewService(mongo.NewDatasetStore(db), w.Changes, permit, w.Now)
+	w.Subjects = subject.NewService(subjects, w.Changes, w.Recorder, w.Vault, permit, denmark{}, w.Now)
 	w.Jobs = job.NewService(mongo.NewJobStore(db), w.Changes, w.Now, log, job.Timing{Pause: time.Nanosecond})
 	w.Files = file.NewService(file.Config{
-		Store: mongo.NewFileStore(db, w.Vault), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Vault: w.Vault,
-		Changes: w.Changes, Recorder: w.Recorder, Log: log, Now: w.Now,
+		Store: mongo.NewFileStore(db, w.Vault), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Looker: permit,
+		Vault: w.Vault, Changes: w.Changes, Recorder: w.Recorder, Log: log, Now: w.Now,
 	})
 	w.Records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(db, w.Vault, log), Changes: w.Changes, Recorder: w.Recorder, Vault: w.Vault,
-		Datasets: w.Datasets, Subjects: subjects, Files: w.Files, Regions: denmark{}, Now: w.Now,
+		Looker: permit, Datasets: w.Datasets, Subjects: subjects, Files: w.Files, Regions: denmark{}, Now: w.Now,
 	})
 	w.Exports = export.NewService(export.Config{
-		Store: mongo.NewExportStore(db), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Records: w.Records,
+		Store: mongo.NewExportStore(db), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Looker: permit, Records: w.Records,
 		Files: w.Files, Tenants: tenants, Jobs: w.Jobs, Vault: w.Vault, Keys: w.Keys, Changes: w.Changes, Log: log, Now: w.Now,
 	})
 	w.Downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: testenv.Authorizer(tb), Recorder: w.Recorder,
+		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: permit, Recorder: w.Recorder,
 		Changes: w.Changes, Log: log, Now: w.Now, BaseURL: BaseURL,
 	})
 	for _, t := range []tenancy.Tenant{
@@ -144,7 +145,7 @@ func (w *World) Sleep(d time.Duration) { w.skew.Add(int64(d)) }
 // As returns a context of a new portal of the tenant that may do everything.
 func (w *World) As(of tenant.ID) context.Context {
 	return authz.NewContext(tenant.NewContext(w.Context(), of), authz.Principal{
-		Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of, Grants: authz.ForKeys(),
+		Kind: authz.KindMachine, ID: id.New(id.APIKey, of), Tenant: of, Grants: authz.ForKeys(), Clearances: authz.Clearances(),
 	})
 }
 

@@ -1,0 +1,84 @@
+package record
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/identifier"
+	"github.com/vogter/vogter/internal/personal"
+)
+
+// show takes from described records what the caller may not see: values are
+// masked or withheld, and what it must not know of is left out. It is the last
+// thing done before a record is answered: what it leaves must not be stored.
+func (s *Service) show(ctx context.Context, read ...*Record) error {
+	known := map[string]*dataset.Dataset{}
+	for _, r := range read {
+		d := known[r.DatasetID]
+		if d == nil {
+			var err error
+			if d, err = s.dataset(ctx, r); err != nil {
+				return err
+			}
+			known[r.DatasetID] = d
+		}
+		// What is about a person and in no field: as the dataset's ordinary data.
+		aside := func(person string) bool {
+			data := d.Data()
+			data.Restricted, data.About = slices.Contains(r.Restricted, person), person
+			return s.looker.Look(ctx, data).Clear()
+		}
+		if !aside(r.SubjectID) {
+			r.Key, r.Source = personal.Text{}, personal.Text{}
+		}
+		for i := range r.Parties {
+			if p := &r.Parties[i]; p.Role != "" && !aside(p.Subject) {
+				p.Role = ""
+			}
+		}
+		r.Fields = slices.DeleteFunc(r.Fields, func(f Field) bool { return d.Stored(f.FieldID) != nil && d.Field(f.FieldID) == nil })
+		for i := range r.Fields {
+			f := &r.Fields[i]
+			data := authz.Data{Class: string(f.Class), Secrecy: string(f.Secrecy), Purposes: d.Purposes, About: r.about(f)}
+			data.Restricted = slices.Contains(r.Restricted, data.About)
+			f.show(s.looker.Look(ctx, data))
+		}
+	}
+	return nil
+}
+
+// show leaves of a value that can be read what sight allows.
+func (f *Field) show(sight authz.Sight) {
+	if f.State != personal.Clear || sight.Clear() {
+		return
+	}
+	f.State, f.Reason = sight.State, &sight.Reason
+	text, isText := f.Value.RevealString()
+	switch {
+	case f.State != personal.Masked:
+		f.Value.Value = personal.Value{}
+	case isText:
+		f.Value.Value = personal.String(identifier.Mask(personal.NewText(text)).Reveal())
+	default: // no part of a number or a date is harmless
+		f.State, f.Value.Value = personal.Withheld, personal.Value{}
+	}
+}
+
+// writable refuses values that the caller may not see: whoever could write them
+// could try what they are.
+func (s *Service) writable(ctx context.Context, in []FieldInput, d *dataset.Dataset) error {
+	for i := range in {
+		f := d.Field(in[i].Key)
+		if f == nil {
+			continue // there is no such field, as will be said
+		}
+		if sight := s.looker.Look(ctx, d.FieldData(f)); !sight.Clear() {
+			return errs.At(sight.Err(), "fields."+strconv.Itoa(i))
+		}
+	}
+	return nil
+}
