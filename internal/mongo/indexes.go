@@ -41,6 +41,11 @@ const (
 	checkpointsColl = "auditCheckpoints"
 	headsAtColl     = "auditHeadsAt" // where a tenant's log stood at a checkpoint
 
+	epochClosesColl = "epochCloses" // of the provider
+	shreddingsColl  = "shreddings"
+	lookupKeysColl  = "lookupKeys" // with which index keys a tenant's lookups are made
+	ledgerColl      = "ledger"     // of the platform: the database's id and its place in the ledger
+
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
@@ -87,11 +92,13 @@ func indexes() map[string][]index {
 			{"tenant", "action", "-at", "-_id"},
 			{"tenant", "outcome", "-at", "-_id"},
 		},
-		jobsColl:     {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
-		receiptsColl: {{"createdAt"}},
-		filesColl:    {{"state", "createdAt"}},
-		exportsColl:  {{"state", "expiresAt"}},
-		grantsColl:   {{"expiresAt"}},
+		jobsColl:        {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
+		receiptsColl:    {{"createdAt"}},
+		filesColl:       {{"state", "createdAt"}},
+		epochClosesColl: {{"tenant", "-createdAt", "-_id"}},
+		shreddingsColl:  {{"-createdAt", "-_id"}, {"tenant", "subject"}},
+		exportsColl:     {{"state", "expiresAt"}},
+		grantsColl:      {{"expiresAt"}},
 
 		breakGlassColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "operator", "-expiresAt"}},
 		mappingsColl:   {{"tenant", "name"}},

@@ -1,0 +1,141 @@
+package epoch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+// countMax is up to where the keys of an epoch are counted.
+const countMax = 1_000_000
+
+// Status tells how the keys are.
+type Status struct {
+	Epochs []EpochStatus // the newest first
+	Closes []*Close      // the latest, newest first
+}
+
+// EpochStatus is one epoch.
+type EpochStatus struct {
+	Epoch       int
+	State       vault.MasterState
+	Begins      time.Time
+	Ends        time.Time
+	OpenedAt    time.Time
+	ClosedAt    *time.Time
+	DisabledAt  *time.Time
+	DestroyedAt *time.Time
+	// DestroyAt is when the master is meant to be destroyed, and was when it is.
+	DestroyAt time.Time
+	// IrrecoverableAt is from when nothing erased in the epoch, or before, can be
+	// brought back: planned until the master is destroyed, then a fact.
+	IrrecoverableAt time.Time
+	DataKeys        int // wrapped in it, at most 1,000,000
+	Late            bool
+}
+
+// Status returns how the keys are. It spans tenants: it counts, and shows no more.
+func (s *Service) Status(ctx context.Context) (*Status, error) {
+	masters, err := s.Keys.Masters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(masters, func(a, b vault.Master) int { return int(b.Epoch) - int(a.Epoch) })
+	status := &Status{}
+	if status.Closes, err = s.Store.Closes(ctx, listed); err != nil {
+		return nil, err
+	}
+	for _, m := range masters {
+		plan := s.plan(m)
+		e := EpochStatus{
+			Epoch: int(m.Epoch), State: m.State, Begins: m.Epoch.Start(), Ends: m.Epoch.End(), OpenedAt: m.CreatedAt,
+			ClosedAt: present(m.ClosedAt), DisabledAt: present(m.DisabledAt), DestroyedAt: present(m.DestroyedAt),
+			DestroyAt: plan.DestroyAt, IrrecoverableAt: plan.IrrecoverableAt, Late: s.late(m),
+		}
+		if e.DataKeys, err = s.Keys.CountDataKeys(ctx, m.Epoch, countMax); err != nil {
+			return nil, err
+		}
+		status.Epochs = append(status.Epochs, e)
+	}
+	return status, nil
+}
+
+func present(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// plan returns when the master is destroyed, and was if it is.
+func (s *Service) plan(m vault.Master) Plan {
+	at := m.DestroyedAt
+	if at.IsZero() {
+		at = s.planned(m.Epoch)
+	}
+	return Plan{DestroyAt: at, IrrecoverableAt: at.Add(s.KMS.Recovery())}
+}
+
+// planned returns when an epoch's master is meant to be destroyed.
+func (s *Service) planned(e vault.Epoch) time.Time {
+	return e.End().Add(s.Timing.Allowance + s.Timing.Wait)
+}
+
+// late reports whether the master should be further by now.
+func (s *Service) late(m vault.Master) bool {
+	now := s.Now()
+	switch m.State {
+	case vault.MasterDestroyed:
+		return false
+	case vault.MasterOpen:
+		return now.After(m.Epoch.End().Add(s.Timing.Allowance))
+	default:
+		return now.After(s.planned(m.Epoch).Add(s.Timing.Allowance))
+	}
+}
+
+// Plan returns when what is erased now under keys of the epochs becomes
+// irrecoverable: when the last of their masters is, and those of older epochs are.
+// Actual reports that all of them are destroyed.
+func (s *Service) Plan(ctx context.Context, epochs ...vault.Epoch) (p Plan, actual bool, err error) {
+	masters, err := s.Keys.Masters(ctx)
+	if err != nil || len(epochs) == 0 {
+		return p, false, err
+	}
+	newest, actual := slices.Max(epochs), true
+	for _, m := range masters {
+		if m.Epoch > newest {
+			continue
+		}
+		actual = actual && m.State == vault.MasterDestroyed
+		of := s.plan(m)
+		if of.DestroyAt.After(p.DestroyAt) {
+			p.DestroyAt = of.DestroyAt
+		}
+		if of.IrrecoverableAt.After(p.IrrecoverableAt) {
+			p.IrrecoverableAt = of.IrrecoverableAt
+		}
+	}
+	return p, actual, nil
+}
+
+// Watch raises an alarm for each epoch that is late. It needs a system context.
+func (s *Service) Watch(ctx context.Context) error {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return err
+	}
+	masters, err := s.Keys.Masters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range masters {
+		if s.late(m) {
+			s.Log.ErrorContext(ctx, "epoch is late: its master should be further by now", "epoch", int(m.Epoch), "state", string(m.State))
+			s.Alarm(ctx, "vault.epoch.late", m.KeyRef)
+		}
+	}
+	return nil
+}
