@@ -16,6 +16,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
@@ -26,11 +27,12 @@ import (
 
 // Services are the capabilities behind the API.
 type Services struct {
-	Authorizer authz.Authorizer
+	Authorizer Authorizer
 	Tenants    Tenants
 	Sessions   Sessions
 	Access     Access
 	APIKeys    APIKeys
+	OAuth      OAuth
 	Datasets   Datasets
 	Subjects   Subjects
 	Records    Records
@@ -41,6 +43,14 @@ type Services struct {
 	Jobs       Jobs
 	Feed       Feed
 	Webhooks   Webhooks
+}
+
+// Authorizer is what the API needs of package authz.
+type Authorizer interface {
+	authz.Authorizer
+	CanBelow(ctx context.Context, do authz.Permission, subjectID string) authz.Decision
+	Explain(ctx context.Context, do authz.Permission, as *authz.Principal) authz.Explanation
+	Look(ctx context.Context, d authz.Data) authz.Sight
 }
 
 // Tenants is what the API needs of package tenancy.
@@ -79,7 +89,18 @@ type APIKeys interface {
 	Get(ctx context.Context, keyID string) (*apikey.APIKey, error)
 	List(ctx context.Context) ([]*apikey.APIKey, error)
 	Create(ctx context.Context, in apikey.CreateInput) (k *apikey.APIKey, secret *string, err error)
+	Update(ctx context.Context, in apikey.UpdateInput) (*apikey.APIKey, error)
+	Rotate(ctx context.Context, in apikey.RotateInput) (k *apikey.APIKey, secret string, err error)
 	Revoke(ctx context.Context, in apikey.RevokeInput) (*apikey.APIKey, error)
+}
+
+// OAuth is what the API needs of package oauth.
+type OAuth interface {
+	Get(ctx context.Context, clientID string) (*oauth.Client, error)
+	List(ctx context.Context) ([]*oauth.Client, error)
+	Create(ctx context.Context, in oauth.CreateInput) (*oauth.Client, *oauth.Credentials, error)
+	RotateSecret(ctx context.Context, in oauth.RotateSecretInput) (*oauth.Client, *oauth.Credentials, error)
+	Revoke(ctx context.Context, in oauth.RevokeInput) (*oauth.Client, error)
 }
 
 // Datasets is what the API needs of package dataset.
@@ -168,12 +189,13 @@ type Webhooks interface {
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
-	authorizer authz.Authorizer
+	authorizer Authorizer
 	guard      *guard
 	tenants    Tenants
 	sessions   Sessions
 	access     Access
 	apiKeys    APIKeys
+	oauth      OAuth
 	datasets   Datasets
 	subjects   Subjects
 	records    Records
@@ -188,6 +210,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

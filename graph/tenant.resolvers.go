@@ -10,7 +10,6 @@ import (
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/graph/model"
-	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/tenancy"
 )
@@ -25,26 +24,12 @@ func (r *mutationResolver) UpdateTenant(ctx context.Context, input tenancy.Updat
 	return &model.UpdateTenantPayload{Tenant: t}, err
 }
 
-func (r *mutationResolver) CreateAPIKey(ctx context.Context, input apikey.CreateInput) (*model.CreateAPIKeyPayload, error) {
-	k, secret, err := r.apiKeys.Create(ctx, input)
-	return &model.CreateAPIKeyPayload{APIKey: k, Secret: secret}, err
-}
-
-func (r *mutationResolver) RevokeAPIKey(ctx context.Context, input apikey.RevokeInput) (*model.RevokeAPIKeyPayload, error) {
-	k, err := r.apiKeys.Revoke(ctx, input)
-	return &model.RevokeAPIKeyPayload{APIKey: k}, err
-}
-
 func (r *queryResolver) Viewer(ctx context.Context) (*authn.Viewer, error) {
 	return authn.ViewerOf(ctx, r.authorizer), nil
 }
 
 func (r *queryResolver) Tenant(ctx context.Context) (*tenancy.Tenant, error) {
 	return r.tenants.Get(ctx)
-}
-
-func (r *queryResolver) APIKeys(ctx context.Context) ([]*apikey.APIKey, error) {
-	return r.apiKeys.List(ctx)
 }
 
 func (r *viewerResolver) Tenant(ctx context.Context, obj *authn.Viewer) (*tenancy.Tenant, error) {

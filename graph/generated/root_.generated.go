@@ -21,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/machine"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -64,12 +65,23 @@ type ComplexityRoot struct {
 	}
 
 	ApiKey struct {
+		Clearances  func(childComplexity int) int
 		CreatedAt   func(childComplexity int) int
 		ExpiresAt   func(childComplexity int) int
 		ID          func(childComplexity int) int
+		LastUsedAt  func(childComplexity int) int
 		Name        func(childComplexity int) int
+		Networks    func(childComplexity int) int
 		Permissions func(childComplexity int) int
 		RevokedAt   func(childComplexity int) int
+		Secrets     func(childComplexity int) int
+		Version     func(childComplexity int) int
+	}
+
+	ApiKeySecret struct {
+		CreatedAt  func(childComplexity int) int
+		ExpiresAt  func(childComplexity int) int
+		LastUsedAt func(childComplexity int) int
 	}
 
 	Change struct {
@@ -103,6 +115,11 @@ type ComplexityRoot struct {
 
 	CreateDatasetPayload struct {
 		Dataset func(childComplexity int) int
+	}
+
+	CreateOAuthClientPayload struct {
+		Credentials func(childComplexity int) int
+		OauthClient func(childComplexity int) int
 	}
 
 	CreateSubjectPayload struct {
@@ -303,48 +320,75 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AcceptInvitation    func(childComplexity int, input tenancy.AcceptInput) int
-		AddDatasetField     func(childComplexity int, input dataset.AddFieldInput) int
-		ChangeMember        func(childComplexity int, input tenancy.ChangeInput) int
-		CreateAPIKey        func(childComplexity int, input machine.CreateInput) int
-		CreateDataset       func(childComplexity int, input dataset.CreateInput) int
-		CreateSubject       func(childComplexity int, input subject.CreateInput) int
-		CreateTenant        func(childComplexity int, input tenancy.CreateInput) int
-		CreateWebhook       func(childComplexity int, input webhook.CreateInput) int
-		DeleteRecord        func(childComplexity int, input record.DeleteInput) int
-		DeleteWebhook       func(childComplexity int, input webhook.Input) int
-		EndRelation         func(childComplexity int, input subject.EndRelationInput) int
-		EnterTenant         func(childComplexity int, input breakglass.EnterInput) int
-		GrantDownload       func(childComplexity int, input download.GrantInput) int
-		InviteMember        func(childComplexity int, input tenancy.InviteInput) int
-		LeaveTenant         func(childComplexity int, input breakglass.LeaveInput) int
-		Redeliver           func(childComplexity int, input webhook.RedeliverInput) int
-		RemoveMember        func(childComplexity int, input tenancy.RemoveInput) int
-		RenameDatasetField  func(childComplexity int, input dataset.RenameFieldInput) int
-		RequestExport       func(childComplexity int, input export.RequestInput) int
-		ResendInvitation    func(childComplexity int, input tenancy.ResendInput) int
-		RetireDataset       func(childComplexity int, input dataset.RetireInput) int
-		RetryJob            func(childComplexity int, input job.RetryInput) int
-		RevokeAPIKey        func(childComplexity int, input apikey.RevokeInput) int
-		RevokeOtherSessions func(childComplexity int, input session.RevokeOthersInput) int
-		RevokeSession       func(childComplexity int, input session.RevokeInput) int
-		RotateWebhookSecret func(childComplexity int, input webhook.Input) int
-		SaveImportMapping   func(childComplexity int, input imports.SaveMappingInput) int
-		SignOut             func(childComplexity int, input session.SignOutInput) int
-		StartRelation       func(childComplexity int, input subject.StartRelationInput) int
-		UpdateRecord        func(childComplexity int, input record.UpdateInput) int
-		UpdateSubject       func(childComplexity int, input subject.UpdateInput) int
-		UpdateTenant        func(childComplexity int, input tenancy.UpdateInput) int
-		UpdateWebhook       func(childComplexity int, input webhook.UpdateInput) int
-		UpsertRecord        func(childComplexity int, input record.UpsertInput) int
-		UpsertSubject       func(childComplexity int, input subject.UpsertInput) int
-		VerifyWebhook       func(childComplexity int, input webhook.Input) int
-		WriteRecord         func(childComplexity int, input record.WriteInput) int
+		AcceptInvitation        func(childComplexity int, input tenancy.AcceptInput) int
+		AddDatasetField         func(childComplexity int, input dataset.AddFieldInput) int
+		ChangeMember            func(childComplexity int, input tenancy.ChangeInput) int
+		CreateAPIKey            func(childComplexity int, input machine.CreateInput) int
+		CreateDataset           func(childComplexity int, input dataset.CreateInput) int
+		CreateOAuthClient       func(childComplexity int, input oauth.CreateInput) int
+		CreateSubject           func(childComplexity int, input subject.CreateInput) int
+		CreateTenant            func(childComplexity int, input tenancy.CreateInput) int
+		CreateWebhook           func(childComplexity int, input webhook.CreateInput) int
+		DeleteRecord            func(childComplexity int, input record.DeleteInput) int
+		DeleteWebhook           func(childComplexity int, input webhook.Input) int
+		EndRelation             func(childComplexity int, input subject.EndRelationInput) int
+		EnterTenant             func(childComplexity int, input breakglass.EnterInput) int
+		GrantDownload           func(childComplexity int, input download.GrantInput) int
+		InviteMember            func(childComplexity int, input tenancy.InviteInput) int
+		LeaveTenant             func(childComplexity int, input breakglass.LeaveInput) int
+		Redeliver               func(childComplexity int, input webhook.RedeliverInput) int
+		RemoveMember            func(childComplexity int, input tenancy.RemoveInput) int
+		RenameDatasetField      func(childComplexity int, input dataset.RenameFieldInput) int
+		RequestExport           func(childComplexity int, input export.RequestInput) int
+		ResendInvitation        func(childComplexity int, input tenancy.ResendInput) int
+		RetireDataset           func(childComplexity int, input dataset.RetireInput) int
+		RetryJob                func(childComplexity int, input job.RetryInput) int
+		RevokeAPIKey            func(childComplexity int, input apikey.RevokeInput) int
+		RevokeOAuthClient       func(childComplexity int, input oauth.RevokeInput) int
+		RevokeOtherSessions     func(childComplexity int, input session.RevokeOthersInput) int
+		RevokeSession           func(childComplexity int, input session.RevokeInput) int
+		RotateAPIKey            func(childComplexity int, input apikey.RotateInput) int
+		RotateOAuthClientSecret func(childComplexity int, input oauth.RotateSecretInput) int
+		RotateWebhookSecret     func(childComplexity int, input webhook.Input) int
+		SaveImportMapping       func(childComplexity int, input imports.SaveMappingInput) int
+		SignOut                 func(childComplexity int, input session.SignOutInput) int
+		StartRelation           func(childComplexity int, input subject.StartRelationInput) int
+		UpdateAPIKey            func(childComplexity int, input apikey.UpdateInput) int
+		UpdateRecord            func(childComplexity int, input record.UpdateInput) int
+		UpdateSubject           func(childComplexity int, input subject.UpdateInput) int
+		UpdateTenant            func(childComplexity int, input tenancy.UpdateInput) int
+		UpdateWebhook           func(childComplexity int, input webhook.UpdateInput) int
+		UpsertRecord            func(childComplexity int, input record.UpsertInput) int
+		UpsertSubject           func(childComplexity int, input subject.UpsertInput) int
+		VerifyWebhook           func(childComplexity int, input webhook.Input) int
+		WriteRecord             func(childComplexity int, input record.WriteInput) int
 	}
 
 	NationalId struct {
 		Country func(childComplexity int) int
 		Number  func(childComplexity int) int
+	}
+
+	OAuthClient struct {
+		Clearances  func(childComplexity int) int
+		CreatedAt   func(childComplexity int) int
+		ExpiresAt   func(childComplexity int) int
+		ID          func(childComplexity int) int
+		LastUsedAt  func(childComplexity int) int
+		Name        func(childComplexity int) int
+		Networks    func(childComplexity int) int
+		Permissions func(childComplexity int) int
+		ReadyAt     func(childComplexity int) int
+		RevokedAt   func(childComplexity int) int
+		TokenFormat func(childComplexity int) int
+		Version     func(childComplexity int) int
+	}
+
+	OAuthCredentials struct {
+		Audience     func(childComplexity int) int
+		ClientID     func(childComplexity int) int
+		ClientSecret func(childComplexity int) int
+		TokenURL     func(childComplexity int) int
 	}
 
 	OperatorAccess struct {
@@ -400,6 +444,7 @@ type ComplexityRoot struct {
 		Member         func(childComplexity int, id string) int
 		Members        func(childComplexity int, first int, after *string) int
 		Node           func(childComplexity int, id string) int
+		OauthClients   func(childComplexity int) int
 		OperatorAccess func(childComplexity int, first int, after *string) int
 		Record         func(childComplexity int, id string) int
 		Sessions       func(childComplexity int) int
@@ -493,12 +538,26 @@ type ComplexityRoot struct {
 		APIKey func(childComplexity int) int
 	}
 
+	RevokeOAuthClientPayload struct {
+		OauthClient func(childComplexity int) int
+	}
+
 	RevokeOtherSessionsPayload struct {
 		Count func(childComplexity int) int
 	}
 
 	RevokeSessionPayload struct {
 		ID func(childComplexity int) int
+	}
+
+	RotateApiKeyPayload struct {
+		APIKey func(childComplexity int) int
+		Secret func(childComplexity int) int
+	}
+
+	RotateOAuthClientSecretPayload struct {
+		Credentials func(childComplexity int) int
+		OauthClient func(childComplexity int) int
 	}
 
 	RotateWebhookSecretPayload struct {
@@ -565,6 +624,7 @@ type ComplexityRoot struct {
 	}
 
 	Tenant struct {
+		AllowedOrigins       func(childComplexity int) int
 		Country              func(childComplexity int) int
 		CreatedAt            func(childComplexity int) int
 		DpoContact           func(childComplexity int) int
@@ -579,6 +639,10 @@ type ComplexityRoot struct {
 		TimeZone             func(childComplexity int) int
 		UpdatedAt            func(childComplexity int) int
 		Version              func(childComplexity int) int
+	}
+
+	UpdateApiKeyPayload struct {
+		APIKey func(childComplexity int) int
 	}
 
 	UpdateRecordPayload struct {
@@ -670,6 +734,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AddDatasetFieldPayload.Dataset(childComplexity), true
 
+	case "ApiKey.clearances":
+		if e.ComplexityRoot.ApiKey.Clearances == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Clearances(childComplexity), true
 	case "ApiKey.createdAt":
 		if e.ComplexityRoot.ApiKey.CreatedAt == nil {
 			break
@@ -688,12 +758,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.ID(childComplexity), true
+	case "ApiKey.lastUsedAt":
+		if e.ComplexityRoot.ApiKey.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.LastUsedAt(childComplexity), true
 	case "ApiKey.name":
 		if e.ComplexityRoot.ApiKey.Name == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ApiKey.Name(childComplexity), true
+	case "ApiKey.networks":
+		if e.ComplexityRoot.ApiKey.Networks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Networks(childComplexity), true
 	case "ApiKey.permissions":
 		if e.ComplexityRoot.ApiKey.Permissions == nil {
 			break
@@ -706,6 +788,37 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.RevokedAt(childComplexity), true
+	case "ApiKey.secrets":
+		if e.ComplexityRoot.ApiKey.Secrets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Secrets(childComplexity), true
+	case "ApiKey.version":
+		if e.ComplexityRoot.ApiKey.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.Version(childComplexity), true
+
+	case "ApiKeySecret.createdAt":
+		if e.ComplexityRoot.ApiKeySecret.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeySecret.CreatedAt(childComplexity), true
+	case "ApiKeySecret.expiresAt":
+		if e.ComplexityRoot.ApiKeySecret.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeySecret.ExpiresAt(childComplexity), true
+	case "ApiKeySecret.lastUsedAt":
+		if e.ComplexityRoot.ApiKeySecret.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKeySecret.LastUsedAt(childComplexity), true
 
 	case "Change.action":
 		if e.ComplexityRoot.Change.Action == nil {
@@ -802,6 +915,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreateDatasetPayload.Dataset(childComplexity), true
+
+	case "CreateOAuthClientPayload.credentials":
+		if e.ComplexityRoot.CreateOAuthClientPayload.Credentials == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateOAuthClientPayload.Credentials(childComplexity), true
+	case "CreateOAuthClientPayload.oauthClient":
+		if e.ComplexityRoot.CreateOAuthClientPayload.OauthClient == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateOAuthClientPayload.OauthClient(childComplexity), true
 
 	case "CreateSubjectPayload.subject":
 		if e.ComplexityRoot.CreateSubjectPayload.Subject == nil {
@@ -1569,6 +1695,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateDataset(childComplexity, args["input"].(dataset.CreateInput)), true
+	case "Mutation.createOAuthClient":
+		if e.ComplexityRoot.Mutation.CreateOAuthClient == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createOAuthClient_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateOAuthClient(childComplexity, args["input"].(oauth.CreateInput)), true
 	case "Mutation.createSubject":
 		if e.ComplexityRoot.Mutation.CreateSubject == nil {
 			break
@@ -1767,6 +1904,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(apikey.RevokeInput)), true
+	case "Mutation.revokeOAuthClient":
+		if e.ComplexityRoot.Mutation.RevokeOAuthClient == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeOAuthClient_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeOAuthClient(childComplexity, args["input"].(oauth.RevokeInput)), true
 	case "Mutation.revokeOtherSessions":
 		if e.ComplexityRoot.Mutation.RevokeOtherSessions == nil {
 			break
@@ -1789,6 +1937,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeSession(childComplexity, args["input"].(session.RevokeInput)), true
+	case "Mutation.rotateApiKey":
+		if e.ComplexityRoot.Mutation.RotateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateAPIKey(childComplexity, args["input"].(apikey.RotateInput)), true
+	case "Mutation.rotateOAuthClientSecret":
+		if e.ComplexityRoot.Mutation.RotateOAuthClientSecret == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateOAuthClientSecret_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateOAuthClientSecret(childComplexity, args["input"].(oauth.RotateSecretInput)), true
 	case "Mutation.rotateWebhookSecret":
 		if e.ComplexityRoot.Mutation.RotateWebhookSecret == nil {
 			break
@@ -1833,6 +2003,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.StartRelation(childComplexity, args["input"].(subject.StartRelationInput)), true
+	case "Mutation.updateApiKey":
+		if e.ComplexityRoot.Mutation.UpdateAPIKey == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateApiKey_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateAPIKey(childComplexity, args["input"].(apikey.UpdateInput)), true
 	case "Mutation.updateRecord":
 		if e.ComplexityRoot.Mutation.UpdateRecord == nil {
 			break
@@ -1934,6 +2115,104 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.NationalId.Number(childComplexity), true
+
+	case "OAuthClient.clearances":
+		if e.ComplexityRoot.OAuthClient.Clearances == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.Clearances(childComplexity), true
+	case "OAuthClient.createdAt":
+		if e.ComplexityRoot.OAuthClient.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.CreatedAt(childComplexity), true
+	case "OAuthClient.expiresAt":
+		if e.ComplexityRoot.OAuthClient.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.ExpiresAt(childComplexity), true
+	case "OAuthClient.id":
+		if e.ComplexityRoot.OAuthClient.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.ID(childComplexity), true
+	case "OAuthClient.lastUsedAt":
+		if e.ComplexityRoot.OAuthClient.LastUsedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.LastUsedAt(childComplexity), true
+	case "OAuthClient.name":
+		if e.ComplexityRoot.OAuthClient.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.Name(childComplexity), true
+	case "OAuthClient.networks":
+		if e.ComplexityRoot.OAuthClient.Networks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.Networks(childComplexity), true
+	case "OAuthClient.permissions":
+		if e.ComplexityRoot.OAuthClient.Permissions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.Permissions(childComplexity), true
+	case "OAuthClient.readyAt":
+		if e.ComplexityRoot.OAuthClient.ReadyAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.ReadyAt(childComplexity), true
+	case "OAuthClient.revokedAt":
+		if e.ComplexityRoot.OAuthClient.RevokedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.RevokedAt(childComplexity), true
+	case "OAuthClient.tokenFormat":
+		if e.ComplexityRoot.OAuthClient.TokenFormat == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.TokenFormat(childComplexity), true
+	case "OAuthClient.version":
+		if e.ComplexityRoot.OAuthClient.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.Version(childComplexity), true
+
+	case "OAuthCredentials.audience":
+		if e.ComplexityRoot.OAuthCredentials.Audience == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthCredentials.Audience(childComplexity), true
+	case "OAuthCredentials.clientId":
+		if e.ComplexityRoot.OAuthCredentials.ClientID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthCredentials.ClientID(childComplexity), true
+	case "OAuthCredentials.clientSecret":
+		if e.ComplexityRoot.OAuthCredentials.ClientSecret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthCredentials.ClientSecret(childComplexity), true
+	case "OAuthCredentials.tokenUrl":
+		if e.ComplexityRoot.OAuthCredentials.TokenURL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthCredentials.TokenURL(childComplexity), true
 
 	case "OperatorAccess.createdAt":
 		if e.ComplexityRoot.OperatorAccess.CreatedAt == nil {
@@ -2196,6 +2475,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Node(childComplexity, args["id"].(string)), true
+	case "Query.oauthClients":
+		if e.ComplexityRoot.Query.OauthClients == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.OauthClients(childComplexity), true
 	case "Query.operatorAccess":
 		if e.ComplexityRoot.Query.OperatorAccess == nil {
 			break
@@ -2525,6 +2810,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevokeApiKeyPayload.APIKey(childComplexity), true
 
+	case "RevokeOAuthClientPayload.oauthClient":
+		if e.ComplexityRoot.RevokeOAuthClientPayload.OauthClient == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeOAuthClientPayload.OauthClient(childComplexity), true
+
 	case "RevokeOtherSessionsPayload.count":
 		if e.ComplexityRoot.RevokeOtherSessionsPayload.Count == nil {
 			break
@@ -2538,6 +2830,32 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RevokeSessionPayload.ID(childComplexity), true
+
+	case "RotateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.RotateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateApiKeyPayload.APIKey(childComplexity), true
+	case "RotateApiKeyPayload.secret":
+		if e.ComplexityRoot.RotateApiKeyPayload.Secret == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateApiKeyPayload.Secret(childComplexity), true
+
+	case "RotateOAuthClientSecretPayload.credentials":
+		if e.ComplexityRoot.RotateOAuthClientSecretPayload.Credentials == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateOAuthClientSecretPayload.Credentials(childComplexity), true
+	case "RotateOAuthClientSecretPayload.oauthClient":
+		if e.ComplexityRoot.RotateOAuthClientSecretPayload.OauthClient == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateOAuthClientSecretPayload.OauthClient(childComplexity), true
 
 	case "RotateWebhookSecretPayload.secret":
 		if e.ComplexityRoot.RotateWebhookSecretPayload.Secret == nil {
@@ -2774,6 +3092,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Subscription.Job(childComplexity, args["id"].(string)), true
 
+	case "Tenant.allowedOrigins":
+		if e.ComplexityRoot.Tenant.AllowedOrigins == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tenant.AllowedOrigins(childComplexity), true
 	case "Tenant.country":
 		if e.ComplexityRoot.Tenant.Country == nil {
 			break
@@ -2858,6 +3182,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Tenant.Version(childComplexity), true
+
+	case "UpdateApiKeyPayload.apiKey":
+		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateApiKeyPayload.APIKey(childComplexity), true
 
 	case "UpdateRecordPayload.record":
 		if e.ComplexityRoot.UpdateRecordPayload.Record == nil {
@@ -3062,6 +3393,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputChangeMemberInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
+		ec.unmarshalInputCreateOAuthClientInput,
 		ec.unmarshalInputCreateSubjectInput,
 		ec.unmarshalInputCreateTenantInput,
 		ec.unmarshalInputCreateWebhookInput,
@@ -3090,13 +3422,17 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRetireDatasetInput,
 		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputRevokeApiKeyInput,
+		ec.unmarshalInputRevokeOAuthClientInput,
 		ec.unmarshalInputRevokeOtherSessionsInput,
 		ec.unmarshalInputRevokeSessionInput,
+		ec.unmarshalInputRotateApiKeyInput,
+		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
 		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputStartRelationInput,
 		ec.unmarshalInputSubjectBy,
+		ec.unmarshalInputUpdateApiKeyInput,
 		ec.unmarshalInputUpdateRecordInput,
 		ec.unmarshalInputUpdateSubjectInput,
 		ec.unmarshalInputUpdateTenantInput,
@@ -3309,6 +3645,187 @@ type Query {
 type Mutation
 
 type Subscription
+`, BuiltIn: false},
+	{Name: "../../schema/client.graphql", Input: `"""
+A key of a machine client. Its secret is shown once, when it is made, and is kept
+as a keyed hash only.
+"""
+type ApiKey implements Node {
+  id: ID!
+  name: String!
+  permissions: [Permission!]!
+  "What it may see in full; other data is masked or withheld."
+  clearances: [Clearance!]!
+  "The networks that it may call from, in CIDR notation; from any when empty."
+  networks: [String!]!
+  "The newest first: the one in use and, while a rotation overlaps, the one before."
+  secrets: [ApiKeySecret!]!
+  createdAt: Time!
+  expiresAt: Time
+  revokedAt: Time
+  "Accurate to a minute."
+  lastUsedAt: Time
+  version: Int64!
+}
+
+"What is known of a secret of a key."
+type ApiKeySecret {
+  createdAt: Time!
+  "When it ends because another has taken its place."
+  expiresAt: Time
+  "Accurate to a minute: whether clients have taken the new one up."
+  lastUsedAt: Time
+}
+
+"The form of an OAuth client's access tokens."
+enum TokenFormat {
+  "Looked up at the authorization server, and refused as UNAVAILABLE while that is down."
+  OPAQUE
+  "Signed, and checked without asking the authorization server."
+  JWT
+}
+
+"""
+A machine client that gets short-lived access tokens from the authorization server
+by client credentials (RFC 6749 section 4.4) and calls with those. Its id is the client_id.
+"""
+type OAuthClient implements Node {
+  id: ID!
+  name: String!
+  permissions: [Permission!]!
+  "What it may see in full; other data is masked or withheld."
+  clearances: [Clearance!]!
+  "The networks that it may call from, in CIDR notation; from any when empty."
+  networks: [String!]!
+  tokenFormat: TokenFormat!
+  "When the authorization server first knew it; null when making it broke off: rotate its secret."
+  readyAt: Time
+  createdAt: Time!
+  expiresAt: Time
+  revokedAt: Time
+  "Accurate to a minute."
+  lastUsedAt: Time
+  version: Int64!
+}
+
+"""
+What a client needs to get an access token: grant_type=client_credentials and this
+audience, with HTTP basic authentication.
+"""
+type OAuthCredentials {
+  clientId: ID!
+  clientSecret: String!
+  tokenUrl: String!
+  "Must be sent along: tokens without it aren't taken here."
+  audience: String!
+}
+
+input CreateApiKeyInput {
+  name: String!
+  "All that a machine client may hold when absent."
+  permissions: [Permission!]
+  "None when absent; never more than the caller's own."
+  clearances: [Clearance!]
+  "Networks in CIDR notation, or single addresses; any when absent."
+  networks: [String!]
+  expiresAt: Time
+}
+
+"What is absent or null stays."
+input UpdateApiKeyInput {
+  id: ID!
+  expectedVersion: Int64!
+  name: String
+  "An empty list: any."
+  networks: [String!]
+}
+
+input RotateApiKeyInput {
+  id: ID!
+  "For how long the present secret works on, 0 to 168. With 0 all others end at once."
+  overlapHours: Int!
+}
+
+input RevokeApiKeyInput {
+  id: ID!
+}
+
+input CreateOAuthClientInput {
+  name: String!
+  "All that a machine client may hold when absent."
+  permissions: [Permission!]
+  "None when absent; never more than the caller's own."
+  clearances: [Clearance!]
+  "Networks in CIDR notation, or single addresses; any when absent."
+  networks: [String!]
+  tokenFormat: TokenFormat!
+  expiresAt: Time
+}
+
+input RotateOAuthClientSecretInput {
+  id: ID!
+}
+
+input RevokeOAuthClientInput {
+  id: ID!
+}
+
+type CreateApiKeyPayload {
+  apiKey: ApiKey!
+  "The whole key, to be sent as 'Authorization: Bearer …'. Null in a replay: it is shown once."
+  secret: String
+}
+
+type UpdateApiKeyPayload {
+  apiKey: ApiKey!
+}
+
+type RotateApiKeyPayload {
+  apiKey: ApiKey!
+  "The whole key with its new secret. It is shown once."
+  secret: String!
+}
+
+type RevokeApiKeyPayload {
+  apiKey: ApiKey!
+}
+
+type CreateOAuthClientPayload {
+  oauthClient: OAuthClient!
+  "Null in a replay: the secret is shown once."
+  credentials: OAuthCredentials
+}
+
+type RotateOAuthClientSecretPayload {
+  oauthClient: OAuthClient!
+  "The secret is shown once."
+  credentials: OAuthCredentials!
+}
+
+type RevokeOAuthClientPayload {
+  oauthClient: OAuthClient!
+}
+
+extend type Query {
+  "All keys of the tenant, the newest first, revoked ones too."
+  apiKeys: [ApiKey!]! @can(do: API_KEY_MANAGE)
+  "All OAuth clients of the tenant, the newest first, revoked ones too."
+  oauthClients: [OAuthClient!]! @can(do: OAUTH_CLIENT_MANAGE)
+}
+
+extend type Mutation {
+  createApiKey(input: CreateApiKeyInput!): CreateApiKeyPayload! @can(do: API_KEY_MANAGE) @idempotent
+  updateApiKey(input: UpdateApiKeyInput!): UpdateApiKeyPayload! @can(do: API_KEY_MANAGE)
+  "Gives a key a new secret. At most two work at a time."
+  rotateApiKey(input: RotateApiKeyInput!): RotateApiKeyPayload! @can(do: API_KEY_MANAGE)
+  "Ends a key at once. Revoking it again changes nothing."
+  revokeApiKey(input: RevokeApiKeyInput!): RevokeApiKeyPayload! @can(do: API_KEY_MANAGE)
+  createOAuthClient(input: CreateOAuthClientInput!): CreateOAuthClientPayload! @can(do: OAUTH_CLIENT_MANAGE) @idempotent
+  "Gives a client a new secret; the one before ends at once, tokens live on until they expire."
+  rotateOAuthClientSecret(input: RotateOAuthClientSecretInput!): RotateOAuthClientSecretPayload! @can(do: OAUTH_CLIENT_MANAGE)
+  "Ends a client and all its tokens at once. Revoking it again changes nothing."
+  revokeOAuthClient(input: RevokeOAuthClientInput!): RevokeOAuthClientPayload! @can(do: OAUTH_CLIENT_MANAGE)
+}
 `, BuiltIn: false},
 	{Name: "../../schema/dataset.graphql", Input: `enum DatasetState {
   ACTIVE
@@ -4534,6 +5051,11 @@ type Tenant implements Node {
   languages: [String!]!
   "The name in public addresses; unique on the platform."
   slug: String
+  """
+  The pages that browsers may call the API from with a token (CORS):
+  "https://portal.example", up to 20. A change takes effect within 30 seconds.
+  """
+  allowedOrigins: [String!]!
   version: Int64!
   createdAt: Time!
   updatedAt: Time!
@@ -4602,19 +5124,6 @@ type Membership {
   role: Role!
 }
 
-"""
-A key of a machine client. The secret is shown once, when it is made, and is kept
-as a keyed hash only.
-"""
-type ApiKey implements Node {
-  id: ID!
-  name: String!
-  permissions: [Permission!]!
-  createdAt: Time!
-  expiresAt: Time
-  revokedAt: Time
-}
-
 input RegistrationInput {
   scheme: String!
   number: String!
@@ -4669,18 +5178,9 @@ input UpdateTenantInput {
   dpoContact: DpoContactInput
   languages: [String!]
   slug: String
+  "An empty list allows none."
+  allowedOrigins: [String!]
   clear: [TenantField!]
-}
-
-input CreateApiKeyInput {
-  name: String!
-  "All that a key may hold when absent."
-  permissions: [Permission!]
-  expiresAt: Time
-}
-
-input RevokeApiKeyInput {
-  id: ID!
 }
 
 type CreateTenantPayload {
@@ -4691,32 +5191,17 @@ type UpdateTenantPayload {
   tenant: Tenant!
 }
 
-type CreateApiKeyPayload {
-  apiKey: ApiKey!
-  "The whole key, to be sent as 'Authorization: Bearer …'. Null in a replay: it is shown once."
-  secret: String
-}
-
-type RevokeApiKeyPayload {
-  apiKey: ApiKey!
-}
-
 extend type Query {
   "Who is calling, null when nobody signed in."
   viewer: Viewer @public
   "The caller's own tenant."
   tenant: Tenant! @can(do: TENANT_READ)
-  "All keys of the tenant, the newest first, revoked ones too."
-  apiKeys: [ApiKey!]! @can(do: API_KEY_MANAGE)
 }
 
 extend type Mutation {
   "Makes a tenant. For operators."
   createTenant(input: CreateTenantInput!): CreateTenantPayload! @can(do: TENANT_CREATE) @idempotent
   updateTenant(input: UpdateTenantInput!): UpdateTenantPayload! @can(do: TENANT_UPDATE)
-  createApiKey(input: CreateApiKeyInput!): CreateApiKeyPayload! @can(do: API_KEY_MANAGE) @idempotent
-  "Ends a key at once. Revoking it again changes nothing."
-  revokeApiKey(input: RevokeApiKeyInput!): RevokeApiKeyPayload! @can(do: API_KEY_MANAGE)
 }
 `, BuiltIn: false},
 }
@@ -4750,14 +5235,36 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_name(ctx, field)
 	case "permissions":
 		return ec.fieldContext_ApiKey_permissions(ctx, field)
+	case "clearances":
+		return ec.fieldContext_ApiKey_clearances(ctx, field)
+	case "networks":
+		return ec.fieldContext_ApiKey_networks(ctx, field)
+	case "secrets":
+		return ec.fieldContext_ApiKey_secrets(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_ApiKey_createdAt(ctx, field)
 	case "expiresAt":
 		return ec.fieldContext_ApiKey_expiresAt(ctx, field)
 	case "revokedAt":
 		return ec.fieldContext_ApiKey_revokedAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_ApiKey_lastUsedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_ApiKey_version(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApiKey", field.Name)
+}
+
+func (ec *executionContext) childFields_ApiKeySecret(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "createdAt":
+		return ec.fieldContext_ApiKeySecret_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_ApiKeySecret_expiresAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_ApiKeySecret_lastUsedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApiKeySecret", field.Name)
 }
 
 func (ec *executionContext) childFields_Change(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -4824,6 +5331,16 @@ func (ec *executionContext) childFields_CreateDatasetPayload(ctx context.Context
 		return ec.fieldContext_CreateDatasetPayload_dataset(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateDatasetPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateOAuthClientPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "oauthClient":
+		return ec.fieldContext_CreateOAuthClientPayload_oauthClient(ctx, field)
+	case "credentials":
+		return ec.fieldContext_CreateOAuthClientPayload_credentials(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateOAuthClientPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5212,6 +5729,50 @@ func (ec *executionContext) childFields_NationalId(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type NationalId", field.Name)
 }
 
+func (ec *executionContext) childFields_OAuthClient(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_OAuthClient_id(ctx, field)
+	case "name":
+		return ec.fieldContext_OAuthClient_name(ctx, field)
+	case "permissions":
+		return ec.fieldContext_OAuthClient_permissions(ctx, field)
+	case "clearances":
+		return ec.fieldContext_OAuthClient_clearances(ctx, field)
+	case "networks":
+		return ec.fieldContext_OAuthClient_networks(ctx, field)
+	case "tokenFormat":
+		return ec.fieldContext_OAuthClient_tokenFormat(ctx, field)
+	case "readyAt":
+		return ec.fieldContext_OAuthClient_readyAt(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_OAuthClient_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_OAuthClient_expiresAt(ctx, field)
+	case "revokedAt":
+		return ec.fieldContext_OAuthClient_revokedAt(ctx, field)
+	case "lastUsedAt":
+		return ec.fieldContext_OAuthClient_lastUsedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_OAuthClient_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OAuthClient", field.Name)
+}
+
+func (ec *executionContext) childFields_OAuthCredentials(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "clientId":
+		return ec.fieldContext_OAuthCredentials_clientId(ctx, field)
+	case "clientSecret":
+		return ec.fieldContext_OAuthCredentials_clientSecret(ctx, field)
+	case "tokenUrl":
+		return ec.fieldContext_OAuthCredentials_tokenUrl(ctx, field)
+	case "audience":
+		return ec.fieldContext_OAuthCredentials_audience(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OAuthCredentials", field.Name)
+}
+
 func (ec *executionContext) childFields_OperatorAccess(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -5456,6 +6017,14 @@ func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RevokeOAuthClientPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "oauthClient":
+		return ec.fieldContext_RevokeOAuthClientPayload_oauthClient(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeOAuthClientPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RevokeOtherSessionsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "count":
@@ -5470,6 +6039,26 @@ func (ec *executionContext) childFields_RevokeSessionPayload(ctx context.Context
 		return ec.fieldContext_RevokeSessionPayload_id(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeSessionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_RotateApiKeyPayload_apiKey(ctx, field)
+	case "secret":
+		return ec.fieldContext_RotateApiKeyPayload_secret(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateOAuthClientSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "oauthClient":
+		return ec.fieldContext_RotateOAuthClientSecretPayload_oauthClient(ctx, field)
+	case "credentials":
+		return ec.fieldContext_RotateOAuthClientSecretPayload_credentials(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateOAuthClientSecretPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RotateWebhookSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -5614,6 +6203,8 @@ func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphq
 		return ec.fieldContext_Tenant_languages(ctx, field)
 	case "slug":
 		return ec.fieldContext_Tenant_slug(ctx, field)
+	case "allowedOrigins":
+		return ec.fieldContext_Tenant_allowedOrigins(ctx, field)
 	case "version":
 		return ec.fieldContext_Tenant_version(ctx, field)
 	case "createdAt":
@@ -5622,6 +6213,14 @@ func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphq
 		return ec.fieldContext_Tenant_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Tenant", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "apiKey":
+		return ec.fieldContext_UpdateApiKeyPayload_apiKey(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateApiKeyPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -36,6 +37,12 @@ type CreateAPIKeyPayload struct {
 
 type CreateDatasetPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type CreateOAuthClientPayload struct {
+	OauthClient *oauth.Client `json:"oauthClient"`
+	// Null in a replay: the secret is shown once.
+	Credentials *oauth.Credentials `json:"credentials,omitempty"`
 }
 
 type CreateSubjectPayload struct {
@@ -113,6 +120,10 @@ type RevokeAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
+type RevokeOAuthClientPayload struct {
+	OauthClient *oauth.Client `json:"oauthClient"`
+}
+
 type RevokeOtherSessionsPayload struct {
 	// How many ended.
 	Count int `json:"count"`
@@ -120,6 +131,18 @@ type RevokeOtherSessionsPayload struct {
 
 type RevokeSessionPayload struct {
 	ID string `json:"id"`
+}
+
+type RotateAPIKeyPayload struct {
+	APIKey *apikey.APIKey `json:"apiKey"`
+	// The whole key with its new secret. It is shown once.
+	Secret string `json:"secret"`
+}
+
+type RotateOAuthClientSecretPayload struct {
+	OauthClient *oauth.Client `json:"oauthClient"`
+	// The secret is shown once.
+	Credentials *oauth.Credentials `json:"credentials"`
 }
 
 type RotateWebhookSecretPayload struct {
@@ -140,6 +163,10 @@ type SignOutPayload struct {
 type StartRelationPayload struct {
 	Subject  *subject.Subject  `json:"subject"`
 	Relation *subject.Relation `json:"relation"`
+}
+
+type UpdateAPIKeyPayload struct {
+	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
 type UpdateRecordPayload struct {
