@@ -11,9 +11,12 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/subject"
 )
 
 // HeaderIdempotency is the header that a create is repeated safely by.
@@ -36,23 +39,45 @@ type Recorder interface {
 
 // guard decides whether a field may be asked for.
 type guard struct {
-	authorizer authz.Authorizer
+	authorizer Authorizer
 	recorder   Recorder
 }
 
 // can implements @can.
-func (g *guard) can(ctx context.Context, _ any, next graphql.Resolver, do authz.Permission) (any, error) {
-	ctx, err := g.require(ctx, do, action(ctx))
+func (g *guard) can(ctx context.Context, obj any, next graphql.Resolver, do authz.Permission) (any, error) {
+	ctx, err := g.require(ctx, do, action(ctx), person(obj))
 	if err != nil {
 		return nil, err
 	}
 	return next(ctx)
 }
 
-// require returns ctx with the policy that lets the caller do it. A refusal of
+// person returns the id of the person below whom an object's fields are, "" for
+// what is below nobody.
+func person(obj any) string {
+	switch obj := obj.(type) {
+	case *subject.Subject:
+		return obj.ID
+	case *record.Record:
+		return obj.SubjectID
+	default:
+		return ""
+	}
+}
+
+// require returns ctx with the policy that lets the caller do it, below a person
+// unless that is "". A refusal of
 // somebody who signed in is in the audit log before it is answered.
-func (g *guard) require(ctx context.Context, do authz.Permission, action string) (context.Context, error) {
-	d := g.authorizer.Can(ctx, do)
+func (g *guard) require(ctx context.Context, do authz.Permission, action, below string) (context.Context, error) {
+	d := g.authorizer.CanBelow(ctx, do, below)
+	if strings.HasPrefix(d.Rule, stepUp) {
+		// The person may have signed in again since their session was looked at.
+		anew, err := authn.Anew(ctx)
+		if err != nil {
+			return ctx, err
+		}
+		ctx, d = anew, g.authorizer.CanBelow(anew, do, below)
+	}
 	ctx = authz.WithPolicy(ctx, d.Policy)
 	if d.Allowed {
 		decisionsFrom(ctx).pass(d.Policy)
@@ -69,6 +94,9 @@ func (g *guard) require(ctx context.Context, do authz.Permission, action string)
 	}
 	return ctx, d.Err(do)
 }
+
+// stepUp begins the names of the rules that ask a person to sign in again.
+const stepUp = "stepUp."
 
 // action returns what the audit log calls the field: "createSubject" for one of
 // a root type, "record.subject" for another.

@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -64,6 +65,10 @@ type (
 		graph.Tenants
 		*world
 	}
+	worldAccess struct {
+		graph.Access
+		*world
+	}
 	worldKeys struct {
 		graph.APIKeys
 		*world
@@ -98,6 +103,14 @@ type (
 
 func (w worldTenants) Get(ctx context.Context) (*tenancy.Tenant, error) {
 	return &tenancy.Tenant{ID: one, LegalName: "One ApS", Kind: tenancy.Customer}, w.note(ctx, "tenant.read")
+}
+
+func (w worldTenants) Member(ctx context.Context, memberID string) (*tenancy.Member, error) {
+	return &tenancy.Member{ID: memberID}, w.note(ctx, "member.read")
+}
+
+func (w worldAccess) Get(ctx context.Context, grantID string) (*breakglass.Grant, error) {
+	return &breakglass.Grant{ID: grantID}, w.note(ctx, "access.read")
 }
 
 func (w worldKeys) Get(ctx context.Context, keyID string) (*apikey.APIKey, error) {
@@ -190,7 +203,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		w = &world{recorder: r}
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
-			Tenants: worldTenants{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
+			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w},
 			Jobs: worldJobs{world: w},
 		}
@@ -291,6 +304,7 @@ func TestNode(t *testing.T) {
 	types := map[string]struct{ typename, do string }{
 		string(one): {"Tenant", "TENANT_READ"}, "key_1": {"ApiKey", "API_KEY_MANAGE"}, "dst_1": {"Dataset", "DATASET_READ"},
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
+		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
 	}
 	for _, def := range load(t).PossibleTypes["Node"] {

@@ -5,6 +5,7 @@ import (
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authn"
+	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
@@ -12,6 +13,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 )
@@ -20,6 +22,8 @@ import (
 var (
 	_ graph.Recorder  = (*audit.Recorder)(nil)
 	_ graph.Tenants   = (*tenancy.Service)(nil)
+	_ graph.Sessions  = (*session.Service)(nil)
+	_ graph.Access    = (*breakglass.Service)(nil)
 	_ graph.APIKeys   = (*apikey.Service)(nil)
 	_ graph.Datasets  = (*dataset.Service)(nil)
 	_ graph.Subjects  = (*subject.Service)(nil)
@@ -29,6 +33,7 @@ var (
 	_ graph.Imports   = (*imports.Service)(nil)
 	_ graph.Exports   = (*export.Service)(nil)
 	_ graph.Jobs      = (*job.Service)(nil)
+	_ authn.Grants    = (*breakglass.Service)(nil)
 	_ authn.Keys      = (*apikey.Service)(nil)
 	_ authn.Members   = (*tenancy.Service)(nil)
 )
