@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -22,8 +21,6 @@ import (
 var (
 	ErrMedia    = errs.New(errs.Invalid, "send the request as application/json, in UTF-8")
 	ErrTooLarge = errs.New(errs.Limited, "the body is larger than %d bytes", maxBody).Under(httperr.RuleSize)
-	ErrSlow     = errs.New(errs.Invalid, "the body didn't arrive in time")
-	ErrCut      = errs.New(errs.Invalid, "the body ended early")
 	ErrUTF8     = errs.New(errs.Invalid, "the body is not UTF-8, or has half of a surrogate pair")
 	ErrJSON     = errs.New(errs.Invalid, "the body is not JSON")
 	ErrRepeated = errs.New(errs.Invalid, "an object in the body has the same name twice")
@@ -31,10 +28,7 @@ var (
 	ErrRequest  = errs.New(errs.Invalid, "the body is one object with query, and optionally variables, operationName and extensions")
 )
 
-const (
-	maxNesting  = 64
-	bodyTimeout = 30 * time.Second
-)
+const maxNesting = 64
 
 // readRequest reads and checks the body of a call.
 func readRequest(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, error) {
@@ -49,21 +43,20 @@ func readRequest(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, er
 	return decode(body)
 }
 
-// readBody reads the body, which has to come in a bounded size and time.
+// readBody reads the body, which has to come in a bounded size; the server bounds
+// its time.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	control := http.NewResponseController(w)
-	late := time.AfterFunc(bodyTimeout, func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if !late.Stop() {
-		return nil, ErrSlow
-	}
 	if err == nil {
 		return body, nil
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, ErrTooLarge
 	}
-	return nil, ErrCut
+	if e, ok := errors.AsType[*errs.Error](err); ok {
+		return nil, e
+	}
+	return nil, httperr.ErrCut
 }
 
 // decode reads a GraphQL request. It is stricter than encoding/json: what two

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/reqlog"
 	"github.com/vogter/vogter/internal/server"
 )
 
@@ -85,6 +86,7 @@ func refuse(err error) *gqlerror.Error { return gqlerror.Wrap(err) }
 
 // present makes the GraphQL error.
 func present(ctx context.Context, e *errs.Error, path ast.Path, at []gqlerror.Location) *gqlerror.Error {
+	reqlog.Code(ctx, e.Kind)
 	out := &gqlerror.Error{Message: e.Message, Path: path, Locations: at, Extensions: map[string]any{"code": string(e.Kind)}}
 	if e.Field != "" {
 		out.Extensions["field"] = e.Field

@@ -127,10 +127,14 @@ func newAPI(t *testing.T, services func(r *audit.Recorder) graph.Services, chang
 	for _, ch := range change {
 		ch(&c)
 	}
-	f.Server = httptest.NewServer(server.New(server.Config{
+	h, err := server.New(server.Config{
 		Log: log, Now: time.Now, Auth: auth, Routes: graph.New(c).Routes(),
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) },
-	}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Server = httptest.NewServer(h)
 	t.Cleanup(func() {
 		f.Close()
 		stop()

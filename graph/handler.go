@@ -20,6 +20,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/reqlog"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/schema"
 )
@@ -126,6 +127,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.write(ctx, w, http.StatusBadRequest, a.exec.DispatchError(graphql.WithOperationContext(ctx, op), refused))
 		return
 	}
+	var asked []string
+	for _, f := range rootFields(op) {
+		asked = append(asked, f.Name)
+	}
+	reqlog.Operation(ctx, string(op.Operation.Operation), asked)
 	stream := strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 	switch {
 	case stream:

@@ -10,6 +10,10 @@ type Request struct {
 	ID      string
 	Purpose string // header Vogter-Purpose: a term chosen by the tenant, no free text about a person
 	Network string // see NetworkOf
+	// GPC is set when the caller's browser asks not to have data sold or shared
+	// (Global Privacy Control, header Sec-GPC). It is for consent, and no part of
+	// an entry.
+	GPC bool
 }
 
 type requestKey struct{}

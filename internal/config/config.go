@@ -57,6 +57,12 @@ type Config struct {
 	Listen string `env:"VOGTER_LISTEN" envDefault:"127.0.0.1:8080"`
 	// PublicURL is how browsers and mail reach the API; empty derives it from Listen.
 	PublicURL string `env:"VOGTER_PUBLIC_URL"`
+	// MaxConnections is how many connections the API takes at once, 1 to 1000000.
+	MaxConnections int `env:"VOGTER_MAX_CONNECTIONS" envDefault:"4096"`
+
+	TLS      TLS
+	Firewall Firewall
+
 	// TrustedProxies are the networks of the proxies in front of the API, in CIDR
 	// notation with commas between: whose X-Forwarded-For is believed. None by default.
 	TrustedProxies string `env:"VOGTER_TRUSTED_PROXIES"`
@@ -102,6 +108,27 @@ type Transit struct {
 	// Recovery is how long snapshots of the server's storage are kept: what was
 	// destroyed could be brought back from them, so it counts as irrecoverable later.
 	Recovery time.Duration `env:"VOGTER_KMS_RECOVERY" envDefault:"720h"`
+}
+
+// TLS is how the API is encrypted on its way.
+type TLS struct {
+	// Mode is proxy when a proxy in front of the API does it; else empty.
+	Mode string `env:"VOGTER_TLS"`
+	// CertFile and KeyFile are PEM files, read again when they change.
+	CertFile string `env:"VOGTER_TLS_CERT_FILE"`
+	KeyFile  string `env:"VOGTER_TLS_KEY_FILE"`
+}
+
+// tlsProxy is the one value of TLS.Mode.
+const tlsProxy = "proxy"
+
+// Firewall is the web application firewall.
+type Firewall struct {
+	// Mode is off, detect or block; empty is block in production and detect in development.
+	Mode string `env:"VOGTER_WAF"`
+	// Scope is whose calls are inspected in full besides those of nobody: public,
+	// browser (members too) or all (machine clients too).
+	Scope string `env:"VOGTER_WAF_SCOPE" envDefault:"public"`
 }
 
 // S3 is the object storage.
@@ -214,10 +241,25 @@ func Owns(name string) bool {
 	return ok || known[strings.TrimSuffix(name, secretFile)] || strings.HasPrefix(name, "VOGTER_")
 }
 
-// URL is the address of the API for links: PublicURL, or Listen over HTTP.
+// FirewallMode is off, detect or block.
+func (c *Config) FirewallMode() string {
+	switch {
+	case c.Firewall.Mode != "":
+		return c.Firewall.Mode
+	case c.Mode == Production:
+		return "block"
+	default:
+		return "detect"
+	}
+}
+
+// URL is the address of the API for links: PublicURL, or Listen.
 func (c *Config) URL() string {
 	if c.PublicURL != "" {
 		return strings.TrimSuffix(c.PublicURL, "/")
+	}
+	if c.TLS.CertFile != "" {
+		return "https://" + c.Listen
 	}
 	return "http://" + c.Listen
 }
@@ -306,6 +348,21 @@ func (c *Config) check() []error {
 	if c.ShutdownGrace <= 0 || c.ShutdownGrace > time.Hour {
 		bad("VOGTER_SHUTDOWN_GRACE", "a duration of at most an hour, such as 20s")
 	}
+	if c.MaxConnections < 1 || c.MaxConnections > 1_000_000 {
+		bad("VOGTER_MAX_CONNECTIONS", "between 1 and 1000000")
+	}
+	if c.TLS.Mode != "" && c.TLS.Mode != tlsProxy {
+		bad("VOGTER_TLS", "proxy, or not set")
+	}
+	if c.TLS.Mode == tlsProxy && c.TLS.CertFile != "" {
+		faults = append(faults, errors.New("VOGTER_TLS is proxy and VOGTER_TLS_CERT_FILE is set: give one"))
+	}
+	if !slices.Contains([]string{"", "off", "detect", "block"}, c.Firewall.Mode) {
+		bad("VOGTER_WAF", "off, detect or block")
+	}
+	if !slices.Contains([]string{"public", "browser", "all"}, c.Firewall.Scope) {
+		bad("VOGTER_WAF_SCOPE", "public, browser or all")
+	}
 	for _, uri := range []struct {
 		name  string
 		value SecretString
@@ -354,6 +411,10 @@ func (c *Config) halfSet() []error {
 	}
 	var faults []error
 	for _, group := range [][]member{
+		{
+			{"VOGTER_TLS_CERT_FILE", c.TLS.CertFile != ""},
+			{"VOGTER_TLS_KEY_FILE", c.TLS.KeyFile != ""},
+		},
 		{
 			{"VOGTER_S3_ENDPOINT", c.S3.Endpoint != ""},
 			{"VOGTER_S3_BUCKET", c.S3.Bucket != ""},
@@ -431,6 +492,9 @@ func (c *Config) production() []error {
 	if u, err := url.Parse(c.Mail.SMTP.Reveal()); err == nil && !isLoopback(u.Hostname()) &&
 		(u.Query().Get("disable_starttls") == "true" || u.Query().Get("skip_ssl_verify") == "true") {
 		refuse("VOGTER_SMTP_URL", "mail that leaves the machine must use verified TLS")
+	}
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLS.CertFile == "" && c.TLS.Mode != tlsProxy {
+		refuse("VOGTER_LISTEN", "plain HTTP that leaves the machine needs VOGTER_TLS_CERT_FILE, or VOGTER_TLS=proxy behind a proxy that encrypts,")
 	}
 	if !strings.HasPrefix(c.PublicURL, "https://") {
 		refuse("VOGTER_PUBLIC_URL", "an https URL is needed")

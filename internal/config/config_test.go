@@ -100,6 +100,14 @@ func TestParse(t *testing.T) {
 		},
 		{"no worker", with(local(), "VOGTER_WORKER_CONCURRENCY", "0"), []string{"VOGTER_WORKER_CONCURRENCY must be"}},
 		{"no grace", with(local(), "VOGTER_SHUTDOWN_GRACE", "0s"), []string{"VOGTER_SHUTDOWN_GRACE must be"}},
+		{"TLS", with(local(), "VOGTER_TLS_CERT_FILE", "/c.pem", "VOGTER_TLS_KEY_FILE", "/k.pem"), nil},
+		{"half of TLS", with(local(), "VOGTER_TLS_CERT_FILE", "/c.pem"), []string{"VOGTER_TLS_CERT_FILE is set but VOGTER_TLS_KEY_FILE is not"}},
+		{"TLS of its own behind a proxy", with(local(), "VOGTER_TLS", "proxy", "VOGTER_TLS_CERT_FILE", "/c.pem", "VOGTER_TLS_KEY_FILE", "/k.pem"), []string{"give one"}},
+		{"TLS mode", with(local(), "VOGTER_TLS", "on"), []string{"VOGTER_TLS must be proxy"}},
+		{"firewall", with(local(), "VOGTER_WAF", "off", "VOGTER_WAF_SCOPE", "all"), nil},
+		{"firewall mode", with(local(), "VOGTER_WAF", "on"), []string{"VOGTER_WAF must be off, detect or block"}},
+		{"firewall scope", with(local(), "VOGTER_WAF_SCOPE", "everything"), []string{"VOGTER_WAF_SCOPE must be"}},
+		{"no connection", with(local(), "VOGTER_MAX_CONNECTIONS", "0"), []string{"VOGTER_MAX_CONNECTIONS must be"}},
 		{"listen", with(local(), "VOGTER_LISTEN", "8080"), []string{"VOGTER_LISTEN must be host:port"}},
 		{
 			"S3 without keys",
@@ -180,6 +188,10 @@ func TestValidate(t *testing.T) {
 		{"plain S3", with(cloud(), "VOGTER_S3_ENDPOINT", "http://s3.example"), []string{"VOGTER_S3_ENDPOINT: plain HTTP is refused in production"}},
 		{"plain mail", with(cloud(), "VOGTER_SMTP_URL", "smtp://mail.example?disable_starttls=true"), []string{"VOGTER_SMTP_URL: mail"}},
 		{"unverified mail", with(cloud(), "VOGTER_SMTP_URL", "smtps://mail.example?skip_ssl_verify=true"), []string{"VOGTER_SMTP_URL: mail"}},
+		{"plain HTTP to the world", with(cloud(), "VOGTER_LISTEN", ":8080"), []string{"VOGTER_LISTEN: plain HTTP"}},
+		{"plain HTTP to all of a machine's addresses", with(cloud(), "VOGTER_LISTEN", "0.0.0.0:8080"), []string{"VOGTER_LISTEN: plain HTTP"}},
+		{"plain HTTP behind a proxy", with(cloud(), "VOGTER_LISTEN", ":8080", "VOGTER_TLS", "proxy"), nil},
+		{"TLS to the world", with(cloud(), "VOGTER_LISTEN", ":8443", "VOGTER_TLS_CERT_FILE", "/c.pem", "VOGTER_TLS_KEY_FILE", "/k.pem"), nil},
 		{"plain public address", with(cloud(), "VOGTER_PUBLIC_URL", "http://vogter.example"), []string{"VOGTER_PUBLIC_URL: an https"}},
 	}
 	for _, tt := range tests {
@@ -232,7 +244,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Mode: config.Production, Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo,
 		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, S3: config.S3{Region: "us-east-1"},
-		Transit: config.Transit{Recovery: 720 * time.Hour},
+		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"},
 	}
 	if c != want {
 		t.Errorf("got %+v, want %+v", c, want)
@@ -291,6 +303,20 @@ func TestSecretsStayHidden(t *testing.T) {
 		}
 		if !strings.Contains(shown, "[redacted]") {
 			t.Errorf("nothing redacted in %s", shown)
+		}
+	}
+}
+
+func TestFirewallMode(t *testing.T) {
+	for _, tt := range []struct{ mode, firewall, want string }{
+		{"production", "", "block"}, {"development", "", "detect"}, {"production", "detect", "detect"}, {"development", "off", "off"},
+	} {
+		c, err := config.Parse(environ(map[string]string{"VOGTER_MODE": tt.mode, "VOGTER_WAF": tt.firewall}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.FirewallMode(); got != tt.want {
+			t.Errorf("%s, %q: got %s, want %s", tt.mode, tt.firewall, got, tt.want)
 		}
 	}
 }

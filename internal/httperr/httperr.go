@@ -11,6 +11,7 @@ import (
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/reqlog"
 )
 
 // The rules that choose between two statuses of one code.
@@ -50,6 +51,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error, log *slog.Logger) 
 		}
 		e = errs.New(errs.Internal, "internal error")
 	}
+	reqlog.Code(ctx, e.Kind)
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")

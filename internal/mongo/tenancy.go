@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,6 +58,7 @@ type tenantDoc struct {
 	DpoContact           *contactDoc      `bson:"dpoContact,omitempty"`
 	Languages            []string         `bson:"languages"`
 	Slug                 *string          `bson:"slug,omitempty"`
+	AllowedOrigins       []string         `bson:"allowedOrigins,omitempty"`
 	Version              int64            `bson:"version"`
 	CreatedAt            time.Time        `bson:"createdAt"`
 	UpdatedAt            time.Time        `bson:"updatedAt"`
@@ -83,7 +85,7 @@ func (s *TenantStore) seal(ctx context.Context, t *tenancy.Tenant) (tenantDoc, e
 	d := tenantDoc{
 		ID: t.ID, Tenant: t.ID, Kind: t.Kind, LegalName: t.LegalName, Country: t.Country, TimeZone: t.TimeZone,
 		HolidayCalendar: t.HolidayCalendar, SupervisoryAuthority: t.SupervisoryAuthority, Languages: t.Languages,
-		Slug: t.Slug, Version: t.Version, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+		Slug: t.Slug, AllowedOrigins: t.AllowedOrigins, Version: t.Version, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 	}
 	if t.Registration != nil {
 		r := registrationDoc(*t.Registration)
@@ -117,7 +119,7 @@ func (s *TenantStore) Get(ctx context.Context) (*tenancy.Tenant, error) {
 	t := &tenancy.Tenant{
 		ID: d.ID, Kind: d.Kind, LegalName: d.LegalName, Country: d.Country, TimeZone: d.TimeZone,
 		HolidayCalendar: d.HolidayCalendar, SupervisoryAuthority: d.SupervisoryAuthority, Languages: d.Languages,
-		Slug: d.Slug, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Slug: d.Slug, AllowedOrigins: d.AllowedOrigins, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.Registration != nil {
 		r := tenancy.Registration(*d.Registration)
@@ -208,6 +210,22 @@ func (s *TenantStore) ProviderID(ctx context.Context) (tenant.ID, error) {
 // BySlug implements tenancy.Store.
 func (s *TenantStore) BySlug(ctx context.Context, slug string) (tenant.ID, error) {
 	return s.named(ctx, nameSlug, slug)
+}
+
+// AllowsOrigin implements tenancy.Store.
+func (s *TenantStore) AllowsOrigin(ctx context.Context, origin string) (bool, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return false, err
+	}
+	err := s.tenants.FindOne(ctx, bson.D{{Key: "allowedOrigins", Value: origin}},
+		options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find tenants of origin: %w", translate(err))
+	}
+	return true, nil
 }
 
 func (s *TenantStore) named(ctx context.Context, kind, name string) (tenant.ID, error) {

@@ -4,7 +4,7 @@
 package server
 
 import (
-	"context"
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -20,6 +20,8 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/network"
+	"github.com/vogter/vogter/internal/reqlog"
+	"github.com/vogter/vogter/internal/waf"
 )
 
 // HeaderRequestID tells the caller the id under which the call is found in the
@@ -43,6 +45,11 @@ type Route struct {
 	Pattern string
 	// Handler finds caller, tenant and audit.Request in the context.
 	Handler http.Handler
+	// Public says that browsers come here from anywhere: by a link in a mail, say.
+	Public bool
+	// Stream says that the body is a file: it may take as long as it keeps coming,
+	// and be anything.
+	Stream bool
 	// Fail is for what goes wrong before and in Handler; Config.Fail when nil.
 	Fail Fail
 }
@@ -57,6 +64,10 @@ type Config struct {
 	// network.AddrFrom.
 	Proxies network.List
 	Routes  []Route
+	// Firewall looks at calls once it is known who makes them; nil: nothing does.
+	Firewall *waf.Firewall
+	// Origins are the pages of others that browsers may call from; nil: none.
+	Origins Origins
 	// Checks are what /readyz asks.
 	Checks []Check
 	// Fail answers calls that reach no route, and those of routes without their own.
@@ -64,10 +75,28 @@ type Config struct {
 	// Stop is closed when the process is about to stop: /readyz says so, while
 	// calls still find answers. It may be nil.
 	Stop <-chan struct{}
+	// Limits are how long callers are waited for; zero values stand for the usual.
+	Limits Limits
+}
+
+// Limits are how long callers are waited for. They are settings for tests, which
+// can't wait.
+type Limits struct {
+	// Patience is how long a body may take to arrive, or 64 KiB of a file, and 64
+	// KiB of an answer to leave.
+	Patience time.Duration
+	// Linger is how long a body that nobody wants may take to arrive.
+	Linger time.Duration
 }
 
 // New returns the handler of the whole API.
-func New(c Config) http.Handler {
+func New(c Config) (http.Handler, error) {
+	c.Limits.Patience = cmp.Or(c.Limits.Patience, patience)
+	c.Limits.Linger = cmp.Or(c.Limits.Linger, linger)
+	shared, err := newCORS(c.Origins, c.Now)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", health())
 	mux.Handle("GET /readyz", ready(c))
@@ -77,24 +106,33 @@ func New(c Config) http.Handler {
 		if fail == nil {
 			fail = c.Fail
 		}
-		mux.Handle(r.Pattern, recovered(c.Log, c.Auth.Middleware(noted(r.Handler), fail), fail))
+		h := noted(shared.middleware(inspected(c.Firewall, r, fail)))
+		mux.Handle(r.Pattern, recovered(c.Log, paced(r.Stream, c.Auth.Middleware(h, fail)), fail))
 		if method, path, ok := strings.Cut(r.Pattern, " "); ok {
 			allowed[path] = append(allowed[path], method)
 		}
 	}
 	for path, methods := range allowed {
-		mux.Handle(path, wrongMethod(methods, c.Fail))
+		mux.Handle(path, wrongMethod(methods, shared, c.Fail))
 	}
 	if _, taken := allowed["/"]; !taken {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { c.Fail(w, r, ErrNoRoute) })
 	}
-	return logged(c, mux)
+	return logged(c, mux), nil
 }
 
-func wrongMethod(allowed []string, fail Fail) http.Handler {
+// wrongMethod answers calls with a method that an address doesn't take, among
+// them what browsers ask before they let a page of others call.
+func wrongMethod(allowed []string, shared *cors, fail Fail) http.Handler {
 	slices.Sort(allowed)
 	header := strings.Join(slices.Compact(allowed), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if done, err := shared.preflight(w, r, header); err != nil {
+			fail(w, r, err)
+			return
+		} else if done {
+			return
+		}
 		w.Header().Set("Allow", header)
 		fail(statusWriter{ResponseWriter: w, status: http.StatusMethodNotAllowed}, r, ErrNoMethod)
 	})
@@ -108,16 +146,38 @@ type statusWriter struct {
 
 func (w statusWriter) WriteHeader(int) { w.ResponseWriter.WriteHeader(w.status) }
 
-// call is what the log's line needs to know from within.
-type call struct{ principal string }
+// inspected calls the handler of a route if the firewall has no objection.
+func inspected(f *waf.Firewall, to Route, fail Fail) http.Handler {
+	if f == nil {
+		return to.Handler
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := f.Inspect(r, waf.Route{Public: to.Public, Stream: to.Stream}); err != nil {
+			fail(w, r, err)
+			return
+		}
+		to.Handler.ServeHTTP(w, r)
+	})
+}
 
-type callKey struct{}
+// paced lets the body of a file take its time.
+func paced(stream bool, next http.Handler) http.Handler {
+	if !stream {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b, ok := r.Body.(*body); ok {
+			b.stream = true
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // logged gives each call its id and the headers that every answer has, and logs
 // it: the route and never the address, which is the caller's to fill.
 func logged(conf Config, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start, id, c := conf.Now(), rand.Text(), &call{}
+		start, id := conf.Now(), rand.Text()
 		h := w.Header()
 		h.Set(HeaderRequestID, id)
 		h.Set("Cache-Control", "no-store")
@@ -128,13 +188,22 @@ func logged(conf Config, next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 
 		from := conf.Proxies.Client(r)
-		ctx := audit.WithRequest(network.NewContext(r.Context(), from), audit.Request{ID: id, Network: audit.NetworkOf(from)})
-		r = r.WithContext(withCall(ctx, c))
-		rec := &recorder{ResponseWriter: w}
+		ctx, line := reqlog.NewContext(network.NewContext(r.Context(), from))
+		ctx = audit.WithRequest(ctx, audit.Request{ID: id, Network: audit.NetworkOf(from), GPC: r.Header.Get("Sec-GPC") == "1"})
+		r = r.WithContext(ctx)
+		rec := &recorder{ResponseWriter: w, pace: pace{http.NewResponseController(w), conf.Now, conf.Limits}}
+		rec.writing(0)
+		if r.Body != nil && r.Body != http.NoBody {
+			rec.body = &body{ReadCloser: r.Body, pace: rec.pace, header: h, left: conf.Limits.Patience}
+			r.Body = rec.body
+		}
 		// In a defer, so that a call whose connection is cut on purpose has its line too.
 		defer func() {
-			conf.Log.InfoContext(ctx, "request", "request_id", id, "method", method(r), "route", r.Pattern,
-				"status", rec.written(), "ms", conf.Now().Sub(start).Milliseconds(), "principal", c.principal)
+			rec.leave()
+			conf.Log.InfoContext(ctx, "request", append([]any{
+				"request_id", id, "method", method(r), "route", r.Pattern,
+				"status", rec.written(), "ms", conf.Now().Sub(start).Milliseconds(),
+			}, line.Attrs()...)...)
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -153,9 +222,7 @@ func method(r *http.Request) string {
 // noted tells the log who is calling.
 func noted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c := callFrom(r.Context()); c != nil {
-			c.principal = authz.FromContext(r.Context()).ID
-		}
+		reqlog.Principal(r.Context(), authz.FromContext(r.Context()).ID)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -197,28 +264,43 @@ func Stack() string {
 	return strings.Join(places, " ")
 }
 
-// recorder remembers the status that was written.
+// recorder remembers the status that was written, and keeps the pace of a call.
 type recorder struct {
 	http.ResponseWriter
+	pace
+
+	body   *body // nil: there is none
 	status int
 }
 
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
+		r.leave()
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.WriteHeader(http.StatusOK)
 	}
+	r.writing(len(b))
 	return r.ResponseWriter.Write(b)
 }
 
+// leave bounds how long a body that nobody reads is waited for.
+func (r *recorder) leave() {
+	if r.body != nil {
+		r.body.leave()
+	}
+}
+
 // Flush implements http.Flusher, which streamed answers need.
-func (r *recorder) Flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
+func (r *recorder) Flush() {
+	r.writing(0)
+	_ = http.NewResponseController(r.ResponseWriter).Flush()
+}
 
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
@@ -228,13 +310,4 @@ func (r *recorder) written() int {
 		return http.StatusOK
 	}
 	return r.status
-}
-
-func withCall(ctx context.Context, c *call) context.Context {
-	return context.WithValue(ctx, callKey{}, c)
-}
-
-func callFrom(ctx context.Context) *call {
-	c, _ := ctx.Value(callKey{}).(*call)
-	return c
 }

@@ -43,6 +43,7 @@ type Tenant struct {
 	DpoContact           *DpoContact
 	Languages            []string // BCP 47, the default first
 	Slug                 *string
+	AllowedOrigins       []string // see checkOrigins
 	Version              int64
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
@@ -113,6 +114,7 @@ type UpdateInput struct {
 	DpoContact           *DpoContactInput
 	Languages            []string
 	Slug                 *string
+	AllowedOrigins       []string
 	Clear                []Field
 }
 
@@ -172,6 +174,7 @@ func (t *Tenant) apply(in UpdateInput) ([]string, error) {
 	set("supervisoryAuthority", in.SupervisoryAuthority != nil, func() { t.SupervisoryAuthority = in.SupervisoryAuthority })
 	set("languages", in.Languages != nil, func() { t.Languages = in.Languages })
 	set("slug", in.Slug != nil, func() { t.Slug = in.Slug })
+	set("allowedOrigins", in.AllowedOrigins != nil, func() { t.AllowedOrigins = in.AllowedOrigins })
 	if err := t.check(); err != nil || in.DpoContact == nil {
 		return changed, err
 	}
@@ -246,7 +249,7 @@ func (t *Tenant) check() error {
 		(len(*s) < minSlug || len(*s) > maxSlug || !regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`).MatchString(*s)) {
 		return errs.New(errs.Invalid, "a slug has %d to %d small letters, digits and single hyphens", minSlug, maxSlug).At("slug")
 	}
-	return nil
+	return checkOrigins(t.AllowedOrigins)
 }
 
 func name(s string) bool {
@@ -267,6 +270,8 @@ type Store interface {
 	ProviderID(ctx context.Context) (tenant.ID, error)
 	// BySlug returns the id of the tenant with a slug, or ErrNotFound. All tenants.
 	BySlug(ctx context.Context, slug string) (tenant.ID, error)
+	// AllowsOrigin reports whether a tenant allows pages of an origin. All tenants.
+	AllowsOrigin(ctx context.Context, origin string) (bool, error)
 
 	// LockMembers makes changes of the tenant's members exclude each other: it is
 	// called first in a transaction that depends on more than one of them.

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/vogter/vogter/internal/httperr"
+)
+
+const (
+	// patience is how long the server waits for its caller: for the whole body, or
+	// for each paceBytes of a file; and for each paceBytes of an answer to leave.
+	patience  = 30 * time.Second
+	paceBytes = 64 << 10
+	// linger is how long the rest of a body that nobody read may take to arrive,
+	// which net/http wants before it takes another call of the same connection.
+	linger = 5 * time.Second
+)
+
+// pace ends calls whose bodies trickle in or whose answers nobody takes. Time
+// that a handler needs doesn't count.
+type pace struct {
+	control *http.ResponseController
+	now     func() time.Time
+	limits  Limits
+}
+
+// body is a request's body at a pace.
+type body struct {
+	io.ReadCloser
+	pace
+
+	header http.Header // of the answer
+	stream bool        // a file: the pace matters, and not the whole time
+	left   time.Duration
+	got    int
+	ended  bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	began := b.now()
+	b.readUntil(began.Add(b.left))
+	n, err := b.ReadCloser.Read(p)
+	b.left -= b.now().Sub(began)
+	if b.got += n; b.stream && b.got >= paceBytes {
+		b.got, b.left = 0, b.limits.Patience
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		b.ended = true
+		b.readUntil(time.Time{}) // or net/http would take a long answer for a broken connection
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		b.header.Set("Connection", "close")
+		err = httperr.ErrSlow
+	}
+	return n, err
+}
+
+// leave bounds how long net/http waits for what nobody read.
+func (b *body) leave() {
+	if !b.ended {
+		b.readUntil(b.now().Add(b.limits.Linger))
+	}
+}
+
+func (p pace) readUntil(t time.Time) {
+	_ = p.control.SetReadDeadline(t) // not supported: there is no connection to wait for
+}
+
+// writing gives an answer of n more bytes its time.
+func (p pace) writing(n int) {
+	_ = p.control.SetWriteDeadline(p.now().Add(p.limits.Patience * time.Duration(1+n/paceBytes)))
+}
