@@ -15,10 +15,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 // Outcome tells how the action ended.
@@ -240,4 +243,25 @@ const saltSize = 16
 // Commit returns the commitment to details under salt: SHA-256 over salt and details.
 func Commit(salt, details []byte) [sha256.Size]byte {
 	return sha256.Sum256(slices.Concat(salt, details))
+}
+
+// ErrDetails reports details that are not what the entry commits to.
+var ErrDetails = errs.New(errs.Internal, "the details are not those that the entry commits to")
+
+// Details opens the sealed details on the n-th subject and returns their JSON.
+// It fails with what the vault says of the key, or with ErrDetails.
+func (r *Row) Details(keys *vault.Keys, n int) ([]byte, error) {
+	if n >= len(r.Sealed) || len(r.Sealed[n]) == 0 {
+		return nil, ErrDetails
+	}
+	subject := r.Subjects[n]
+	v, err := keys.Open(Evidence(r.Tenant, subject.ID), vault.Place{Collection: Collection, Record: r.ID, Field: subject.ID}, r.Sealed[n])
+	if err != nil {
+		return nil, fmt.Errorf("open audit details: %w", err)
+	}
+	b, ok := v.RevealBytes()
+	if !ok || len(b) < saltSize || Commit(b[:saltSize], b[saltSize:]) != subject.Commitment {
+		return nil, ErrDetails
+	}
+	return b[saltSize:], nil
 }

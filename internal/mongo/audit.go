@@ -21,6 +21,7 @@ import (
 var (
 	_ seal.Store       = (*AuditStore)(nil)
 	_ seal.Checkpoints = (*AuditStore)(nil)
+	_ seal.Archive     = (*AuditStore)(nil)
 )
 
 // AuditStore keeps the order of the audit log: heads, hashes and checkpoints.
@@ -404,4 +405,118 @@ func (s *AuditStore) Adopt(ctx context.Context, r *seal.Record) error {
 		return fmt.Errorf("adopt checkpoint: %w", translate(err))
 	}
 	return nil
+}
+
+// row returns a stored entry with its sealed details.
+func (d *auditDoc) row() audit.Row {
+	r := audit.Row{Entry: d.entry()}
+	for _, s := range d.Subjects {
+		r.Sealed = append(r.Sealed, s.Sealed)
+	}
+	return r
+}
+
+// Sealed implements seal.Archive.
+func (s *AuditStore) Sealed(ctx context.Context, first, end int64, visit func(*seal.Sealed) error) error {
+	return s.sealed(ctx, first, end, bson.D{}, visit)
+}
+
+func (s *AuditStore) sealed(ctx context.Context, first, end int64, project bson.D, visit func(*seal.Sealed) error) error {
+	filter, err := scoped(ctx, bson.E{Key: "seq", Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lt", Value: end}}})
+	if err != nil {
+		return err
+	}
+	cursor, err := s.entries.Find(ctx, filter,
+		options.Find().SetSort(bson.D{{Key: "seq", Value: 1}}).SetProjection(project).SetBatchSize(sealedBatch))
+	if err != nil {
+		return fmt.Errorf("find sealed entries: %w", translate(err))
+	}
+	defer cursor.Close(ctx) //nolint:errcheck // it ends with the context at the latest
+	for cursor.Next(ctx) {
+		var d auditDoc
+		if err := cursor.Decode(&d); err != nil {
+			return fmt.Errorf("decode sealed entry: %w", err)
+		}
+		if err := visit(&seal.Sealed{Row: d.row(), Seq: *d.Seq}); err != nil {
+			return err
+		}
+	}
+	if err := cursor.Err(); err != nil {
+		return fmt.Errorf("read sealed entries: %w", translate(err))
+	}
+	return nil
+}
+
+// sealedBatch is how many entries are in memory at once.
+const sealedBatch = 1000
+
+// Stray implements seal.Archive.
+func (s *AuditStore) Stray(ctx context.Context, logs []proof.Head) (string, error) {
+	outside := bson.A{bson.D{{Key: "seq", Value: nil}, {Key: "unsealed", Value: nil}}}
+	from := int64(0)
+	for _, h := range logs { // in order
+		outside = append(outside, bson.D{{Key: "seq", Value: bson.D{{Key: "$gte", Value: from}, {Key: "$lt", Value: h.Base}}}})
+		from = h.Base + h.Size
+	}
+	outside = append(outside, bson.D{{Key: "seq", Value: bson.D{{Key: "$gte", Value: from}}}}, bson.D{{Key: "seq", Value: bson.D{{Key: "$lt", Value: int64(0)}}}})
+	for _, where := range outside {
+		each, ok := where.(bson.D)
+		if !ok {
+			continue
+		}
+		filter, err := scoped(ctx, each...)
+		if err != nil {
+			return "", err
+		}
+		var d auditDoc
+		err = s.entries.FindOne(ctx, filter, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Decode(&d)
+		if err == nil {
+			return d.ID, nil
+		}
+		if !errors.Is(err, mongo.ErrNoDocuments) {
+			return "", fmt.Errorf("look for stray entries: %w", translate(err))
+		}
+	}
+	return "", nil
+}
+
+// Checkpoint implements seal.Archive.
+func (s *AuditStore) Checkpoint(ctx context.Context, number int64) (*seal.Record, error) {
+	d, err := one[checkpointDoc](ctx, s.checkpoints, "checkpoint", mongo.ErrNoDocuments, bson.E{Key: "number", Value: number})
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, nil //nolint:nilnil // as seal.Archive has it
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.record(), nil
+}
+
+// LogAt implements seal.Archive.
+func (s *AuditStore) LogAt(ctx context.Context, log, number int64) (*seal.At, error) {
+	return s.headAt(ctx, bson.D{}, bson.E{Key: "number", Value: number}, bson.E{Key: "log", Value: log})
+}
+
+// headAt returns the first row that matches, in that order; nil for none.
+func (s *AuditStore) headAt(ctx context.Context, sort bson.D, match ...bson.E) (*seal.At, error) {
+	filter, err := scoped(ctx, match...)
+	if err != nil {
+		return nil, err
+	}
+	var d headAtDoc
+	err = s.headsAt.FindOne(ctx, filter, options.FindOne().SetSort(sort)).Decode(&d)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, nil //nolint:nilnil // as the callers have it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find head at checkpoint: %w", translate(err))
+	}
+	return d.at(), nil
+}
+
+func (d *headAtDoc) at() *seal.At {
+	return &seal.At{
+		Head:   proof.Head{Tenant: d.Tenant, Log: d.Log, Base: d.Base, Size: d.Size, Root: d.Root},
+		Number: d.Number, Time: d.At.UTC(), Index: d.Index, Path: d.Path,
+	}
 }

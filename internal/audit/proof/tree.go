@@ -306,3 +306,16 @@ func CheckConsistency(from, to *Head, path [][]byte) bool {
 	}
 	return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from.Size), uint64(to.Size), path, from.Root, to.Root) == nil
 }
+
+// RootAt returns the root of the tree when it had that size.
+func RootAt(ctx context.Context, read Tiles, size int64) ([]byte, error) {
+	edge, err := Edge(ctx, read, size)
+	if err != nil {
+		return nil, err
+	}
+	r, err := factory().NewRange(0, uint64(size), edge) //nolint:gosec // G115: sizes are never negative
+	if err != nil {
+		return nil, ErrTree
+	}
+	return root(r), nil
+}

@@ -160,18 +160,12 @@ func (p *Publisher) Publish(ctx context.Context) (*Record, error) {
 			return nil, err
 		}
 	}
+	if err := p.notBehind(ctx, newest); err != nil {
+		return nil, err
+	}
 	next, logs, err := p.next(ctx, of, newest)
 	if err != nil || next == nil {
 		return newest, err
-	}
-	for _, place := range p.Places {
-		_, err := place.Get(ctx, Key(next.Number), maxObject)
-		if err == nil {
-			return nil, ErrForked
-		}
-		if errs.KindOf(err) != errs.NotFound {
-			return nil, fmt.Errorf("look for checkpoint %d: %w", next.Number, err)
-		}
 	}
 	err = p.Checkpoints.InTransaction(ctx, func(ctx context.Context) error {
 		return p.Checkpoints.InsertCheckpoint(ctx, next, logs)
@@ -180,6 +174,30 @@ func (p *Publisher) Publish(ctx context.Context) (*Record, error) {
 		return nil, fmt.Errorf("insert checkpoint %d: %w", next.Number, err)
 	}
 	return next, p.put(ctx, next)
+}
+
+// notBehind fails with ErrForked if more was published than the database knows,
+// or with ErrExists if another process published it just now.
+func (p *Publisher) notBehind(ctx context.Context, newest *Record) error {
+	number := int64(1)
+	if newest != nil {
+		number = newest.Number + 1
+	}
+	object, err := p.find(ctx, number)
+	if err != nil {
+		return fmt.Errorf("look for checkpoint %d: %w", number, err)
+	}
+	if object == nil {
+		return nil
+	}
+	switch now, err := p.Checkpoints.Newest(ctx); {
+	case err != nil:
+		return err
+	case now != nil && now.Number >= number:
+		return ErrExists
+	default:
+		return ErrForked
+	}
 }
 
 // enter returns ctx for the provider, in the platform's own name.

@@ -18,11 +18,13 @@ import (
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/testenv"
+	"github.com/vogter/vogter/internal/testenv/s3"
 	"github.com/vogter/vogter/internal/vault"
 )
 
@@ -45,6 +47,37 @@ type world struct {
 	store    *mongo.AuditStore
 	ring     *sign.Ring
 	raw      *driver.Database
+	places   []*place
+}
+
+// place is a bucket whose ruler may answer what he likes.
+type place struct {
+	*blob.Bucket
+
+	lie func(key string, object []byte) []byte // nil for no object
+}
+
+func (p *place) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
+	b, err := p.Bucket.Get(ctx, key, limit)
+	if err == nil && p.lie != nil {
+		if b = p.lie(key, b); b == nil {
+			return nil, blob.ErrNotFound
+		}
+	}
+	return b, err
+}
+
+// publisher returns a publisher to two buckets.
+func (w *world) publisher() *seal.Publisher {
+	w.Helper()
+	if w.places == nil {
+		server := s3.Start(w)
+		w.places = []*place{{Bucket: server.Bucket(w)}, {Bucket: server.Bucket(w)}}
+	}
+	return seal.NewPublisher(seal.PublisherConfig{
+		Checkpoints: w.store, Logs: w.store, Rows: w.db, Recorder: w.recorder, Sealer: w.sealer(w.store), Ring: w.ring,
+		Provider: fixed(provider), Places: []seal.Objects{w.places[0], w.places[1]}, Keep: time.Hour, Now: testenv.Now, Log: testenv.Logger(w),
+	})
 }
 
 func start(tb testing.TB) *world {
