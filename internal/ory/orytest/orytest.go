@@ -1,5 +1,6 @@
-// Package orytest starts Ory Kratos, the identity server, for tests: the real
-// one, in a process and with a database of its own, its mail caught by a sink.
+// Package orytest starts Ory Kratos, the identity server, and Ory Hydra, the
+// authorization server, for tests: the real ones, each in a process and with a
+// database of its own, Kratos' mail caught by a sink.
 package orytest
 
 import (
@@ -39,11 +40,7 @@ type Server struct {
 // when the test ends.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
-	_, self, _, ok := runtime.Caller(0)
-	if !ok {
-		tb.Fatal("find the repository")
-	}
-	source := filepath.Join(filepath.Dir(self), "..", "..", "..")
+	source := repository(tb)
 	binary, err := local.IdentityServer(tb.Context(), source, tb.Output(), now)
 	if err != nil {
 		tb.Fatalf("build kratos: %v", err)
@@ -73,15 +70,18 @@ func Start(tb testing.TB) *Server {
 		_ = cmd.Wait()
 	})
 	s.Client = ory.New(s.PublicURL, s.AdminURL)
-	for deadline := now().Add(readyTimeout); ; time.Sleep(50 * time.Millisecond) {
-		err := s.Client.Ready(tb.Context())
-		if err == nil {
-			return s
-		}
-		if now().After(deadline) {
-			tb.Fatalf("kratos isn't ready: %v", err)
-		}
+	await(tb, "kratos", s.Client.Ready)
+	return s
+}
+
+// repository is the root of the sources.
+func repository(tb testing.TB) string {
+	tb.Helper()
+	_, self, _, ok := runtime.Caller(0)
+	if !ok {
+		tb.Fatal("find the repository")
 	}
+	return filepath.Join(filepath.Dir(self), "..", "..", "..")
 }
 
 // Kill ends the server at once, as a crash does.
