@@ -16,7 +16,8 @@ const (
 	patience  = 30 * time.Second
 	paceBytes = 64 << 10
 	// linger is how long the rest of a body that nobody read may take to arrive,
-	// which net/http wants before it takes another call of the same connection.
+	// which net/http wants before it answers. Less than patience, within which the
+	// answer has to leave.
 	linger = 5 * time.Second
 )
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +28,8 @@ type Listening struct {
 	Connections int
 	// Grace is how long calls under way may take to finish at the end.
 	Grace time.Duration
+	// Header is how long the head of a call may take to arrive; zero: the usual.
+	Header time.Duration
 }
 
 // Serve answers calls on l until ctx ends. Then it takes no new ones and lets
@@ -36,7 +39,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, c Listening) err
 	base := context.WithoutCancel(ctx) // a stop must not break off what is under way
 	srv := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: cmp.Or(c.Header, readHeaderTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{

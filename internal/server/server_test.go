@@ -45,7 +45,7 @@ func newServer(t *testing.T, checks []server.Check, stop <-chan struct{}) (*http
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := server.New(server.Config{
+	h, err := server.New(server.Config{
 		Log: log, Now: time.Now, Auth: auth, Checks: checks, Stop: stop,
 		Proxies: network.List{netip.MustParsePrefix("127.0.0.0/8")},
 		Fail:    func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) },
@@ -68,6 +68,9 @@ func newServer(t *testing.T, checks []server.Check, stop <-chan struct{}) (*http
 			},
 		},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	return srv, &out
@@ -121,6 +124,9 @@ func TestRoutes(t *testing.T) {
 			}
 			srv.Close() // waits for the log's line
 			id := header.Get(server.HeaderRequestID)
+			if status >= 400 && tt.want != "" && !strings.Contains(out.String(), strings.Split(tt.want, ",")[0]) {
+				t.Errorf("the outcome isn't logged: %s", out)
+			}
 			if id == "" || !strings.Contains(out.String(), `"request_id":"`+id+`"`) {
 				t.Errorf("request id %q isn't logged: %s", id, out)
 			}
@@ -159,7 +165,7 @@ func TestRoutes(t *testing.T) {
 		srv, out := newServer(t, nil, nil)
 		do(t, srv, "GET", "/v1/things/planted-id", "Authorization", "Bearer vgt_good")
 		srv.Close()
-		for _, want := range []string{`"method":"GET"`, `"route":"GET /v1/things/{id}"`, `"status":200`, `"principal":"key_1"`, `"ms":`} {
+		for _, want := range []string{`"method":"GET"`, `"route":"GET /v1/things/{id}"`, `"status":200`, `"principal":"key_1"`, `"ms":`, `"code":""`} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %s in %s", want, out)
 			}
@@ -229,7 +235,7 @@ func TestServe(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			served := make(chan error, 1)
-			go func() { served <- server.Serve(ctx, l, h, tt.grace) }()
+			go func() { served <- server.Serve(ctx, l, h, server.Listening{Connections: 10, Grace: tt.grace}) }()
 			answered := make(chan string, 1)
 			go func() {
 				res, err := http.Get("http://" + l.Addr().String())
