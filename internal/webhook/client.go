@@ -208,13 +208,10 @@ func problemOf(err error) Problem {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return ProblemTimeout
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return ProblemTLS
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return ProblemTLS
-	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	if certificate || record || alert || errors.Is(err, http.ErrSchemeMismatch) {
 		return ProblemTLS
 	}
 	return ProblemConnect
