@@ -114,7 +114,9 @@ func (w worldAccess) Get(ctx context.Context, grantID string) (*breakglass.Grant
 }
 
 func (w worldKeys) Get(ctx context.Context, keyID string) (*apikey.APIKey, error) {
-	return &apikey.APIKey{ID: keyID}, w.note(ctx, "apiKey.read")
+	k := &apikey.APIKey{}
+	k.ID = keyID
+	return k, w.note(ctx, "apiKey.read")
 }
 
 func (w worldDatasets) Get(ctx context.Context, datasetID string) (*dataset.Dataset, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -28,6 +29,7 @@ import (
 // Services are the capabilities behind the API.
 type Services struct {
 	Authorizer Authorizer
+	Policies   Policies
 	Tenants    Tenants
 	Sessions   Sessions
 	Access     Access
@@ -49,8 +51,13 @@ type Services struct {
 type Authorizer interface {
 	authz.Authorizer
 	CanBelow(ctx context.Context, do authz.Permission, subjectID string) authz.Decision
-	Explain(ctx context.Context, do authz.Permission, as *authz.Principal) authz.Explanation
-	Look(ctx context.Context, d authz.Data) authz.Sight
+}
+
+// Policies is what the API needs of package policy.
+type Policies interface {
+	Permissions(ctx context.Context, on *string) ([]authz.Permission, error)
+	Can(ctx context.Context, do authz.Permission, on *string) (*policy.Answer, error)
+	Explain(ctx context.Context, in policy.ExplainInput) (*policy.Explanation, error)
 }
 
 // Tenants is what the API needs of package tenancy.
@@ -191,6 +198,7 @@ type Webhooks interface {
 type Resolver struct {
 	authorizer Authorizer
 	guard      *guard
+	policies   Policies
 	tenants    Tenants
 	sessions   Sessions
 	access     Access
@@ -210,6 +218,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -33,6 +34,7 @@ var (
 	_ graph.Imports   = (*imports.Service)(nil)
 	_ graph.Exports   = (*export.Service)(nil)
 	_ graph.Jobs      = (*job.Service)(nil)
+	_ graph.Policies  = (*policy.Service)(nil)
 	_ authn.Grants    = (*breakglass.Service)(nil)
 	_ authn.Keys      = (*apikey.Service)(nil)
 	_ authn.Members   = (*tenancy.Service)(nil)

@@ -22,6 +22,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/oauth"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -82,6 +83,20 @@ type ComplexityRoot struct {
 		CreatedAt  func(childComplexity int) int
 		ExpiresAt  func(childComplexity int) int
 		LastUsedAt func(childComplexity int) int
+	}
+
+	AppliedPolicy struct {
+		Effect func(childComplexity int) int
+		Name   func(childComplexity int) int
+		Source func(childComplexity int) int
+		Tenant func(childComplexity int) int
+	}
+
+	CanAnswer struct {
+		Allowed func(childComplexity int) int
+		Policy  func(childComplexity int) int
+		Reason  func(childComplexity int) int
+		Rule    func(childComplexity int) int
 	}
 
 	Change struct {
@@ -161,6 +176,15 @@ type ComplexityRoot struct {
 		Term       func(childComplexity int) int
 		Type       func(childComplexity int) int
 		Values     func(childComplexity int) int
+	}
+
+	DecisionExplanation struct {
+		Action   func(childComplexity int) int
+		Allowed  func(childComplexity int) int
+		Policies func(childComplexity int) int
+		Policy   func(childComplexity int) int
+		Reason   func(childComplexity int) int
+		Rule     func(childComplexity int) int
 	}
 
 	DeleteRecordPayload struct {
@@ -431,28 +455,31 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		APIKeys        func(childComplexity int) int
-		Changes        func(childComplexity int, after *string, first int) int
-		Dataset        func(childComplexity int, id string) int
-		Datasets       func(childComplexity int) int
-		Deliveries     func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
-		Export         func(childComplexity int, id string) int
-		FindRecords    func(childComplexity int, by record.By, first int, after *string) int
-		FindSubjects   func(childComplexity int, by subject.By, first int, after *string) int
-		ImportMappings func(childComplexity int) int
-		Job            func(childComplexity int, id string) int
-		Member         func(childComplexity int, id string) int
-		Members        func(childComplexity int, first int, after *string) int
-		Node           func(childComplexity int, id string) int
-		OauthClients   func(childComplexity int) int
-		OperatorAccess func(childComplexity int, first int, after *string) int
-		Record         func(childComplexity int, id string) int
-		Sessions       func(childComplexity int) int
-		Subject        func(childComplexity int, id string) int
-		Subjects       func(childComplexity int, first int, after *string) int
-		Tenant         func(childComplexity int) int
-		Viewer         func(childComplexity int) int
-		Webhooks       func(childComplexity int) int
+		APIKeys         func(childComplexity int) int
+		Can             func(childComplexity int, action authz.Permission, on *string) int
+		Changes         func(childComplexity int, after *string, first int) int
+		Dataset         func(childComplexity int, id string) int
+		Datasets        func(childComplexity int) int
+		Deliveries      func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		ExplainDecision func(childComplexity int, input policy.ExplainInput) int
+		Export          func(childComplexity int, id string) int
+		FindRecords     func(childComplexity int, by record.By, first int, after *string) int
+		FindSubjects    func(childComplexity int, by subject.By, first int, after *string) int
+		ImportMappings  func(childComplexity int) int
+		Job             func(childComplexity int, id string) int
+		Member          func(childComplexity int, id string) int
+		Members         func(childComplexity int, first int, after *string) int
+		Node            func(childComplexity int, id string) int
+		OauthClients    func(childComplexity int) int
+		OperatorAccess  func(childComplexity int, first int, after *string) int
+		Permissions     func(childComplexity int, on *string) int
+		Record          func(childComplexity int, id string) int
+		Sessions        func(childComplexity int) int
+		Subject         func(childComplexity int, id string) int
+		Subjects        func(childComplexity int, first int, after *string) int
+		Tenant          func(childComplexity int) int
+		Viewer          func(childComplexity int) int
+		Webhooks        func(childComplexity int) int
 	}
 
 	Record struct {
@@ -820,6 +847,56 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ApiKeySecret.LastUsedAt(childComplexity), true
 
+	case "AppliedPolicy.effect":
+		if e.ComplexityRoot.AppliedPolicy.Effect == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AppliedPolicy.Effect(childComplexity), true
+	case "AppliedPolicy.name":
+		if e.ComplexityRoot.AppliedPolicy.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AppliedPolicy.Name(childComplexity), true
+	case "AppliedPolicy.source":
+		if e.ComplexityRoot.AppliedPolicy.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AppliedPolicy.Source(childComplexity), true
+	case "AppliedPolicy.tenant":
+		if e.ComplexityRoot.AppliedPolicy.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AppliedPolicy.Tenant(childComplexity), true
+
+	case "CanAnswer.allowed":
+		if e.ComplexityRoot.CanAnswer.Allowed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CanAnswer.Allowed(childComplexity), true
+	case "CanAnswer.policy":
+		if e.ComplexityRoot.CanAnswer.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CanAnswer.Policy(childComplexity), true
+	case "CanAnswer.reason":
+		if e.ComplexityRoot.CanAnswer.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CanAnswer.Reason(childComplexity), true
+	case "CanAnswer.rule":
+		if e.ComplexityRoot.CanAnswer.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CanAnswer.Rule(childComplexity), true
+
 	case "Change.action":
 		if e.ComplexityRoot.Change.Action == nil {
 			break
@@ -1094,6 +1171,43 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DatasetField.Values(childComplexity), true
+
+	case "DecisionExplanation.action":
+		if e.ComplexityRoot.DecisionExplanation.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Action(childComplexity), true
+	case "DecisionExplanation.allowed":
+		if e.ComplexityRoot.DecisionExplanation.Allowed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Allowed(childComplexity), true
+	case "DecisionExplanation.policies":
+		if e.ComplexityRoot.DecisionExplanation.Policies == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Policies(childComplexity), true
+	case "DecisionExplanation.policy":
+		if e.ComplexityRoot.DecisionExplanation.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Policy(childComplexity), true
+	case "DecisionExplanation.reason":
+		if e.ComplexityRoot.DecisionExplanation.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Reason(childComplexity), true
+	case "DecisionExplanation.rule":
+		if e.ComplexityRoot.DecisionExplanation.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionExplanation.Rule(childComplexity), true
 
 	case "DeleteRecordPayload.id":
 		if e.ComplexityRoot.DeleteRecordPayload.ID == nil {
@@ -2352,6 +2466,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKeys(childComplexity), true
+	case "Query.can":
+		if e.ComplexityRoot.Query.Can == nil {
+			break
+		}
+
+		args, err := ec.field_Query_can_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Can(childComplexity, args["action"].(authz.Permission), args["on"].(*string)), true
 	case "Query.changes":
 		if e.ComplexityRoot.Query.Changes == nil {
 			break
@@ -2391,6 +2516,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Deliveries(childComplexity, args["webhook"].(string), args["state"].(*webhook.DeliveryState), args["first"].(int), args["after"].(*string)), true
+	case "Query.explainDecision":
+		if e.ComplexityRoot.Query.ExplainDecision == nil {
+			break
+		}
+
+		args, err := ec.field_Query_explainDecision_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ExplainDecision(childComplexity, args["input"].(policy.ExplainInput)), true
 	case "Query.export":
 		if e.ComplexityRoot.Query.Export == nil {
 			break
@@ -2492,6 +2628,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.OperatorAccess(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.permissions":
+		if e.ComplexityRoot.Query.Permissions == nil {
+			break
+		}
+
+		args, err := ec.field_Query_permissions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Permissions(childComplexity, args["on"].(*string)), true
 	case "Query.record":
 		if e.ComplexityRoot.Query.Record == nil {
 			break
@@ -3403,6 +3550,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputDpoContactInput,
 		ec.unmarshalInputEndRelationInput,
 		ec.unmarshalInputEnterTenantInput,
+		ec.unmarshalInputExplainDecisionInput,
 		ec.unmarshalInputFirstOwnerInput,
 		ec.unmarshalInputGrantDownloadInput,
 		ec.unmarshalInputInviteMemberInput,
@@ -4632,6 +4780,67 @@ extend type Mutation {
   redeliver(input: RedeliverInput!): RedeliverPayload! @can(do: WEBHOOK_MANAGE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/permission.graphql", Input: `"Whether the caller may do something, and what to do if not."
+type CanAnswer {
+  allowed: Boolean!
+  "The policy that decided; \"none\" when no policy permits it."
+  policy: String!
+  "Of a refusal, the rule that isn't met: a permission, \"stepUp.aal2\", \"stepUp.age\", or a value of ValueReason."
+  rule: String
+  "In words, with what to do about a refusal."
+  reason: String!
+}
+
+enum PolicyEffect {
+  PERMIT
+  "Wins over every PERMIT."
+  FORBID
+}
+
+"A policy that took part in a decision."
+type AppliedPolicy {
+  "As in the audit log."
+  name: String!
+  effect: PolicyEffect!
+  "Whether it is the tenant's own; else it is the platform's."
+  tenant: Boolean!
+  "The policy itself, in Cedar (https://www.cedarpolicy.com)."
+  source: String!
+}
+
+type DecisionExplanation {
+  action: Permission!
+  allowed: Boolean!
+  policy: String!
+  rule: String
+  reason: String!
+  "All that permit it, and those that forbid what is permitted. Of an object, also those about its values."
+  policies: [AppliedPolicy!]!
+}
+
+input ExplainDecisionInput {
+  action: Permission!
+  "Id of an object; the tenant when absent."
+  on: ID
+  """
+  A member of the tenant; the caller when absent. Another one needs
+  DECISION_EXPLAIN, and is taken to have just signed in with two factors and to
+  state no purpose.
+  """
+  member: ID
+}
+
+extend type Query {
+  """
+  What the caller may do now, to an object if one is named (NOT_FOUND when the
+  caller can't know of it). Nothing when nobody signed in.
+  """
+  permissions(on: ID): [Permission!]! @public
+  can(action: Permission!, on: ID): CanAnswer! @public
+  "Names the policies that decide, and says why. UNAUTHENTICATED when nobody signed in."
+  explainDecision(input: ExplainDecisionInput!): DecisionExplanation! @public
+}
+`, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
 enum Origin {
   "By the person."
@@ -5267,6 +5476,34 @@ func (ec *executionContext) childFields_ApiKeySecret(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type ApiKeySecret", field.Name)
 }
 
+func (ec *executionContext) childFields_AppliedPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_AppliedPolicy_name(ctx, field)
+	case "effect":
+		return ec.fieldContext_AppliedPolicy_effect(ctx, field)
+	case "tenant":
+		return ec.fieldContext_AppliedPolicy_tenant(ctx, field)
+	case "source":
+		return ec.fieldContext_AppliedPolicy_source(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AppliedPolicy", field.Name)
+}
+
+func (ec *executionContext) childFields_CanAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "allowed":
+		return ec.fieldContext_CanAnswer_allowed(ctx, field)
+	case "policy":
+		return ec.fieldContext_CanAnswer_policy(ctx, field)
+	case "rule":
+		return ec.fieldContext_CanAnswer_rule(ctx, field)
+	case "reason":
+		return ec.fieldContext_CanAnswer_reason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CanAnswer", field.Name)
+}
+
 func (ec *executionContext) childFields_Change(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -5423,6 +5660,24 @@ func (ec *executionContext) childFields_DatasetField(ctx context.Context, field 
 		return ec.fieldContext_DatasetField_since(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DatasetField", field.Name)
+}
+
+func (ec *executionContext) childFields_DecisionExplanation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "action":
+		return ec.fieldContext_DecisionExplanation_action(ctx, field)
+	case "allowed":
+		return ec.fieldContext_DecisionExplanation_allowed(ctx, field)
+	case "policy":
+		return ec.fieldContext_DecisionExplanation_policy(ctx, field)
+	case "rule":
+		return ec.fieldContext_DecisionExplanation_rule(ctx, field)
+	case "reason":
+		return ec.fieldContext_DecisionExplanation_reason(ctx, field)
+	case "policies":
+		return ec.fieldContext_DecisionExplanation_policies(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DecisionExplanation", field.Name)
 }
 
 func (ec *executionContext) childFields_DeleteRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/graph"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
@@ -40,6 +41,7 @@ import (
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/ory"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
@@ -90,6 +92,8 @@ type Platform struct {
 	webhooks   *webhook.Service
 	hydra      *ory.Hydra // nil: OAuth is off
 	authorizer *authz.Engine
+	policies   *policy.Service
+	audit      auditLog
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -121,8 +125,15 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	if err != nil {
 		return nil, fmt.Errorf("open object storage: %w", err)
 	}
-	if _, err := p.bucket.Probe(ctx); err != nil {
+	can, err := p.bucket.Probe(ctx)
+	if err == nil && !can.ObjectLock {
+		err = errors.New("the bucket can't lock objects: make it with object lock")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("probe object storage: %w", err)
+	}
+	if err := p.openSecond(ctx); err != nil {
+		return nil, fmt.Errorf("open second object storage: %w", err)
 	}
 	wrapper, err := openKMS(c, now)
 	if err != nil {
@@ -169,6 +180,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		return err
 	}
 	tenants := mongo.NewTenantStore(p.db, v)
+	p.openAudit(v, changes, tenants)
 	subjects := mongo.NewSubjectStore(p.db, v, p.log)
 	p.evictions = authn.NewEvictions(p.redis, p.log)
 	p.Tenants = tenancy.NewService(tenancy.Config{
@@ -207,6 +219,10 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.webhooks = webhook.NewService(webhook.Config{
 		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed, Client: webhook.NewClient(p.Config.WebhookAllowPrivate, nil, p.now),
 		Changes: changes, Vault: v, Owners: p.Tenants, Mailer: p.notices, Log: p.log, Now: p.now,
+	})
+	p.policies = policy.NewService(policy.Config{
+		Engine: p.authorizer, Subjects: p.Subjects, Records: p.Records, Files: p.files, Datasets: p.Datasets, Members: p.Tenants,
+		Recorder: p.Recorder, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,
@@ -284,7 +300,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	}
 	api := graph.New(graph.Config{
 		Services: graph.Services{
-			Authorizer: p.authorizer, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
+			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
@@ -297,6 +313,11 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Routes: append(api.Routes(),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Handler: download.Handler(p.downloads)},
+			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := p.keySet(w, r); err != nil {
+					httperr.Write(w, r, err, p.log)
+				}
+			})},
 			server.Route{Pattern: "POST /v1/imports", Stream: true, Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
 			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
@@ -326,6 +347,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
 	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
+	sweeper.Sweep("audit checkpoints", seal.Every, p.audit.publisher.Sweep)
 	sweeper.Sweep("messages", time.Hour, p.notices.Sweep)
 	sweeper.Sweep("webhooks", time.Second, p.webhooks.Dispatch)
 	sweeper.Sweep("deliveries", time.Hour, p.webhooks.Sweep)
@@ -335,7 +357,7 @@ func (p *Platform) Work(ctx context.Context) error {
 		Jobs: p.Jobs, Redis: p.redis, Mux: mux, Log: p.log, Concurrency: p.Config.WorkerConcurrency,
 		Grace: p.Config.ShutdownGrace,
 	})
-	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run)
+	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run, p.audit.sealer.Run)
 }
 
 // run runs the parts until ctx ends or one of them fails. The relay runs

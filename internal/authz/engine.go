@@ -67,25 +67,20 @@ func (e *Engine) CanBelow(ctx context.Context, do Permission, subjectID string) 
 	if c == nil || !c.SignedIn() {
 		return Decision{Policy: Anonymous}
 	}
-	if c.Kind != KindSubject {
-		subjectID = ""
-	}
+	c.decided.mu.Lock()
+	defer c.decided.mu.Unlock()
 	return e.can(c, do, subjectID)
 }
 
 func (e *Engine) can(c *caller, do Permission, subjectID string) Decision {
-	resource := types.NewEntityUID(typeTenant, types.String(c.Tenant))
-	if subjectID != "" {
-		resource = types.NewEntityUID(typeSubject, types.String(subjectID))
+	if c.Kind != KindSubject {
+		subjectID = ""
 	}
-	c.decided.mu.Lock()
-	defer c.decided.mu.Unlock()
 	e.introduce(c)
 	key := canKey{do, subjectID}
 	d, ok := c.decided.can[key]
 	if !ok {
-		permits, forbids := e.reasons(c, types.String(do), slices.Contains(c.Grants, do), types.Entity{UID: resource})
-		d = decision(permits, forbids)
+		d = decision(e.permission(c, do, subjectID))
 		c.decided.can[key] = d
 	}
 	return d
@@ -123,16 +118,9 @@ func (e *Engine) Look(ctx context.Context, d Data) Sight {
 }
 
 func (e *Engine) look(c *caller, d Data, own bool) Sight {
-	resource := types.Entity{
-		UID: types.NewEntityUID(typeData, ""),
-		Attributes: types.NewRecord(types.RecordMap{
-			"class": types.String(d.Class), "secrecy": types.String(d.Secrecy), "purposes": texts(d.Purposes),
-			"restricted": types.Boolean(d.Restricted), "held": types.Boolean(d.Held), "assignees": texts(d.Assignees),
-			"own": types.Boolean(own),
-		}),
-	}
+	on := resource(d, own)
 	ask := func(action types.String) (Decision, Reason) {
-		permits, forbids := e.reasons(c, action, false, resource)
+		permits, forbids := e.reasons(c, action, false, on)
 		reason := ReasonPolicy
 		if len(forbids) > 0 && forbids[0].reason != "" {
 			reason = forbids[0].reason
@@ -150,6 +138,18 @@ func (e *Engine) look(c *caller, d Data, own bool) Sight {
 		return Sight{Known: true, State: personal.Withheld, Reason: why, Policy: glimpse.Policy}
 	}
 	return Sight{Known: true, State: personal.Masked, Reason: reason, Policy: see.Policy}
+}
+
+// resource is d as policies see it.
+func resource(d Data, own bool) types.Entity {
+	return types.Entity{
+		UID: types.NewEntityUID(typeData, ""),
+		Attributes: types.NewRecord(types.RecordMap{
+			"class": types.String(d.Class), "secrecy": types.String(d.Secrecy), "purposes": texts(d.Purposes),
+			"restricted": types.Boolean(d.Restricted), "held": types.Boolean(d.Held), "assignees": texts(d.Assignees),
+			"own": types.Boolean(own),
+		}),
+	}
 }
 
 // introduce makes the caller's entity and context, once per request. The lock of

@@ -42,6 +42,8 @@ type policy struct {
 	rule   string
 	advice string
 	reason Reason
+	tenant bool   // of a tenant, not of the platform
+	source string // in Cedar
 }
 
 // policies is a list of policies, in the order in which they are named as the
@@ -186,7 +188,7 @@ func parse(file string, document []byte) (policies, error) {
 	for i, p := range list {
 		notes := p.Annotations()
 		read[i] = &policy{
-			name: string(notes["id"]), cedar: p, rule: string(notes["rule"]), advice: string(notes["advice"]), reason: Reason(notes["reason"]),
+			name: string(notes["id"]), cedar: p, source: string(p.MarshalCedar()), rule: string(notes["rule"]), advice: string(notes["advice"]), reason: Reason(notes["reason"]),
 		}
 	}
 	return read, nil

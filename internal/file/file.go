@@ -20,8 +20,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
@@ -34,6 +32,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/turns"
 	"github.com/vogter/vogter/internal/vault"
 )
 
@@ -58,11 +57,6 @@ const (
 	// maxUpload is how long an upload may take: less than OrphanAge, so that the
 	// two never meet.
 	maxUpload = 12 * time.Hour
-	// maxUploads is how many uploads a process takes in at once: each holds some
-	// 20 MiB of memory.
-	maxUploads = 8
-	// uploadWait is how long an upload waits for its turn.
-	uploadWait = 10 * time.Second
 	// cleanupTimeout bounds what is done after an upload failed.
 	cleanupTimeout = 30 * time.Second
 
@@ -100,7 +94,6 @@ type Object struct {
 var (
 	ErrNotFound  = errs.New(errs.NotFound, "no such file")
 	ErrTooLarge  = errs.New(errs.Limited, "a file has at most %d bytes", MaxSize).Under(httperr.RuleSize)
-	ErrBusy      = errs.New(errs.Limited, "too many uploads at once: send the file again in a while")
 	ErrTruncated = errs.New(errs.Invalid, "the upload ended early: send the whole file again")
 	ErrState     = errs.New(errs.Precondition, "the file is not waiting to be attached: upload it again").Under("file.stored")
 	ErrOther     = errs.New(errs.Precondition, "the file was uploaded for another person or dataset").Under("file.owner")
@@ -190,12 +183,14 @@ type Config struct {
 type Service struct {
 	Config
 
-	uploads *semaphore.Weighted
+	uploads *turns.Turns
 }
 
 // NewService returns a Service.
 func NewService(c Config) *Service {
-	return &Service{Config: c, uploads: semaphore.NewWeighted(maxUploads)}
+	// Each upload holds some 20 MiB of memory.
+	shares := turns.Shares{Process: 8, Tenant: 3, Caller: 2, Wait: 10 * time.Second}
+	return &Service{Config: c, uploads: turns.New(shares)}
 }
 
 // Owner returns the owner of the key that a file is sealed under.
@@ -263,15 +258,14 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	if _, err := s.alive(ctx, in.Subject); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, uploadWait)
-	defer cancel()
-	if err := s.uploads.Acquire(waiting, 1); err != nil {
-		return nil, errors.Join(ctx.Err(), ErrBusy)
+	done, err := s.uploads.Take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer s.uploads.Release(1)
+	defer done()
 	f := &File{
 		ID: id.New(id.File, of), Subject: in.Subject, Dataset: in.Dataset, Name: in.Name, MediaType: in.MediaType,
-		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond),
+		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond), secret: secret(set),
 	}
 	keys, err := s.Vault.Ensure(ctx, Owner(of, f), audit.Evidence(of, f.Subject))
 	if err != nil {
@@ -340,7 +334,7 @@ func (s *Service) giveUp(ctx context.Context, fileID string) error {
 	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		// The entry names the file only: the person's evidence key may be gone by now.
 		return change.Change{
-			Action: "file.discard", Object: fileID, Then: []job.Spec{{Type: JobRemove, Object: fileID}},
+			Action: "file.discard", Object: fileID, Then: []job.Spec{{Type: JobRemove, Object: fileID, Quiet: true}}, Quiet: true,
 		}, s.Store.Discard(ctx, fileID)
 	})
 }
@@ -391,7 +385,8 @@ func (s *Service) Remove(ctx context.Context, fileID string) error {
 		return fmt.Errorf("remove file %s: %w", fileID, err)
 	}
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return change.Change{Action: "file.remove", Object: fileID}, s.Store.Delete(ctx, fileID)
+		// What named the file has been told of; the file itself may have been secret.
+		return change.Change{Action: "file.remove", Object: fileID, Quiet: true}, s.Store.Delete(ctx, fileID)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) { // the row is gone: done before
 		return fmt.Errorf("remove file %s: %w", fileID, err)
@@ -431,59 +426,63 @@ func (s *Service) Get(ctx context.Context, fileID string) (*File, error) {
 	return f, nil
 }
 
-// Find is Get for callers that record the read themselves.
+// Find is Get for callers that record the read themselves. It fails unless the
+// caller may see, in full, the value that the file is.
 func (s *Service) Find(ctx context.Context, fileID string) (*File, error) {
-	of, err := tenant.FromContext(ctx)
+	f, data, err := s.find(ctx, fileID)
 	if err != nil {
 		return nil, err
 	}
+	for _, d := range data {
+		if sight := s.Looker.Look(ctx, d); !sight.Clear() {
+			return nil, sight.Err()
+		}
+	}
+	return f, nil
+}
+
+// Data returns what policies look at before a file is shown: the field that names
+// it, or, while none does, each that could, then its dataset. To whoever must
+// not know of it, it isn't there.
+func (s *Service) Data(ctx context.Context, fileID string) ([]authz.Data, error) {
+	_, data, err := s.find(ctx, fileID)
+	return data, err
+}
+
+func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	if id.Check(id.File, of, fileID) != nil {
-		return nil, ErrNotFound
+		return nil, nil, ErrNotFound
 	}
 	f, err := s.Store.Get(ctx, fileID)
 	if err != nil {
-		return nil, fmt.Errorf("find file %s: %w", fileID, err)
+		return nil, nil, fmt.Errorf("find file %s: %w", fileID, err)
 	}
 	person, err := s.alive(ctx, f.Subject)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return f, s.visible(ctx, f, person)
-}
-
-// visible fails unless the caller may see the value that the file is: the field
-// that names it, or, while none does, any that could. To whoever must not know of
-// it, it isn't there.
-func (s *Service) visible(ctx context.Context, f *File, person *subject.Subject) error {
 	d, err := s.Datasets.Get(ctx, f.Dataset)
-	if errs.KindOf(err) == errs.NotFound {
-		return ErrNotFound
+	if errs.KindOf(err) == errs.NotFound || err == nil && f.Field != "" && d.Field(f.Field) == nil {
+		return nil, nil, ErrNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("find dataset of file %s: %w", f.ID, err)
+		return nil, nil, fmt.Errorf("find dataset of file %s: %w", fileID, err)
 	}
-	if f.Field != "" && d.Field(f.Field) == nil {
-		return ErrNotFound
-	}
-	look := func(data authz.Data) error {
-		data.Restricted, data.About = person.State == subject.Restricted, f.Subject
-		if sight := s.Looker.Look(ctx, data); !sight.Clear() {
-			return sight.Err()
-		}
-		return nil
-	}
-	if err := look(d.Data()); err != nil {
-		return err
-	}
+	var data []authz.Data
 	for i := range d.Fields {
-		field := &d.Fields[i]
-		if field.Type == dataset.TypeFile && (f.Field == "" || f.Field == field.ID) {
-			if err := look(d.FieldData(field)); err != nil {
-				return err
-			}
+		if field := &d.Fields[i]; field.Type == dataset.TypeFile && (f.Field == "" || f.Field == field.ID) {
+			data = append(data, d.FieldData(field))
 		}
 	}
-	return nil
+	data = append(data, d.Data())
+	for i := range data {
+		data[i].Restricted, data[i].About = person.State == subject.Restricted, f.Subject
+	}
+	return f, data, nil
 }
 
 // FindMany is Find for several files of persons whose state the caller has
@@ -535,5 +534,14 @@ func changed(action string, f *File) change.Change {
 	return change.Change{
 		Action: action, Object: f.ID,
 		Touches: []audit.Touch{{Subject: f.Subject, Object: f.ID, Digest: f.Object.SHA256}},
+		Secret:  f.secret,
 	}
+}
+
+// secret reports whether a file of the dataset is, or may come to be, secret by
+// AML law.
+func secret(d *dataset.Dataset) bool {
+	return d.Secrecy == dataset.AML || slices.ContainsFunc(d.Fields, func(f dataset.Field) bool {
+		return f.Type == dataset.TypeFile && f.Secrecy == dataset.AML
+	})
 }

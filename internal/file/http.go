@@ -20,15 +20,12 @@ import (
 // not hold.
 const NameHeader = "Vogter-File-Name"
 
-// idleTimeout is how long an upload may send nothing.
-const idleTimeout = time.Minute
-
 // Handler serves PUT /v1/uploads?subject=…&dataset=…: the body is the document.
 // It answers 201 with {"id", "size"}. Principal, tenant and request must be in
 // the request's context.
 func Handler(s *Service, a authz.Authorizer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f, err := s.serve(w, r, a)
+		f, err := s.serve(r, a)
 		if err != nil {
 			httperr.Write(w, r, err, s.Log)
 			return
@@ -46,7 +43,7 @@ func Handler(s *Service, a authz.Authorizer) http.Handler {
 	})
 }
 
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, a authz.Authorizer) (*File, error) {
+func (s *Service) serve(r *http.Request, a authz.Authorizer) (*File, error) {
 	ctx, err := s.Recorder.Permit(r.Context(), a, authz.FileWrite, "file.upload", "")
 	if err != nil {
 		return nil, err
@@ -55,7 +52,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request, a authz.Authoriz
 	if err != nil {
 		return nil, err
 	}
-	return s.Upload(ctx, in, &body{ReadCloser: r.Body, control: http.NewResponseController(w), now: s.Now})
+	return s.Upload(ctx, in, r.Body)
 }
 
 func parse(r *http.Request) (UploadInput, error) {
@@ -80,19 +77,4 @@ func parse(r *http.Request) (UploadInput, error) {
 		Subject: query.Get("subject"), Dataset: query.Get("dataset"), Name: personal.NewText(name),
 		MediaType: r.Header.Get("Content-Type"), Size: r.ContentLength,
 	}, nil
-}
-
-// body is a request's body that may pause for idleTimeout and take as long as it
-// needs otherwise, whatever the server's own limit is.
-type body struct {
-	io.ReadCloser
-	control *http.ResponseController
-	now     func() time.Time
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if err := b.control.SetReadDeadline(b.now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	return b.ReadCloser.Read(p)
 }

@@ -86,6 +86,8 @@ func (in UpsertInput) update(r *Record) UpdateInput {
 type New struct {
 	Record *Record
 	Keys   []lookup.Key
+
+	secret bool // all of the dataset is, by AML law
 }
 
 // Make returns the record of dataset d that in describes, checked.
@@ -113,7 +115,7 @@ func Make(recordID string, in WriteInput, d *dataset.Dataset, of tenant.ID, regi
 		return New{}, err
 	}
 	keys, err := r.keys(d, region)
-	return New{r, keys}, err
+	return New{r, keys, d.Secrecy == dataset.AML}, err
 }
 
 // apply brings in into r, checked against d.

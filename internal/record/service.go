@@ -331,7 +331,7 @@ func (s *Service) Insert(ctx context.Context, made ...New) ([]change.Change, err
 			}
 		}
 		changes[i] = change.Change{
-			Action: "record.write", Object: m.Record.ID, Touches: m.Record.touches(digests[i], nil),
+			Action: "record.write", Object: m.Record.ID, Touches: m.Record.touches(digests[i], nil), Secret: m.secret,
 		}
 	}
 	return changes, nil
@@ -470,9 +470,17 @@ func (s *Service) amend(
 		return c, nil, err
 	}
 	fields := in.names(d)
-	return change.Change{
+	c = change.Change{
 		Action: "record.update", Object: r.ID, Fields: fields, Touches: r.touches(digest, fields), Then: jobs,
-	}, r, nil
+		SecretFields: slices.DeleteFunc(slices.Clone(fields), func(key string) bool { return d.SecrecyOf(d.Field(key)) != dataset.AML }),
+	}
+	c.Secret = d.Secrecy == dataset.AML || in.onlyFields() && len(c.SecretFields) == len(fields)
+	return c, r, nil
+}
+
+// onlyFields reports whether in changes values of fields and nothing else.
+func (in UpdateInput) onlyFields() bool {
+	return len(in.Fields) > 0 && in.Origin == nil && in.Source == nil && in.CollectedAt == nil && in.Parties == nil
 }
 
 // names returns the keys of the fields that in changes.
@@ -544,6 +552,8 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 		if err := s.store.Delete(ctx, r); err != nil {
 			return c, err
 		}
-		return change.Change{Action: "record.delete", Object: r.ID, Touches: r.touches(nil, nil), Then: jobs}, nil
+		return change.Change{
+			Action: "record.delete", Object: r.ID, Touches: r.touches(nil, nil), Then: jobs, Secret: d.Secrecy == dataset.AML,
+		}, nil
 	})
 }

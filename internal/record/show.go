@@ -28,9 +28,7 @@ func (s *Service) show(ctx context.Context, read ...*Record) error {
 		}
 		// What is about a person and in no field: as the dataset's ordinary data.
 		aside := func(person string) bool {
-			data := d.Data()
-			data.Restricted, data.About = slices.Contains(r.Restricted, person), person
-			return s.looker.Look(ctx, data).Clear()
+			return s.looker.Look(ctx, r.of(d.Data(), person)).Clear()
 		}
 		if !aside(r.SubjectID) {
 			r.Key, r.Source = personal.Text{}, personal.Text{}
@@ -43,12 +41,47 @@ func (s *Service) show(ctx context.Context, read ...*Record) error {
 		r.Fields = slices.DeleteFunc(r.Fields, func(f Field) bool { return d.Stored(f.FieldID) != nil && d.Field(f.FieldID) == nil })
 		for i := range r.Fields {
 			f := &r.Fields[i]
-			data := authz.Data{Class: string(f.Class), Secrecy: string(f.Secrecy), Purposes: d.Purposes, About: r.about(f)}
-			data.Restricted = slices.Contains(r.Restricted, data.About)
-			f.show(s.looker.Look(ctx, data))
+			f.show(s.looker.Look(ctx, r.data(d, f)))
 		}
 	}
 	return nil
+}
+
+// data returns what policies look at before a described value is shown.
+func (r *Record) data(d *dataset.Dataset, f *Field) authz.Data {
+	return r.of(authz.Data{Class: string(f.Class), Secrecy: string(f.Secrecy), Purposes: d.Purposes}, r.about(f))
+}
+
+// of returns data as that of one of the record's persons.
+func (r *Record) of(data authz.Data, person string) authz.Data {
+	data.Restricted, data.About = slices.Contains(r.Restricted, person), person
+	return data
+}
+
+// Data returns what policies look at before a record is shown: the record as a
+// whole, then its values. It fails as Get does.
+func (s *Service) Data(ctx context.Context, recordID string) ([]authz.Data, error) {
+	if _, err := checkID(ctx, recordID); err != nil {
+		return nil, err
+	}
+	r, err := s.store.Get(ctx, recordID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.describe(ctx, r); err != nil {
+		return nil, err
+	}
+	d, err := s.dataset(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	data := []authz.Data{r.of(d.Data(), r.SubjectID)}
+	for i := range r.Fields {
+		if f := &r.Fields[i]; d.Field(f.FieldID) != nil {
+			data = append(data, r.data(d, f))
+		}
+	}
+	return data, nil
 }
 
 // show leaves of a value that can be read what sight allows.

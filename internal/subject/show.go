@@ -49,6 +49,25 @@ func (s *Service) show(ctx context.Context, of *Subject) *Subject {
 	return of
 }
 
+// Data returns what policies look at before a subject's identifying data is
+// shown: names and the like, then its national ids. It fails with ErrNotFound or
+// ErrErased.
+func (s *Service) Data(ctx context.Context, subjectID string) ([]authz.Data, error) {
+	if _, err := checkID(ctx, subjectID); err != nil {
+		return nil, err
+	}
+	found, err := s.store.GetMany(ctx, []string{subjectID})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, ErrNotFound
+	case found[0].State.Gone():
+		return nil, ErrErased
+	}
+	return []authz.Data{data(dataset.Ordinary, found[0]), data(dataset.NationalID, found[0])}, nil
+}
+
 // handles fails unless the caller may handle identifying data, national ids too
 // if asked: find by it and write it. Whoever could do either without seeing it
 // could try what it is, for national ids are unique.
