@@ -440,7 +440,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 		if len(all) >= MaxDatasets {
 			return change.Change{}, ErrTooMany
 		}
-		return change.Change{Action: "dataset.create", Object: d.ID}, s.store.Insert(ctx, d)
+		return change.Change{Action: "dataset.create", Object: d.ID, Secret: d.Secrecy == AML}, s.store.Insert(ctx, d)
 	})
 	if err != nil {
 		return nil, err
@@ -507,7 +507,18 @@ func (s *Service) update(
 		if err := mutate(known, d); err != nil {
 			return c, err
 		}
-		return change.Change{Action: action, Object: d.ID, Fields: fields}, s.store.Update(ctx, d)
+		return change.Change{
+			Action: action, Object: d.ID, Fields: fields, Secret: secret(known, fields) || secret(d, fields),
+		}, s.store.Update(ctx, d)
 	})
 	return s.shown(ctx, d, err)
+}
+
+// secret reports whether d is secret by AML law, or one of the fields with these
+// keys is.
+func secret(d *Dataset, keys []string) bool {
+	return d.Secrecy == AML || slices.ContainsFunc(keys, func(key string) bool {
+		f := d.Field(key)
+		return f != nil && f.Secrecy == AML
+	})
 }

@@ -263,6 +263,7 @@ func hash(token string) string {
 func changed(action string, r *Row) change.Change {
 	return change.Change{
 		Action: action, Object: r.Object, Touches: []audit.Touch{{Subject: r.Subject, Object: r.Object}},
+		Quiet: true, // it is a read, and of what may be secret
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"mime"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -82,6 +83,8 @@ type File struct {
 	Field     string // the record's field that does
 	Object    Object
 	CreatedAt time.Time
+
+	secret bool // while it is uploaded: whether its changes are told to the cleared only
 }
 
 // Object is what lies in object storage under the file's id.
@@ -358,7 +361,7 @@ func (s *Service) Detach(ctx context.Context, recordID string, files []record.At
 			return nil, fmt.Errorf("detach file %s: %w", a.File, err)
 		}
 		if had {
-			then = append(then, job.Spec{Type: JobRemove, Object: a.File})
+			then = append(then, job.Spec{Type: JobRemove, Object: a.File, Quiet: true})
 		}
 	}
 	return then, nil

@@ -45,7 +45,7 @@ func (r *Record) Amended(
 		return New{}, false, err
 	}
 	keys, err := n.keys(d, region)
-	return New{&n, keys}, !r.equal(&n), err
+	return New{&n, keys, d.Secrecy == dataset.AML}, !r.equal(&n), err
 }
 
 func (r *Record) equal(o *Record) bool {

@@ -438,7 +438,7 @@ func (s *Service) amend(
 	if err := s.describe(ctx, r); err != nil {
 		return c, nil, err
 	}
-	was, had := r.living(), r.files()
+	was, had, open := r.living(), r.files(), r.open()
 	in, err := next(r)
 	if err != nil {
 		return c, nil, err
@@ -474,13 +474,15 @@ func (s *Service) amend(
 		Action: "record.update", Object: r.ID, Fields: fields, Touches: r.touches(digest, fields), Then: jobs,
 		SecretFields: slices.DeleteFunc(slices.Clone(fields), func(key string) bool { return d.SecrecyOf(d.Field(key)) != dataset.AML }),
 	}
-	c.Secret = d.Secrecy == dataset.AML || in.onlyFields() && len(c.SecretFields) == len(fields)
+	c.Secret = d.Secrecy == dataset.AML || len(c.SecretFields) > 0 && open.equal(r.open())
 	return c, r, nil
 }
 
-// onlyFields reports whether in changes values of fields and nothing else.
-func (in UpdateInput) onlyFields() bool {
-	return len(in.Fields) > 0 && in.Origin == nil && in.Source == nil && in.CollectedAt == nil && in.Parties == nil
+// open returns a copy of r without the values that are secret by AML law.
+func (r *Record) open() *Record {
+	c := *r
+	c.Fields = slices.DeleteFunc(slices.Clone(r.Fields), func(f Field) bool { return f.Secrecy == dataset.AML })
+	return &c
 }
 
 // names returns the keys of the fields that in changes.
@@ -523,7 +525,8 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.dataset(ctx, before); err != nil {
+	d, err := s.dataset(ctx, before)
+	if err != nil {
 		return err
 	}
 	if _, err := s.vault.Ensure(ctx, before.owners(of)...); err != nil {
