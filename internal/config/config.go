@@ -91,10 +91,15 @@ type Config struct {
 	KMS string `env:"VOGTER_KMS"`
 
 	Transit Transit
-	S3      S3
-	Kratos  Kratos
-	Hydra   Hydra
-	Mail    Mail
+	// AuditRetention is how long checkpoints of the audit log can't be removed,
+	// by anybody: five years, as long as the AML Act has a KYC file kept.
+	AuditRetention time.Duration `env:"VOGTER_AUDIT_RETENTION" envDefault:"43848h"`
+
+	S3       S3
+	S3Second S3Second
+	Kratos   Kratos
+	Hydra    Hydra
+	Mail     Mail
 }
 
 // Transit is how to sign in at the transit engine that KMS names: by a token in
@@ -129,6 +134,17 @@ type Firewall struct {
 	// Scope is whose calls are inspected in full besides those of nobody: public,
 	// browser (members too) or all (machine clients too).
 	Scope string `env:"VOGTER_WAF_SCOPE" envDefault:"public"`
+}
+
+// S3Second is where the checkpoints of the audit log lie a second time: of
+// another provider or account than S3, so that nobody rules both.
+type S3Second struct {
+	Endpoint  string       `env:"VOGTER_S3_SECOND_ENDPOINT"` // https://host[:port]; empty in development: a second bucket of S3
+	Region    string       `env:"VOGTER_S3_SECOND_REGION" envDefault:"us-east-1"`
+	Bucket    string       `env:"VOGTER_S3_SECOND_BUCKET"`
+	AccessKey SecretString `env:"VOGTER_S3_SECOND_ACCESS_KEY"`
+	SecretKey SecretString `env:"VOGTER_S3_SECOND_SECRET_KEY"`
+	CAFile    string       `env:"VOGTER_S3_SECOND_CA_FILE"` // PEM of a private CA; empty: the system's
 }
 
 // S3 is the object storage.
@@ -380,6 +396,12 @@ func (c *Config) check() []error {
 	if c.S3.Endpoint != "" && !isHTTP(c.S3.Endpoint) {
 		bad("VOGTER_S3_ENDPOINT", "an http or https URL")
 	}
+	if c.S3Second.Endpoint != "" && !isHTTP(c.S3Second.Endpoint) {
+		bad("VOGTER_S3_SECOND_ENDPOINT", "an http or https URL")
+	}
+	if c.AuditRetention < 24*time.Hour {
+		bad("VOGTER_AUDIT_RETENTION", "a duration of at least a day, such as 43848h")
+	}
 	if c.Kratos.PublicURL != "" && !isHTTP(c.Kratos.PublicURL) {
 		bad("VOGTER_KRATOS_PUBLIC_URL", "an http or https URL")
 	}
@@ -422,6 +444,12 @@ func (c *Config) halfSet() []error {
 			{"VOGTER_S3_SECRET_KEY", c.S3.SecretKey.IsSet()},
 		},
 		{
+			{"VOGTER_S3_SECOND_ENDPOINT", c.S3Second.Endpoint != ""},
+			{"VOGTER_S3_SECOND_BUCKET", c.S3Second.Bucket != ""},
+			{"VOGTER_S3_SECOND_ACCESS_KEY", c.S3Second.AccessKey.IsSet()},
+			{"VOGTER_S3_SECOND_SECRET_KEY", c.S3Second.SecretKey.IsSet()},
+		},
+		{
 			{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL != ""},
 			{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL != ""},
 		},
@@ -459,6 +487,9 @@ func (c *Config) production() []error {
 	if c.StepUp != authz.AAL2 {
 		refuse("VOGTER_STEP_UP", "one factor for sensitive actions is refused")
 	}
+	if c.S3Second.Endpoint == "" || (c.S3Second.Endpoint == c.S3.Endpoint && c.S3Second.Bucket == c.S3.Bucket) {
+		refuse("VOGTER_S3_SECOND_ENDPOINT", "a second object storage, for the checkpoints of the audit log, is needed")
+	}
 	if c.KMSFile() != "" {
 		refuse("VOGTER_KMS", "the local key file is for development and is refused")
 	}
@@ -480,6 +511,7 @@ func (c *Config) production() []error {
 	}
 	for _, s := range []struct{ name, value string }{
 		{"VOGTER_S3_ENDPOINT", c.S3.Endpoint},
+		{"VOGTER_S3_SECOND_ENDPOINT", c.S3Second.Endpoint},
 		{"VOGTER_KRATOS_PUBLIC_URL", c.Kratos.PublicURL},
 		{"VOGTER_KRATOS_ADMIN_URL", c.Kratos.AdminURL},
 		{"VOGTER_HYDRA_PUBLIC_URL", c.Hydra.PublicURL},

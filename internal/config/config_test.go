@@ -36,21 +36,25 @@ func local() map[string]string {
 // cloud is what production may look like.
 func cloud() map[string]string {
 	return map[string]string{
-		"MONGODB_URI":              "mongodb://app:pw@a.db.example:27017,b.db.example:27017/vogter?tls=true",
-		"VOGTER_KEYSTORE_URI":      "mongodb+srv://keys:pw@keys.db.example/keys",
-		"REDIS_URL":                "rediss://:pw@redis.example:6379/0",
-		"VOGTER_S3_ENDPOINT":       "https://s3.example",
-		"VOGTER_S3_BUCKET":         "vogter",
-		"VOGTER_S3_ACCESS_KEY":     "access-key-value",
-		"VOGTER_S3_SECRET_KEY":     "secret-key-value",
-		"VOGTER_KRATOS_PUBLIC_URL": "https://id.example",
-		"VOGTER_KRATOS_ADMIN_URL":  "https://id-admin.example",
-		"VOGTER_SMTP_URL":          "smtps://user:pw@mail.example:465",
-		"VOGTER_MAIL_FROM":         "Vogter <no-reply@vogter.example>",
-		"VOGTER_PUBLIC_URL":        "https://vogter.example",
-		"VOGTER_KMS":               "transit:https://bao.example:8200/transit",
-		"VOGTER_KMS_ROLE_ID":       "role",
-		"VOGTER_KMS_SECRET_ID":     "secret-id-value",
+		"MONGODB_URI":                 "mongodb://app:pw@a.db.example:27017,b.db.example:27017/vogter?tls=true",
+		"VOGTER_KEYSTORE_URI":         "mongodb+srv://keys:pw@keys.db.example/keys",
+		"REDIS_URL":                   "rediss://:pw@redis.example:6379/0",
+		"VOGTER_S3_ENDPOINT":          "https://s3.example",
+		"VOGTER_S3_BUCKET":            "vogter",
+		"VOGTER_S3_ACCESS_KEY":        "access-key-value",
+		"VOGTER_S3_SECRET_KEY":        "secret-key-value",
+		"VOGTER_S3_SECOND_ENDPOINT":   "https://other.example",
+		"VOGTER_S3_SECOND_BUCKET":     "vogter",
+		"VOGTER_S3_SECOND_ACCESS_KEY": "second-access-key",
+		"VOGTER_S3_SECOND_SECRET_KEY": "second-secret-key",
+		"VOGTER_KRATOS_PUBLIC_URL":    "https://id.example",
+		"VOGTER_KRATOS_ADMIN_URL":     "https://id-admin.example",
+		"VOGTER_SMTP_URL":             "smtps://user:pw@mail.example:465",
+		"VOGTER_MAIL_FROM":            "Vogter <no-reply@vogter.example>",
+		"VOGTER_PUBLIC_URL":           "https://vogter.example",
+		"VOGTER_KMS":                  "transit:https://bao.example:8200/transit",
+		"VOGTER_KMS_ROLE_ID":          "role",
+		"VOGTER_KMS_SECRET_ID":        "secret-id-value",
 	}
 }
 
@@ -162,9 +166,10 @@ func TestValidate(t *testing.T) {
 			"MONGODB_URI is not set", "VOGTER_KEYSTORE_URI is not set", "REDIS_URL is not set", "VOGTER_KMS is not set",
 			"VOGTER_S3_ENDPOINT is not set", "VOGTER_KRATOS_PUBLIC_URL is not set", "VOGTER_SMTP_URL is not set",
 		}},
+		{"checkpoints in one place", with(cloud(), "VOGTER_S3_SECOND_ENDPOINT", "https://s3.example"), []string{"VOGTER_S3_SECOND_ENDPOINT: a second"}},
 		{"development keys", with(cloud(), "VOGTER_KMS", "file:/data/kms", "VOGTER_KMS_ROLE_ID", "", "VOGTER_KMS_SECRET_ID", ""), []string{devKMS}},
 		{"local parts in production", with(local(), "VOGTER_MODE", ""), []string{
-			devKMS, "VOGTER_KRATOS_PUBLIC_URL: plain HTTP", "VOGTER_KRATOS_ADMIN_URL: plain HTTP", "VOGTER_PUBLIC_URL: an https URL is needed",
+			"VOGTER_S3_SECOND_ENDPOINT: a second object storage", devKMS, "VOGTER_KRATOS_PUBLIC_URL: plain HTTP", "VOGTER_KRATOS_ADMIN_URL: plain HTTP", "VOGTER_PUBLIC_URL: an https URL is needed",
 		}},
 		{"MongoDB without TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example:27017/"), []string{"MONGODB_URI: a connection"}},
 		{"one host outside", with(cloud(), "MONGODB_URI", "mongodb://127.0.0.1:1,db.example:2/"), []string{"MONGODB_URI: a connection"}},
@@ -244,6 +249,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Mode: config.Production, Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo,
 		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, S3: config.S3{Region: "us-east-1"},
+		S3Second: config.S3Second{Region: "us-east-1"}, AuditRetention: 43848 * time.Hour,
 		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"},
 	}
 	if c != want {
