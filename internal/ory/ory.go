@@ -151,7 +151,7 @@ func (c *Client) FindOrCreate(ctx context.Context, email personal.Text) (string,
 
 // SetPassword gives the identity with this e-mail address a password, and makes
 // the identity if there is none. It is for the demo members of one machine:
-// people choose their own by SendCode. It fails with ErrPassword.
+// people choose their own by a code that Kratos mails. It fails with ErrPassword.
 func (c *Client) SetPassword(ctx context.Context, email, password personal.Text) (string, error) {
 	if utf8.RuneCountInString(password.Reveal()) < MinPassword {
 		return "", ErrPassword
@@ -198,21 +198,6 @@ func (c *Client) findOrCreate(
 		return "", false, fmt.Errorf("find identity: %w", ErrUnavailable.Because(errors.New("kratos has no one identity of a taken address")))
 	}
 	return found[0].Id, false, nil
-}
-
-// Invite gives the person with this e-mail address an identity, if there is none,
-// and mails a code to choose a password with, unless they have used one before:
-// who has can sign in, or knows the way to a new code.
-func (c *Client) Invite(ctx context.Context, email personal.Text) error {
-	identity, err := c.FindOrCreate(ctx, email)
-	if err != nil {
-		return err
-	}
-	verified, err := c.Verified(ctx, identity)
-	if err != nil || len(verified) > 0 {
-		return err
-	}
-	return c.SendCode(ctx, email)
 }
 
 // Verified returns the addresses that a person has shown to be theirs, by a code
@@ -266,25 +251,6 @@ func (c *Client) End(ctx context.Context, sessionID string) error {
 	drop(res)
 	if err != nil && (res == nil || res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusBadRequest) {
 		return fmt.Errorf("end session %s: %w", sessionID, failed(res, err))
-	}
-	return nil
-}
-
-// SendCode has Kratos mail a code to this address, by which the person signs
-// in and chooses a password. An unknown address gets no mail, and no error.
-func (c *Client) SendCode(ctx context.Context, email personal.Text) error {
-	flow, res, err := c.public.FrontendAPI.CreateNativeRecoveryFlow(ctx).Execute()
-	drop(res)
-	if err != nil {
-		return fmt.Errorf("start recovery: %w", failed(res, err))
-	}
-	body := ory.NewUpdateRecoveryFlowWithCodeMethod("code")
-	body.SetEmail(email.Reveal())
-	_, res, err = c.public.FrontendAPI.UpdateRecoveryFlow(ctx).Flow(flow.Id).
-		UpdateRecoveryFlowBody(ory.UpdateRecoveryFlowWithCodeMethodAsUpdateRecoveryFlowBody(body)).Execute()
-	drop(res)
-	if err != nil {
-		return fmt.Errorf("send recovery code: %w", failed(res, err))
 	}
 	return nil
 }

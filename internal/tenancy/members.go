@@ -168,15 +168,16 @@ func (s *Service) invitation(ctx context.Context, t *Tenant, m *Member) (sender,
 	}, nil
 }
 
-// Prepare lets an invited person sign in: it gives them an identity, and mails a
-// code to choose a password with if they have none yet. It is the work of
+// Prepare gives an invited person an identity, so that they can ask for a code
+// on the page for signing in, and choose a password with it. It is the work of
 // JobInvite, and may be repeated.
 func (s *Service) Prepare(ctx context.Context, memberID string) error {
 	m, err := s.member(ctx, memberID)
 	if err != nil || m.State != Invited {
 		return err
 	}
-	return s.Identities.Invite(ctx, m.Email)
+	_, err = s.Identities.FindOrCreate(ctx, m.Email)
+	return err
 }
 
 // Resend mails another invitation to somebody who hasn't accepted yet; the one

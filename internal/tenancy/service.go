@@ -19,9 +19,9 @@ import (
 
 // Identities are the sign-in identities of persons, at Ory Kratos.
 type Identities interface {
-	// Invite gives the person with an address an identity, if there is none, and
-	// mails a code to choose a password with, if there is none. It may be repeated.
-	Invite(ctx context.Context, email personal.Text) error
+	// FindOrCreate returns the id of the identity with an e-mail address, made
+	// without a password if there is none.
+	FindOrCreate(ctx context.Context, email personal.Text) (identity string, err error)
 	// Verified returns the addresses that an identity has shown to be its own.
 	Verified(ctx context.Context, identity string) ([]personal.Text, error)
 }
