@@ -253,3 +253,254 @@ func TestUploadsAtOnce(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+func TestTooLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends 1 GiB")
+	}
+	w := world.Start(t)
+	one := w.As(testenv.One)
+	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	if _, err := w.Files.Upload(one, input(person, set), io.LimitReader(zeros{}, file.MaxSize+1)); !errors.Is(err, file.ErrTooLarge) {
+		t.Errorf("got %v, want LIMITED", err)
+	}
+	if found := w.Storage.Contains(t, string(id.File)+"_"); len(found) > 0 {
+		t.Errorf("objects are left: %v", found)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func TestAttach(t *testing.T) {
+	w := world.Start(t)
+	one, two := w.As(testenv.One), w.As(testenv.Two)
+	set := w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	other := w.Dataset(one, "Other", world.Field("letter", dataset.TypeFile))
+	anna, bo := w.Subject(one, "A-1"), w.Subject(one, "A-2")
+	letter := w.Upload(one, anna, set, "a.txt", "letter")
+	foreign := w.Upload(two, w.Subject(two, "A-1"), w.Dataset(two, "Case", world.Field("letter", dataset.TypeFile)), "a.txt", "letter")
+	write := func(s *subject.Subject, d *dataset.Dataset, fileID string) (*record.Record, error) {
+		return w.Records.Write(one, record.WriteInput{
+			Subject: s.ID, Dataset: d.ID, Origin: record.Provided, Fields: []record.FieldInput{world.Value("letter", fileID)},
+		})
+	}
+	refused := []struct {
+		name string
+		s    *subject.Subject
+		d    *dataset.Dataset
+		file string
+		want errs.Kind
+	}{
+		{"another person", bo, set, letter.ID, errs.Precondition},
+		{"another dataset", anna, other, letter.ID, errs.Precondition},
+		{"unknown", anna, set, id.New(id.File, testenv.One), errs.NotFound},
+		{"another tenant's", anna, set, foreign.ID, errs.Invalid},
+	}
+	for _, tt := range refused {
+		if _, err := write(tt.s, tt.d, tt.file); errs.KindOf(err) != tt.want {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	r, err := write(anna, set, letter.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := w.Files.Get(one, letter.ID); err != nil || f.State != file.Attached || f.Record != r.ID {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	if _, err := write(anna, set, letter.ID); !errors.Is(err, file.ErrState) {
+		t.Errorf("attached twice: %v", err)
+	}
+	if err := w.Files.Remove(one, letter.ID); !errors.Is(err, file.ErrState) {
+		t.Errorf("a living file was removed: %v", err)
+	}
+
+	// Another document takes its place: the first one goes.
+	second := w.Upload(one, anna, set, "b.txt", "second letter")
+	if r, err = w.Records.Update(one, record.UpdateInput{
+		ID: r.ID, ExpectedVersion: r.Version, Fields: []record.FieldInput{world.Value("letter", second.ID)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Files.Get(one, letter.ID); !errors.Is(err, file.ErrNotFound) {
+		t.Errorf("the first letter is still there: %v", err)
+	}
+	w.Work(one)
+	if found := w.Storage.Contains(t, letter.ID); len(found) > 0 {
+		t.Errorf("the first letter is still in %v", found)
+	}
+	if len(w.Storage.Contains(t, second.ID)) == 0 {
+		t.Error("the second letter is gone")
+	}
+	if err := w.Records.Delete(one, record.DeleteInput{ID: r.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.Work(one)
+	if found := w.Storage.Contains(t, second.ID); len(found) > 0 {
+		t.Errorf("the second letter is still in %v", found)
+	}
+	if err := w.Files.Remove(one, second.ID); err != nil {
+		t.Errorf("remove again: %v", err)
+	}
+	if n := w.Count(one, "files", bson.D{{Key: "tenant", Value: testenv.One}}); n > 0 {
+		t.Errorf("%d rows are left", n)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	w := world.Start(t)
+	one, two := w.As(testenv.One), w.As(testenv.Two)
+	set := w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	person := w.Subject(one, "A-1")
+	orphan, attached := w.Upload(one, person, set, "a.txt", "orphan"), w.Upload(one, person, set, "b.txt", "attached")
+	w.Record(one, person, set, world.Value("letter", attached.ID))
+	foreign := w.Upload(two, w.Subject(two, "B-1"), w.Dataset(two, "Case", world.Field("letter", dataset.TypeFile)), "a.txt", "orphan too")
+	gone := w.Subject(one, "A-2")
+	ofGone := w.Upload(one, gone, set, "a.txt", "of a person erased since")
+	w.SetState(one, gone, subject.Erased)
+	sweep := func() {
+		t.Helper()
+		if err := w.Files.Sweep(tenant.System(one, "test")); err != nil {
+			t.Fatal(err)
+		}
+		w.Work(one)
+	}
+	sweep()
+	if n := w.Count(one, "files", bson.D{}); n != 4 {
+		t.Errorf("%d files are left before their time", n)
+	}
+	w.Sleep(file.OrphanAge - time.Minute)
+	fresh := w.Upload(one, person, set, "c.txt", "fresh")
+	w.Sleep(2 * time.Minute)
+	sweep()
+	sweep()
+	for _, f := range []*file.File{orphan, foreign, ofGone} {
+		if found := w.Storage.Contains(t, f.ID); len(found) > 0 {
+			t.Errorf("%s is still in %v", f.ID, found)
+		}
+	}
+	for _, f := range []*file.File{attached, fresh} {
+		if _, err := w.Files.Get(one, f.ID); err != nil {
+			t.Errorf("%s is gone: %v", f.ID, err)
+		}
+	}
+	if err := w.Files.Sweep(one); !errors.Is(err, tenant.ErrSystem) {
+		t.Errorf("a tenant swept: %v", err)
+	}
+}
+
+func TestErasedPerson(t *testing.T) {
+	w := world.Start(t)
+	one := w.As(testenv.One)
+	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	f := w.Upload(one, person, set, "a.txt", "letter")
+	w.SetState(one, person, subject.Erasing)
+	if _, err := w.Files.Get(one, f.ID); errs.KindOf(err) != errs.Erased {
+		t.Errorf("got %v, want ERASED", err)
+	}
+	if _, _, err := w.Files.Open(one, f.ID); errs.KindOf(err) != errs.Erased {
+		t.Errorf("got %v, want ERASED", err)
+	}
+}
+
+func TestHandler(t *testing.T) {
+	w := world.Start(t)
+	one := w.As(testenv.One)
+	person, set := w.Subject(one, "A-1"), w.Dataset(one, "Case", world.Field("letter", dataset.TypeFile))
+	handler := file.Handler(w.Files, testenv.Authorizer(t))
+	who := authz.FromContext(one)
+	caller := who
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(rw, r.WithContext(authz.NewContext(tenant.NewContext(r.Context(), caller.Tenant), caller)))
+	}))
+	t.Cleanup(server.Close)
+	query := url.Values{"subject": {person.ID}, "dataset": {set.ID}}.Encode()
+	reader := who
+	reader.Grants = []authz.Permission{authz.FileRead}
+	tests := []struct {
+		name   string
+		as     authz.Principal
+		query  string
+		header string
+		status int
+		code   string
+	}{
+		{"plain name", who, query, "brev.pdf", 201, ""},
+		{"percent-encoded", who, query, "%C3%A6ble.pdf", 201, ""},
+		{"RFC 8187", who, query, "UTF-8'da'%C3%A6ble%27s.pdf", 201, ""},
+		{"no name", who, query, "", 400, "INVALID"},
+		{"broken escape", who, query, "%zz", 400, "INVALID"},
+		{"broken UTF-8", who, query, "%ff", 400, "INVALID"},
+		{"name in the URL", who, query + "&name=x", "brev.pdf", 400, "INVALID"},
+		{"broken query", who, "subject=%zz", "brev.pdf", 400, "INVALID"},
+		{"no permission", reader, query, "brev.pdf", 403, "FORBIDDEN"},
+		{"signed out", authz.Principal{Tenant: testenv.One}, query, "brev.pdf", 401, "UNAUTHENTICATED"},
+		{"another tenant", authz.FromContext(w.As(testenv.Two)), query, "brev.pdf", 404, "NOT_FOUND"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			caller = tt.as
+			req, err := http.NewRequestWithContext(one, http.MethodPut, server.URL+"/v1/uploads?"+tt.query, bytes.NewReader([]byte("content")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set(file.NameHeader, tt.header)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			var answer struct {
+				ID, Code, Message string
+				Size              int64
+			}
+			if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != tt.status || answer.Code != tt.code {
+				t.Errorf("got %d %+v", res.StatusCode, answer)
+			}
+			if tt.status == 201 && (answer.Size != 7 || id.Check(id.File, testenv.One, answer.ID) != nil) {
+				t.Errorf("got %+v", answer)
+			}
+		})
+	}
+	if n := w.Count(one, "audit", bson.D{
+		{Key: "tenant", Value: testenv.One},
+		{Key: "action", Value: "file.upload"},
+		{Key: "outcome", Value: "REFUSED"},
+		{Key: "actor.id", Value: reader.ID},
+		{Key: "policy", Value: "none"},
+	}); n != 1 {
+		t.Errorf("%d refusals in the audit log", n)
+	}
+	t.Run("truncated", func(t *testing.T) {
+		caller = who
+		before := w.Count(one, "files", bson.D{})
+		r, pw := io.Pipe()
+		go func() {
+			_, _ = pw.Write([]byte("half"))
+			pw.CloseWithError(errors.New("the line broke"))
+		}()
+		req, err := http.NewRequestWithContext(one, http.MethodPut, server.URL+"/v1/uploads?"+query, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = 100
+		req.Header.Set(file.NameHeader, "a")
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+			t.Errorf("got %d", res.StatusCode)
+		}
+		server.Close() // waits for the handler
+		w.Work(one)
+		if after := w.Count(one, "files", bson.D{}); after != before {
+			t.Errorf("%d rows are left", after-before)
+		}
+	})
+}

@@ -3,14 +3,12 @@ package imports
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
@@ -20,9 +18,6 @@ import (
 
 // maxKey is the longest Idempotency-Key, in bytes.
 const maxKey = 255
-
-// idleTimeout is how long a body may send nothing.
-const idleTimeout = time.Minute
 
 // Handler serves POST /v1/imports?mapping=NAME|dataset=NAME_OR_ID: the body is
 // the file. It answers with a summary once the file is read: 200 when all of it
@@ -41,7 +36,7 @@ func Handler(s *Service, a authz.Authorizer, log *slog.Logger) http.Handler {
 			httperr.Write(w, r, err, log)
 			return
 		}
-		in.Body = &body{Reader: r.Body, control: http.NewResponseController(w), now: s.now}
+		in.Body = r.Body
 		sum, err := s.Run(ctx, in)
 		if sum == nil {
 			httperr.Write(w, r, err, log)
@@ -212,19 +207,4 @@ func format(contentType string) (Format, error) {
 	default:
 		return "", errs.New(errs.Invalid, "the body is application/x-ndjson or text/csv, in UTF-8: say which in Content-Type")
 	}
-}
-
-// body is a request's body that may pause for idleTimeout and take as long as it
-// needs otherwise, whatever the server's own limit is.
-type body struct {
-	io.Reader
-	control *http.ResponseController
-	now     func() time.Time
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	if err := b.control.SetReadDeadline(b.now().Add(idleTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	return b.Reader.Read(p)
 }

@@ -34,8 +34,6 @@ var (
 	ErrMappingNotFound = errs.New(errs.NotFound, "there is no import mapping of this name").At("mapping")
 	// ErrRunning reports another call with the same Idempotency-Key.
 	ErrRunning = errs.New(errs.Conflict, "this import is being run by another call: wait until it ends")
-	// ErrBusy reports that as many imports run as the process has memory for.
-	ErrBusy = errs.New(errs.Limited, "too many imports at once: send the file again in a while")
 	// ErrOtherInput reports an Idempotency-Key used with other parameters.
 	ErrOtherInput = errs.New(errs.Conflict, "this Idempotency-Key was used for an import with other parameters or another version of the mapping: choose a new key")
 	// ErrOtherBytes reports a file that is not the one which the import began with.

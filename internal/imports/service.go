@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
@@ -19,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/turns"
 	"github.com/vogter/vogter/internal/vault"
 )
 
@@ -79,14 +78,15 @@ type Service struct {
 	regions  subject.Regions
 	now      func() time.Time
 
-	turns *semaphore.Weighted
+	turns *turns.Turns
 }
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
 	return &Service{
 		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Regions, p.Now,
-		semaphore.NewWeighted(maxImports),
+		// Each import holds some batches in memory.
+		turns.New(turns.Shares{Process: 8, Tenant: 3, Caller: 2, Wait: 10 * time.Second}),
 	}
 }
 
@@ -100,14 +100,6 @@ type Input struct {
 	Mode    Mode
 	Body    io.Reader
 }
-
-const (
-	// maxImports is how many imports a process runs at once: each holds some
-	// batches in memory.
-	maxImports = 8
-	// importWait is how long an import waits for its turn.
-	importWait = 10 * time.Second
-)
 
 // lease is how long an import that shows no progress keeps others from going on
 // with it. Losing it to another run is harmless: see Import.Fence.
@@ -149,12 +141,11 @@ func (s *Service) summary(ctx context.Context, i *Import, after int64) (*Summary
 // it only tells again what that did. With a Summary, an error tells why the rest
 // of the file was not imported.
 func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
-	waiting, cancel := context.WithTimeout(ctx, importWait)
-	defer cancel()
-	if err := s.turns.Acquire(waiting, 1); err != nil {
-		return nil, errors.Join(ctx.Err(), ErrBusy)
+	done, err := s.turns.Take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer s.turns.Release(1)
+	defer done()
 	p, err := s.plan(ctx, in)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/testenv"
+	"github.com/vogter/vogter/internal/turns"
 )
 
 // held is a body whose end comes when it is released.
@@ -26,7 +27,8 @@ func (h held) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// So many imports run at once, and no more; the next one has its turn afterwards.
+// So many imports of one caller run at once, and no more; the next one has its
+// turn afterwards.
 func TestImportsAtOnce(t *testing.T) {
 	e := newEnv(t)
 	ctx := portal(t, testenv.One)
@@ -37,7 +39,7 @@ func TestImportsAtOnce(t *testing.T) {
 		})
 		return err
 	}
-	const atOnce = 8
+	const atOnce = 2
 	var begun, ended sync.WaitGroup
 	begun.Add(atOnce)
 	release := make(chan struct{})
@@ -52,7 +54,7 @@ func TestImportsAtOnce(t *testing.T) {
 	begun.Wait()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if err := check(short, strings.NewReader("")); !errors.Is(err, imports.ErrBusy) {
+	if err := check(short, strings.NewReader("")); !errors.Is(err, turns.ErrBusy) {
 		t.Errorf("got %v, want LIMITED", err)
 	}
 	close(release)
