@@ -41,6 +41,11 @@ func (keys) Authenticate(_ context.Context, token string) (authz.Principal, erro
 		}
 		return p, nil
 	}
+	if column, ok := strings.CutPrefix(token, "vgt_as:"); ok {
+		if p, ok := principal(column); ok {
+			return p, nil
+		}
+	}
 	switch token {
 	case "vgt_all":
 	case "vgt_none":

@@ -317,7 +317,7 @@ func TestNode(t *testing.T) {
 	f, _, _ := newWorld(t)
 	query := `query($id: ID!) { node(id: $id) { __typename id } }`
 	for id, tt := range types {
-		a := f.ask(t, query, map[string]any{"id": id})
+		a := f.ask(t, query, map[string]any{"id": id}, "Authorization", "Bearer vgt_as:OWNER")
 		if want := fmt.Sprintf(`{"data":{"node":{"__typename":%q,"id":%q}}}`, tt.typename, id); a.body != want {
 			t.Errorf("%s: got %s, want %s", id, a.body, want)
 		}
