@@ -63,6 +63,8 @@ type Store interface {
 	SeqOf(ctx context.Context, entryID string) (int64, error)
 	// Head returns the place of the newest change of the open feed, Start if none.
 	Head(ctx context.Context) (int64, error)
+	// Ends returns the sizes of the sealed logs of tenants. It spans tenants.
+	Ends(ctx context.Context, of []tenant.ID) (map[tenant.ID]int64, error)
 }
 
 // Service reads feeds.
@@ -137,6 +139,12 @@ func (s *Service) Open(ctx context.Context, after int64, limit int) ([]*Change, 
 
 // Head returns the place of the newest change, Start when there is none.
 func (s *Service) Head(ctx context.Context) (int64, error) { return s.store.Head(ctx) }
+
+// Ends returns numbers that have grown when one of the tenants' feeds may have
+// been added to. ctx spans tenants.
+func (s *Service) Ends(ctx context.Context, of []tenant.ID) (map[tenant.ID]int64, error) {
+	return s.store.Ends(ctx, of)
+}
 
 // told returns c as it is told.
 func told(c *Change, secret bool) *Change {

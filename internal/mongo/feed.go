@@ -3,6 +3,7 @@ package mongo
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -11,15 +12,18 @@ import (
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/feed"
+	"github.com/vogter/vogter/internal/tenant"
 )
 
 var _ feed.Store = (*FeedStore)(nil)
 
 // FeedStore reads the sealed audit log as change feeds.
-type FeedStore struct{ entries *mongo.Collection }
+type FeedStore struct{ entries, logs *mongo.Collection }
 
 // NewFeedStore returns the store of change feeds in d.
-func NewFeedStore(d *DB) *FeedStore { return &FeedStore{d.db.Collection(auditColl)} }
+func NewFeedStore(d *DB) *FeedStore {
+	return &FeedStore{d.db.Collection(auditColl), d.db.Collection(headsColl)}
+}
 
 // Changes implements feed.Store.
 func (s *FeedStore) Changes(ctx context.Context, after int64, secret bool, limit int) ([]*feed.Change, error) {
@@ -81,4 +85,22 @@ func (s *FeedStore) Head(ctx context.Context) (int64, error) {
 		return feed.Start, err
 	}
 	return *docs[0].Seq, nil
+}
+
+// Ends implements feed.Store. It spans tenants.
+func (s *FeedStore) Ends(ctx context.Context, of []tenant.ID) (map[tenant.ID]int64, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return nil, err
+	}
+	in := bson.D{{Key: "$in", Value: of}}
+	docs, err := all[headDoc](ctx, s.logs, bson.D{{Key: "_id", Value: in}, {Key: "tenant", Value: in}},
+		options.Find().SetProjection(bson.D{{Key: "base", Value: 1}, {Key: "size", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("find ends of logs: %w", err)
+	}
+	ends := make(map[tenant.ID]int64, len(docs))
+	for _, d := range docs {
+		ends[d.ID] = d.Base + d.Size
+	}
+	return ends, nil
 }

@@ -72,21 +72,34 @@ func encode(event string, at time.Time, data any) (string, error) {
 // Dispatch makes the deliveries of all changes that webhooks of all tenants
 // haven't been told of. ctx spans tenants.
 func (s *Service) Dispatch(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	followed := map[string]int64{} // anew, so that it forgets webhooks that are no longer active
 	for after := ""; ; {
 		active, err := s.Store.Active(ctx, after, activeBatch)
 		if err != nil {
 			return fmt.Errorf("find active webhooks: %w", err)
 		}
+		tenants := make([]tenant.ID, len(active))
+		for i, w := range active {
+			tenants[i] = w.Tenant
+		}
+		ends, err := s.Feed.Ends(ctx, tenants)
+		if err != nil {
+			return fmt.Errorf("find ends of feeds: %w", err)
+		}
 		for _, w := range active {
-			within := authz.NewContext(tenant.NewContext(ctx, w.Tenant),
-				authz.Principal{Kind: authz.KindSystem, ID: "sweep:webhooks", Tenant: w.Tenant})
-			// One that was changed meanwhile is looked at the next time.
-			if err := s.follow(within, w); err != nil && !errors.Is(err, ErrMoved) && !errors.Is(err, ErrNotFound) {
-				return fmt.Errorf("dispatch to webhook %s: %w", w.ID, err)
-			}
 			after = w.ID
+			told, end := s.followed[w.ID], ends[w.Tenant]
+			if told != end {
+				if told, err = s.follow(ctx, w, end); err != nil {
+					return fmt.Errorf("dispatch to webhook %s: %w", w.ID, err)
+				}
+			}
+			followed[w.ID] = told
 		}
 		if len(active) < activeBatch {
+			s.followed = followed
 			return nil
 		}
 	}
@@ -98,25 +111,36 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return s.Store.DeleteDeliveries(ctx, s.Now().Add(-Keep))
 }
 
-// follow makes the deliveries of one webhook.
-func (s *Service) follow(ctx context.Context, ref Ref) error {
+// follow makes the deliveries of one webhook, and returns end when it has been
+// told of all there was then.
+func (s *Service) follow(ctx context.Context, ref Ref, end int64) (told int64, err error) {
+	ctx = authz.NewContext(tenant.NewContext(ctx, ref.Tenant),
+		authz.Principal{Kind: authz.KindSystem, ID: "sweep:webhooks", Tenant: ref.Tenant})
 	for {
 		w, err := s.Store.Get(ctx, ref.ID)
+		if errors.Is(err, ErrNotFound) {
+			return 0, nil
+		}
 		if err != nil {
-			return err
+			return 0, err
 		}
-		changes, err := s.Feed.Open(ctx, w.Cursor, dispatchBatch)
-		if err != nil || len(changes) == 0 {
-			return err
+		pending, err := s.Store.Pending(ctx, w.ID, maxPending)
+		if err != nil || pending == maxPending {
+			return 0, err
 		}
-		if pending, err := s.Store.Pending(ctx, w.ID, maxPending); err != nil || pending == maxPending {
-			return err
+		changes, err := s.Feed.Open(ctx, w.Cursor, min(dispatchBatch, maxPending-pending))
+		if err != nil {
+			return 0, err
 		}
-		if err := s.pass(ctx, ref.Tenant, w, changes); err != nil {
-			return err
+		if len(changes) == 0 {
+			return end, nil
 		}
-		if len(changes) < dispatchBatch {
-			return nil
+		err = s.pass(ctx, ref.Tenant, w, changes)
+		if errors.Is(err, ErrMoved) {
+			return 0, nil // it was changed meanwhile: the next time
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vogter/vogter/internal/change"
@@ -48,10 +49,15 @@ type Config struct {
 }
 
 // Service keeps webhooks and tells them of changes.
-type Service struct{ Config }
+type Service struct {
+	Config
+
+	mu       sync.Mutex
+	followed map[string]int64 // by webhook: the feed's end when it had been told of all
+}
 
 // NewService returns a Service.
-func NewService(c Config) *Service { return &Service{c} }
+func NewService(c Config) *Service { return &Service{Config: c, followed: map[string]int64{}} }
 
 // at is the present instant as it is stored.
 func (s *Service) at() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }

@@ -287,5 +287,8 @@ type Store interface {
 // Feed is the change feed of the tenant in ctx (package feed).
 type Feed interface {
 	Open(ctx context.Context, after int64, limit int) ([]*feed.Change, error)
+	// Ends returns where the feeds of tenants end, as numbers that grow when one is
+	// added to. It spans tenants.
+	Ends(ctx context.Context, of []tenant.ID) (map[tenant.ID]int64, error)
 	Head(ctx context.Context) (int64, error)
 }

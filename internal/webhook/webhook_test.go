@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/id"
@@ -48,6 +48,7 @@ type platform struct {
 	client   *webhook.Client
 	webhooks *webhook.Service
 	feed     *feed.Service
+	sealer   *seal.Sealer
 	sink     *mailsink.Sink
 	endpoint *endpoint
 }
@@ -150,6 +151,7 @@ func start(t *testing.T) *platform {
 	roots.AddCert(p.endpoint.Certificate())
 	p.client = webhook.NewClient(true, roots, p.Now)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.DB))
+	p.sealer = seal.NewSealer(seal.Config{Store: mongo.NewAuditStore(p.DB), Now: testenv.Now, Log: testenv.Logger(t)})
 	m := &tenancy.Member{ID: id.New(id.Member, testenv.One), Tenant: testenv.One, Email: personal.NewText(ownerAddress)}
 	p.ok(p.Vault.Ensure(t.Context(), tenancy.MemberIdentity(testenv.One, m.ID)))
 	notices, err := notify.NewService(notify.Config{
@@ -191,33 +193,10 @@ func (p *platform) ok(_ any, err error) {
 	}
 }
 
-// seal puts the entries of a tenant's log in order, as the sealer does.
-func (p *platform) seal(of tenant.ID) {
-	p.Helper()
-	coll := p.Stored("audit")
-	n, err := coll.CountDocuments(p.Context(), bson.D{{Key: "tenant", Value: of}, {Key: "seq", Value: bson.D{{Key: "$gte", Value: 0}}}})
-	p.ok(nil, err)
-	cursor, err := coll.Find(p.Context(), bson.D{{Key: "tenant", Value: of}, {Key: "unsealed", Value: true}},
-		options.Find().SetSort(bson.D{{Key: "at", Value: 1}, {Key: "_id", Value: 1}}))
-	p.ok(nil, err)
-	var docs []struct {
-		ID string `bson:"_id"`
-	}
-	p.ok(nil, cursor.All(p.Context(), &docs))
-	for _, d := range docs {
-		_, err := coll.UpdateOne(p.Context(), bson.D{{Key: "_id", Value: d.ID}}, bson.D{
-			{Key: "$set", Value: bson.D{{Key: "seq", Value: n}}}, {Key: "$unset", Value: bson.D{{Key: "unsealed", Value: ""}}},
-		})
-		p.ok(nil, err)
-		n++
-	}
-}
-
 // dispatch lets all webhooks of all tenants follow the feed.
 func (p *platform) dispatch() {
 	p.Helper()
-	p.seal(testenv.One)
-	p.seal(testenv.Two)
+	p.ok(p.sealer.Seal(p.Context()))
 	p.ok(nil, p.webhooks.Dispatch(tenant.System(p.Context(), "test")))
 }
 
@@ -694,7 +673,7 @@ func TestDispatchersExcludeEachOther(t *testing.T) {
 	for n := range subjects {
 		p.Subject(p.As(testenv.One), "K-"+strconv.Itoa(n))
 	}
-	p.seal(testenv.One)
+	p.ok(p.sealer.Seal(t.Context()))
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -722,8 +701,6 @@ func TestDispatchersExcludeEachOther(t *testing.T) {
 func TestABacklogWaitsInTheFeed(t *testing.T) {
 	p := start(t)
 	w, _ := p.hook(testenv.One, "test.*")
-	head, err := p.feed.Head(p.As(testenv.One))
-	p.ok(nil, err)
 	rows := make([]any, webhook.MaxPending+150)
 	for i := range rows {
 		rows[i] = bson.D{
@@ -732,20 +709,19 @@ func TestABacklogWaitsInTheFeed(t *testing.T) {
 			{Key: "at", Value: p.Now()},
 			{Key: "action", Value: "test.many"},
 			{Key: "change", Value: "OPEN"},
-			{Key: "seq", Value: head + 1000 + int64(i)},
+			{Key: "unsealed", Value: true},
 		}
 	}
 	p.ok(p.Stored("audit").InsertMany(t.Context(), rows))
 	count := func() int { return p.Count(t.Context(), "deliveries", bson.D{{Key: "webhook", Value: w.ID}}) }
-	dispatch := func() { p.ok(nil, p.webhooks.Dispatch(tenant.System(t.Context(), "test"))) }
-	dispatch()
-	dispatch()
+	p.dispatch()
+	p.dispatch()
 	if n := count(); n != webhook.MaxPending {
 		t.Errorf("%d deliveries wait", n)
 	}
-	_, err = p.Stored("deliveries").UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: "SUCCEEDED"}}}})
+	_, err := p.Stored("deliveries").UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: "SUCCEEDED"}}}})
 	p.ok(nil, err)
-	dispatch()
+	p.dispatch()
 	if n := count(); n != len(rows) {
 		t.Errorf("%d deliveries in the end", n)
 	}
