@@ -9,6 +9,7 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
@@ -17,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/webhook"
 )
 
 // The services are what the edge takes them for.
@@ -34,6 +36,8 @@ var (
 	_ graph.Imports   = (*imports.Service)(nil)
 	_ graph.Exports   = (*export.Service)(nil)
 	_ graph.Jobs      = (*job.Service)(nil)
+	_ graph.Feed      = (*feed.Service)(nil)
+	_ graph.Webhooks  = (*webhook.Service)(nil)
 	_ graph.Policies  = (*policy.Service)(nil)
 	_ authn.Grants    = (*breakglass.Service)(nil)
 	_ authn.Keys      = (*apikey.Service)(nil)
