@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vogter/vogter/internal/errs"
@@ -246,7 +247,7 @@ func (s *Service) gates(ctx context.Context, c *Close, m vault.Master) error {
 		return errGateApproval
 	case c.State != Running && c.State != Finishing:
 		return errGateApproval
-	case len(c.Steps) >= len(steps) || c.Next() != Destroy:
+	case c.Next() != Destroy || !slices.EqualFunc(c.Steps, steps[:len(c.Steps)], func(d StepDone, s Step) bool { return d.Step == s }):
 		return errGateSteps
 	case m.State != vault.MasterDisabled || m.DisabledAt.IsZero():
 		return errGateState

@@ -80,7 +80,7 @@ func indexes() map[string][]index {
 			{"tenant", "subjects", "dataset", "-createdAt", "-_id"},
 			{"tenant", "dataset", "-createdAt", "-_id"},
 		},
-		lookupsColl: {{"tenant", "owner"}, {"tenant", "subject"}},
+		lookupsColl: {{"tenant", "owner"}, {"tenant", "subject"}, {"tenant", "epoch", "_id"}},
 		auditColl: {
 			{"tenant", "seq"},
 			{"tenant", "change", "seq"},
