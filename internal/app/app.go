@@ -212,8 +212,8 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
-		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Changes: changes,
-		Log: p.log, Now: p.now,
+		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,
+		Changes: changes, Log: p.log, Now: p.now,
 	})
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
@@ -241,6 +241,15 @@ func (p *Platform) openOAuth(changes *change.Runner) {
 		c.Server, c.TokenURL = p.hydra, p.hydra.TokenURL()
 	}
 	p.OAuth = oauth.NewService(c)
+}
+
+// authorization is the check of Hydra, if there is one: without it signed tokens
+// and API keys are taken as before.
+func (p *Platform) authorization() []server.Check {
+	if p.hydra == nil {
+		return nil
+	}
+	return []server.Check{{Name: "authorization", Ready: p.hydra.Ready, Optional: true}}
 }
 
 // tokens checks access tokens; nil when OAuth is off.
@@ -321,13 +330,13 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			server.Route{Pattern: "POST /v1/imports", Stream: true, Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
 			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
-		Checks: []server.Check{
+		Checks: append([]server.Check{
 			{Name: "documents", Ready: p.db.Ping},
 			{Name: "keys", Ready: p.keysDB.Ping},
 			{Name: "queue", Ready: p.queue.Ping},
 			{Name: "objects", Ready: p.bucket.Ping},
 			{Name: "identity", Ready: p.Identity.Ready},
-		},
+		}, p.authorization()...),
 	})
 }
 

@@ -3,6 +3,8 @@ package local
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/go-jose/go-jose/v4"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/redis/go-redis/v9"
@@ -260,7 +263,8 @@ func (b *setup) planKratos(ctx context.Context) error {
 	}
 	public, admin := loopback(b.kratosPorts[0]), loopback(b.kratosPorts[1])
 	b.cfg.Kratos = config.Kratos{PublicURL: public, AdminURL: admin}
-	return b.planOry(ctx, kratosProgram(), admin, []string{"serve", "--watch-courier"}, map[string]any{
+	ready := func(ctx context.Context) error { return get(ctx, admin+"/health/ready") }
+	return b.planOry(ctx, kratosProgram(), ready, []string{"serve", "--watch-courier"}, map[string]any{
 		"PublicURL":    public + "/",
 		"PublicPort":   b.kratosPorts[0],
 		"AdminURL":     admin + "/",
@@ -281,7 +285,13 @@ func (b *setup) planHydra(ctx context.Context) error {
 	}
 	public, admin := loopback(b.hydraPorts[0]), loopback(b.hydraPorts[1])
 	b.cfg.Hydra = config.Hydra{PublicURL: public, AdminURL: admin}
-	return b.planOry(ctx, hydraProgram(), admin, []string{"serve", "all"}, map[string]any{
+	ready := func(ctx context.Context) error {
+		if err := get(ctx, admin+"/health/ready"); err != nil {
+			return err
+		}
+		return SigningKeys(ctx, admin)
+	}
+	return b.planOry(ctx, hydraProgram(), ready, []string{"serve", "all"}, map[string]any{
 		"PublicURL":    public,
 		"PublicPort":   b.hydraPorts[0],
 		"AdminURL":     admin,
@@ -291,10 +301,63 @@ func (b *setup) planHydra(ctx context.Context) error {
 	})
 }
 
+// SigningKeys gives a fresh Hydra the keys that it signs tokens with. Left to
+// itself it makes longer ones while the first client waits for a token, which on
+// a busy machine takes so long that it hangs up.
+func SigningKeys(ctx context.Context, admin string) error {
+	const bits = 2048
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	for _, set := range []string{"hydra.jwt.access-token", "hydra.openid.id-token"} {
+		status, err := signingKeys(ctx, http.MethodGet, admin+"/admin/keys/"+set, nil)
+		if err != nil {
+			return err
+		}
+		if status == http.StatusOK {
+			continue
+		}
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			return fmt.Errorf("make a signing key: %w", err)
+		}
+		body, err := json.Marshal(jose.JSONWebKeySet{
+			Keys: []jose.JSONWebKey{{Key: key, KeyID: rand.Text(), Algorithm: string(jose.RS256), Use: "sig"}},
+		})
+		if err != nil {
+			return fmt.Errorf("encode a signing key: %w", err)
+		}
+		if _, err := signingKeys(ctx, http.MethodPut, admin+"/admin/keys/"+set, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signingKeys answers 200, or 404 to who looks for what isn't there; any other
+// status is an error.
+func signingKeys(ctx context.Context, method, address string, body []byte) (status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("ask Hydra for signing keys: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("ask Hydra for signing keys: %w", err)
+	}
+	if err := response.Body.Close(); err != nil {
+		return 0, fmt.Errorf("ask Hydra for signing keys: %w", err)
+	}
+	if response.StatusCode != http.StatusOK && (method != http.MethodGet || response.StatusCode != http.StatusNotFound) {
+		return 0, fmt.Errorf("ask Hydra for signing keys: %s", response.Status)
+	}
+	return response.StatusCode, nil
+}
+
 func loopback(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
 // planOry plans a server of Ory's with its own SQLite file.
-func (b *setup) planOry(ctx context.Context, p program, admin string, serve []string, settings map[string]any) error {
+func (b *setup) planOry(ctx context.Context, p program, ready func(context.Context) error, serve []string, settings map[string]any) error {
 	binary, err := b.build(ctx, p)
 	if err != nil {
 		return err
@@ -310,7 +373,7 @@ func (b *setup) planOry(ctx context.Context, p program, admin string, serve []st
 		argv:  append(append([]string{binary}, serve...), "-c", path, "--dev", "--sqa-opt-out"),
 		env:   env,
 		grace: stopGrace,
-		ready: func(ctx context.Context) error { return get(ctx, admin+"/health/ready") },
+		ready: ready,
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,9 @@ const checkTimeout = 2 * time.Second
 type Check struct {
 	Name  string // "mongodb": what /readyz calls it
 	Ready func(ctx context.Context) error
+	// Optional is a part without which most calls are answered: when it is down,
+	// /readyz says so and the process stays ready.
+	Optional bool
 }
 
 // health answers that the process lives.
@@ -45,7 +48,7 @@ func ready(c Config) http.Handler {
 		checks := make(map[string]string, len(c.Checks))
 		for i, check := range c.Checks {
 			checks[check.Name] = states[i]
-			if states[i] != "ok" {
+			if states[i] != "ok" && !check.Optional {
 				status, summary = http.StatusServiceUnavailable, "down"
 			}
 		}

@@ -189,10 +189,16 @@ func TestReady(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"all up", []server.Check{{"mongodb", up}, {"redis", up}}, nil, 200, `{"checks":{"mongodb":"ok","redis":"ok"},"status":"ok"}`},
-		{"one down", []server.Check{{"mongodb", up}, {"redis", down}}, nil, 503, `{"checks":{"mongodb":"ok","redis":"down"},"status":"down"}`},
-		{"one hangs", []server.Check{{"mongodb", deaf}, {"redis", up}}, nil, 503, `{"checks":{"mongodb":"down","redis":"ok"},"status":"down"}`},
-		{"stopping", []server.Check{{"mongodb", up}}, stopped, 503, `{"checks":{"mongodb":"ok"},"status":"stopping"}`},
+		{"all up", []server.Check{{Name: "mongodb", Ready: up}, {Name: "redis", Ready: up}}, nil, 200, `{"checks":{"mongodb":"ok","redis":"ok"},"status":"ok"}`},
+		{"one down", []server.Check{{Name: "mongodb", Ready: up}, {Name: "redis", Ready: down}}, nil, 503, `{"checks":{"mongodb":"ok","redis":"down"},"status":"down"}`},
+		{
+			"an optional one down",
+			[]server.Check{{Name: "mongodb", Ready: up}, {Name: "hydra", Ready: down, Optional: true}},
+			nil,
+			200, `{"checks":{"hydra":"down","mongodb":"ok"},"status":"ok"}`,
+		},
+		{"one hangs", []server.Check{{Name: "mongodb", Ready: deaf}, {Name: "redis", Ready: up}}, nil, 503, `{"checks":{"mongodb":"down","redis":"ok"},"status":"down"}`},
+		{"stopping", []server.Check{{Name: "mongodb", Ready: up}}, stopped, 503, `{"checks":{"mongodb":"ok"},"status":"stopping"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -56,7 +56,12 @@ func StartHydra(tb testing.TB) *HydraServer {
 		_ = cmd.Wait()
 	})
 	s.Client = ory.NewHydra(s.PublicURL, s.AdminURL)
-	await(tb, "hydra", s.Client.Ready)
+	await(tb, "hydra", func(ctx context.Context) error {
+		if err := s.Client.Ready(ctx); err != nil {
+			return err
+		}
+		return local.SigningKeys(ctx, s.AdminURL)
+	})
 	return s
 }
 
