@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/pack"
+	"github.com/vogter/vogter/internal/testenv"
 )
 
 func TestVerify(t *testing.T) {
@@ -26,7 +27,7 @@ func TestVerify(t *testing.T) {
 		Header:               pack.Header{PackageVersion: pack.Version, Type: pack.StaffCopyType, Files: w.Files()},
 		NotAnArticle15Answer: true, Totals: pack.Totals{Files: 1, Bytes: 3},
 	}
-	if err := w.Close(manifest); err != nil {
+	if err := w.Close(t.Context(), manifest, testenv.NewRing(t)); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {

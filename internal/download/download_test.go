@@ -291,7 +291,7 @@ func TestExport(t *testing.T) {
 		!strings.Contains(header.Get("Content-Disposition"), ".zip") {
 		t.Errorf("got %d %v", status, header)
 	}
-	if _, err := pack.Verify(bytes.NewReader([]byte(body)), int64(len(body))); err != nil {
+	if _, err := pack.Verify(bytes.NewReader([]byte(body)), int64(len(body)), pack.Options{}); err != nil {
 		t.Error(err)
 	}
 	reader := authz.FromContext(p.one)

@@ -25,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
@@ -181,6 +182,7 @@ type Config struct {
 	Jobs     Jobs
 	Vault    Vault
 	Keys     Keys
+	Signer   pack.Signer
 	Changes  *change.Runner
 	Log      *slog.Logger
 	Now      func() time.Time

@@ -61,7 +61,7 @@ func read(t *testing.T, w *world.World, ctx context.Context, exportID string) []
 	if e.Size == nil || *e.Size != int64(len(b)) {
 		t.Errorf("%d bytes of %+v", len(b), e)
 	}
-	if _, err := pack.Verify(bytes.NewReader(b), int64(len(b))); err != nil {
+	if _, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{}); err != nil {
 		t.Errorf("verify: %v", err)
 	}
 	return b
@@ -159,7 +159,7 @@ func TestPackage(t *testing.T) {
 	want := []string{
 		"data/identity.json", "data/identity.csv", "data/kundesag.json", "data/kundesag.csv", "data/kundesag-2.json", "data/kundesag-2.csv",
 		"documents/0001-br", "schema/identity.schema.json", "schema/kundesag.schema.json", "schema/kundesag-2.schema.json",
-		"index.html", "manifest.json",
+		"index.html", "manifest.json", "signature.json",
 	}
 	if len(names) != len(want) {
 		t.Fatalf("got %q", names)
@@ -310,7 +310,7 @@ func TestSecret(t *testing.T) {
 	if err := different(t, with, again); err != nil {
 		t.Errorf("the same data: %v", err)
 	}
-	if _, c := unpack(t, without); !strings.Contains(c["data/b-plain.json"], "seen") || len(c) != 9 {
+	if _, c := unpack(t, without); !strings.Contains(c["data/b-plain.json"], "seen") || len(c) != 10 {
 		t.Errorf("got %q", c)
 	}
 }

@@ -370,7 +370,7 @@ func (b *builder) manifest() error {
 			m.SchemaVersions[f.Path] = f.SHA256
 		}
 	}
-	return b.w.Close(m)
+	return b.w.Close(b.ctx, m, b.s.Signer)
 }
 
 // shown returns a value as JSON has it.

@@ -1,14 +1,16 @@
 // Package pack has the form of the packages that the platform hands out, and
-// checks them. It depends on nothing of the platform, so that whoever holds a
-// package can verify it offline, with `vogter verify`.
+// checks them. It asks nothing of the platform, so that whoever holds a package
+// can verify it offline, with `vogter verify`.
 //
-// A package is a ZIP file without encryption whose last member, manifest.json,
-// lists every other member in order, with its size and SHA-256. Its "type" says
-// what kind of package it is.
+// A package is a ZIP file without encryption. Its manifest.json lists every
+// member before it in order, with its size and SHA-256; its "type" says what
+// kind of package it is. The last member, signature.json, has the platform's
+// signature of the manifest and the public keys.
 package pack
 
 import (
 	"archive/zip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,13 +22,34 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/vogter/vogter/internal/sign"
 )
 
-// ManifestPath is the name of the last member.
-const ManifestPath = "manifest.json"
+// The last two members.
+const (
+	ManifestPath  = "manifest.json"
+	SignaturePath = "signature.json"
+)
+
+// NoteKind is the first line of what is signed: the type of the package and the
+// SHA-256 of its manifest follow.
+const NoteKind = "vogter/package/1"
+
+// Signature is the content of SignaturePath.
+type Signature struct {
+	Note string          `json:"note"`
+	Keys json.RawMessage `json:"keys"` // a JSON Web Key Set
+}
+
+// Signer signs for the platform, see sign.Ring.
+type Signer interface {
+	Sign(ctx context.Context, p sign.Purpose, text []byte) ([]byte, error)
+	Keys(ctx context.Context) (*sign.KeySet, error)
+}
 
 // Version is the version of the form.
-const Version = 1
+const Version = 2
 
 // Categories of a package's files.
 const (
@@ -123,7 +146,7 @@ func NewWriter(w io.Writer, modified time.Time) *Writer {
 // better stored.
 func (w *Writer) Create(f File, compress bool) (io.Writer, error) {
 	w.end()
-	if checkPath(f.Path) != nil || f.Path == ManifestPath {
+	if checkPath(f.Path) != nil || f.Path == ManifestPath || f.Path == SignaturePath {
 		return nil, fmt.Errorf("create member: %w", errPath)
 	}
 	dst, err := w.create(f.Path, compress)
@@ -161,23 +184,63 @@ func (w *Writer) Files() []File {
 	return w.files
 }
 
-// Close writes the manifest, which must embed a Header with Files, and ends the
-// package. It leaves the destination open.
-func (w *Writer) Close(manifest any) error {
+// Close writes the manifest, which must embed a Header with Files, and its
+// signature, and ends the package. It leaves the destination open.
+func (w *Writer) Close(ctx context.Context, manifest any, signer Signer) error {
 	w.end()
-	dst, err := w.create(ManifestPath, true)
+	raw, err := json.MarshalIndent(manifest, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode manifest: %w", err)
+	}
+	raw = append(raw, '\n')
+	if err := w.member(ManifestPath, raw); err != nil {
+		return err
+	}
+	header, err := decodeHeader(raw)
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(dst)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(manifest); err != nil {
-		return fmt.Errorf("write manifest: %w", err)
+	var signature Signature
+	note, err := signer.Sign(ctx, sign.Package, noteText(header.Type, raw))
+	if err != nil {
+		return fmt.Errorf("sign package: %w", err)
+	}
+	keys, err := signer.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("sign package: %w", err)
+	}
+	signature.Note = string(note)
+	if signature.Keys, err = keys.MarshalJSON(); err != nil {
+		return fmt.Errorf("sign package: %w", err)
+	}
+	if raw, err = json.MarshalIndent(signature, "", "  "); err != nil {
+		return fmt.Errorf("encode signature: %w", err)
+	}
+	if err := w.member(SignaturePath, append(raw, '\n')); err != nil {
+		return err
 	}
 	if err := w.zip.Close(); err != nil {
 		return fmt.Errorf("end package: %w", err)
 	}
 	return nil
+}
+
+// member writes a whole member that no list names.
+func (w *Writer) member(name string, content []byte) error {
+	dst, err := w.create(name, true)
+	if err != nil {
+		return err
+	}
+	if _, err := dst.Write(content); err != nil {
+		return fmt.Errorf("write member: %w", err)
+	}
+	return nil
+}
+
+// noteText is what is signed of a package.
+func noteText(t Type, manifest []byte) []byte {
+	sum := sha256.Sum256(manifest)
+	return sign.Text(NoteKind, string(t), hex.EncodeToString(sum[:]))
 }
 
 var errPath = errors.New("not a path that a package can have")

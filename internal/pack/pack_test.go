@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/pack"
+	"github.com/vogter/vogter/internal/sign"
+	"github.com/vogter/vogter/internal/testenv"
 )
 
 // member is a file of a package under test.
@@ -25,7 +27,7 @@ func members() []member {
 	return []member{
 		{"data/case.json", `[{"id":"rec_1"}]`},
 		{"data/case.csv", "record.id\r\nrec_1\r\n"},
-		{"documents/fil_1-letter.pdf", strings.Repeat("letter ", 1000)},
+		{"documents/fil_1-letter.pdf", strings.Repeat("letter ", 100)},
 		{"schema/case.schema.json", `{}`},
 		{"index.html", "<!doctype html>"},
 	}
@@ -52,7 +54,7 @@ func manifest(w *pack.Writer) *pack.StaffCopy {
 }
 
 // build writes a package through the Writer.
-func build(t *testing.T, change func(*pack.StaffCopy)) []byte {
+func build(t *testing.T, signer pack.Signer, change func(*pack.StaffCopy)) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := pack.NewWriter(&b, at())
@@ -73,14 +75,19 @@ func build(t *testing.T, change func(*pack.StaffCopy)) []byte {
 	if change != nil {
 		change(m)
 	}
-	if err := w.Close(m); err != nil {
+	if err := w.Close(t.Context(), m, signer); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
 // forge writes a ZIP file with any members, as somebody else's program would.
-func forge(t *testing.T, list []member) []byte {
+func forge(t *testing.T, signer pack.Signer, list []member) []byte {
+	t.Helper()
+	return forgeUnsigned(t, append(slices.Clone(list), signature(t, signer, list)))
+}
+
+func forgeUnsigned(t *testing.T, list []member) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
@@ -97,6 +104,37 @@ func forge(t *testing.T, list []member) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// signature is the platform's signature of the manifest, as it is.
+func signature(t *testing.T, signer pack.Signer, list []member) member {
+	t.Helper()
+	var manifest string
+	for _, m := range list {
+		if m.path == pack.ManifestPath {
+			manifest = m.content
+		}
+	}
+	var header pack.Header
+	_ = json.Unmarshal([]byte(manifest), &header) // some are no JSON
+	sum := sha256.Sum256([]byte(manifest))
+	note, err := signer.Sign(t.Context(), sign.Package, sign.Text(pack.NoteKind, string(header.Type), hex.EncodeToString(sum[:])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := signer.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := keys.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(pack.Signature{Note: string(note), Keys: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return member{pack.SignaturePath, string(b)}
 }
 
 // listing is members with a manifest that lists them.
@@ -120,30 +158,32 @@ func listing(t *testing.T, list []member) []member {
 }
 
 func TestVerifyWhole(t *testing.T) {
-	b := build(t, nil)
-	r, err := pack.Verify(bytes.NewReader(b), int64(len(b)))
+	signer := testenv.NewRing(t)
+	b := build(t, signer, nil)
+	r, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Type != pack.StaffCopyType || r.Files != len(members()) || len(r.Notes) != 2 {
 		t.Errorf("got %+v", r)
 	}
-	if again := build(t, nil); !bytes.Equal(b, again) {
+	if again := build(t, signer, nil); !bytes.Equal(b, again) {
 		t.Error("the same members gave other bytes")
 	}
 	path := filepath.Join(t.TempDir(), "p.zip")
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pack.VerifyFile(path); err != nil {
+	if _, err := pack.VerifyFile(path, pack.Options{}); err != nil {
 		t.Errorf("as a file: %v", err)
 	}
-	if _, err := pack.VerifyFile(path + ".nosuch"); err == nil {
+	if _, err := pack.VerifyFile(path+".nosuch", pack.Options{}); err == nil {
 		t.Error("a file that isn't there was verified")
 	}
 }
 
 func TestVerifyFaults(t *testing.T) {
+	signer := testenv.NewRing(t)
 	list := members()
 	without := func(i int) []member { return slices.Delete(slices.Clone(list), i, i+1) }
 	listed := listing(t, list)
@@ -173,7 +213,7 @@ func TestVerifyFaults(t *testing.T) {
 		{"order", swapped, "data/case.csv", "not where"},
 		{"manifest first", first, pack.ManifestPath, "last"},
 		{"no manifest", list, pack.ManifestPath, "missing"},
-		{"empty", nil, pack.ManifestPath, "missing"},
+		{"empty", nil, pack.SignaturePath, "missing"},
 		{"twice", append([]member{list[0]}, listed...), "data/case.json", "twice"},
 		{"twice but for case", append([]member{{"DATA/case.json", ""}}, listed...), "data/case.json", "twice"},
 		{"listed twice", append(slices.Clone(list), doubled[len(doubled)-1]), "data/case.json", "listed twice"},
@@ -185,16 +225,16 @@ func TestVerifyFaults(t *testing.T) {
 		{"folder", listing(t, []member{{"x/", ""}}), "x/", "unsafe"},
 		{"no JSON", []member{{pack.ManifestPath, "{"}}, pack.ManifestPath, "malformed"},
 		{"other version", []member{{pack.ManifestPath, `{"packageVersion":9}`}}, pack.ManifestPath, "form"},
-		{"other type", []member{{pack.ManifestPath, `{"packageVersion":1,"type":"X"}`}}, pack.ManifestPath, "unknown type"},
-		{"unknown claim", []member{{pack.ManifestPath, `{"packageVersion":1,"type":"STAFF_COPY","x":1}`}}, pack.ManifestPath, "malformed"},
+		{"other type", []member{{pack.ManifestPath, `{"packageVersion":2,"type":"X"}`}}, pack.ManifestPath, "unknown type"},
+		{"unknown claim", []member{{pack.ManifestPath, `{"packageVersion":2,"type":"STAFF_COPY","x":1}`}}, pack.ManifestPath, "malformed"},
 		{"negative size", []member{
-			{"a", ""}, {pack.ManifestPath, `{"packageVersion":1,"type":"STAFF_COPY","files":[{"path":"a","bytes":-1,"sha256":""}]}`},
+			{"a", ""}, {pack.ManifestPath, `{"packageVersion":2,"type":"STAFF_COPY","files":[{"path":"a","bytes":-1,"sha256":""}]}`},
 		}, "a", "malformed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := forge(t, tt.members)
-			_, err := pack.Verify(bytes.NewReader(b), int64(len(b)))
+			b := forge(t, signer, tt.members)
+			_, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{})
 			expect(t, err, tt.path, tt.what)
 		})
 	}
@@ -214,6 +254,7 @@ func expect(t *testing.T, err error, path, what string) {
 }
 
 func TestVerifyClaims(t *testing.T) {
+	signer := testenv.NewRing(t)
 	tests := []struct {
 		name   string
 		change func(*pack.StaffCopy)
@@ -226,8 +267,8 @@ func TestVerifyClaims(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := build(t, tt.change)
-			_, err := pack.Verify(bytes.NewReader(b), int64(len(b)))
+			b := build(t, signer, tt.change)
+			_, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{})
 			if p, ok := errors.AsType[*pack.Error](err); !ok || p.Path != pack.ManifestPath {
 				t.Errorf("got %v, want a problem of the manifest", err)
 			}
@@ -237,8 +278,9 @@ func TestVerifyClaims(t *testing.T) {
 
 // No byte of a member can be changed, and none added or taken away.
 func TestVerifyBytes(t *testing.T) {
-	whole := build(t, nil)
-	if _, err := pack.Verify(bytes.NewReader(whole), int64(len(whole))); err != nil {
+	signer := testenv.NewRing(t)
+	whole := build(t, signer, nil)
+	if _, err := pack.Verify(bytes.NewReader(whole), int64(len(whole)), pack.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
@@ -249,7 +291,7 @@ func TestVerifyBytes(t *testing.T) {
 		"no ZIP":    []byte(strings.Repeat("x", 1000)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := pack.Verify(bytes.NewReader(b), int64(len(b))); err == nil {
+			if _, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{}); err == nil {
 				t.Error("no problem was found")
 			}
 		})
@@ -269,7 +311,7 @@ func TestVerifyBytes(t *testing.T) {
 		for i := from; i < from+int64(f.CompressedSize64); i++ {
 			b := slices.Clone(whole)
 			b[i] ^= 0x10
-			if _, err := pack.Verify(bytes.NewReader(b), int64(len(b))); err == nil {
+			if _, err := pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{}); err == nil {
 				t.Fatalf("byte %d of %s was changed unnoticed", i-from, f.Name)
 			}
 		}
@@ -285,14 +327,45 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
+// Only whom one trusts can sign, and keys that follow from theirs.
+func TestVerifySignature(t *testing.T) {
+	signer, stranger := testenv.NewRing(t), testenv.NewRing(t)
+	b := build(t, signer, nil)
+	pinned, err := signer.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.Rotate(t.Context(), sign.Root, sign.Package); err != nil {
+		t.Fatal(err)
+	}
+	rotated := build(t, signer, nil)
+	for name, content := range map[string][]byte{"before": b, "after": rotated} {
+		r, err := pack.Verify(bytes.NewReader(content), int64(len(content)), pack.Options{Trusted: pinned})
+		if err != nil || r.SignedBy.Purpose != sign.Package {
+			t.Errorf("%s the keys were changed: %v", name, err)
+		}
+	}
+	for name, list := range map[string][]member{
+		"signed by a stranger": append(listing(t, members()), signature(t, stranger, listing(t, members()))),
+		"signature of another": append(listing(t, members()), signature(t, signer, listing(t, members()[1:]))),
+		"not signed":           listing(t, members()),
+	} {
+		forged := forgeUnsigned(t, list)
+		_, err := pack.Verify(bytes.NewReader(forged), int64(len(forged)), pack.Options{Trusted: pinned})
+		if _, ok := errors.AsType[*pack.Error](err); !ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	var b bytes.Buffer
 	w := pack.NewWriter(&b, at())
-	if err := w.Close(manifest(w)); err != nil {
+	if err := w.Close(f.Context(), manifest(w), testenv.NewRing(f)); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = pack.Verify(bytes.NewReader(b), int64(len(b))) // must not panic or run away
+		_, _ = pack.Verify(bytes.NewReader(b), int64(len(b)), pack.Options{}) // must not panic or run away
 	})
 }

@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/vogter/vogter/internal/sign"
 )
 
 // maxManifest bounds a manifest, in bytes: some hundred thousand files.
@@ -41,10 +43,21 @@ type Result struct {
 	Files int
 	Bytes int64
 	Notes []string // what the kind of package has to say, in English
+
+	SignedBy *sign.Key
+	Keys     *sign.KeySet // with those of the package that are trusted
+
+	visit func(seq int64, leaf []byte) error
+}
+
+// Options are what Verify may be told.
+type Options struct {
+	Trusted *sign.KeySet                       // nil: the package's own keys are taken at their word
+	Visit   func(seq int64, leaf []byte) error // sees the entries of an audit bundle
 }
 
 // VerifyFile is Verify for a file.
-func VerifyFile(name string) (r *Result, err error) {
+func VerifyFile(name string, o Options) (r *Result, err error) {
 	f, err := os.Open(name) //nolint:gosec // G304: the file that the caller asks about
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
@@ -54,14 +67,15 @@ func VerifyFile(name string) (r *Result, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open package: %w", err)
 	}
-	return Verify(f, info.Size())
+	return Verify(f, info.Size(), o)
 }
 
 // Verify checks the package of size bytes in r: that every member is listed,
-// every listed one is there and unaltered, and nothing else is in the file. The
-// first fault is returned as an *Error. The manifest vouches for the members;
-// who wrote the manifest, it can't tell.
-func Verify(r io.ReaderAt, size int64) (*Result, error) {
+// every listed one is there and unaltered, nothing else is in the file, and that
+// the platform signed the list. The first fault is returned, as an *Error or as
+// what the kind of package calls its own. The keys must be trusted, or follow
+// from such; without any, those in the package are taken at their word.
+func Verify(r io.ReaderAt, size int64, o Options) (*Result, error) {
 	z, err := zip.NewReader(r, size)
 	switch {
 	case errors.Is(err, zip.ErrInsecurePath): // checkPath names the member
@@ -76,11 +90,14 @@ func Verify(r io.ReaderAt, size int64) (*Result, error) {
 	if err := checkLayout(r, size, z); err != nil {
 		return nil, err
 	}
-	last := len(z.File) - 1
-	if last < 0 || z.File[last].Name != ManifestPath {
-		return nil, problem(ManifestPath, "missing: it must be the last file of the package")
+	members := len(z.File) - 2
+	if members < 0 || z.File[members+1].Name != SignaturePath {
+		return nil, problem(SignaturePath, "missing: it must be the last file of the package")
 	}
-	raw, err := readManifest(z.File[last])
+	if z.File[members].Name != ManifestPath {
+		return nil, problem(ManifestPath, "missing: it must be the last file of the package but the signature")
+	}
+	raw, err := readManifest(z.File[members])
 	if err != nil {
 		return nil, err
 	}
@@ -88,26 +105,72 @@ func Verify(r io.ReaderAt, size int64) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFiles(z.File[:last], header.Files); err != nil {
-		return nil, err
-	}
-	result := &Result{Type: header.Type, Files: len(header.Files)}
-	for _, f := range header.Files {
-		result.Bytes += f.Bytes
-	}
-	check, known := kinds()[header.Type]
+	kind, known := kinds()[header.Type]
 	if !known {
 		return nil, problem(ManifestPath, "unknown type of package: a newer vogter may know it")
 	}
-	if result.Notes, err = check(raw, result); err != nil {
+	result := &Result{Type: header.Type, Files: len(header.Files), visit: o.Visit}
+	if err := result.signed(z.File[members+1], raw, o.Trusted); err != nil {
+		return nil, err
+	}
+	if err := checkFiles(z.File[:members], header.Files, func(path string, r io.Reader) error {
+		if kind.content == nil {
+			return nil
+		}
+		return kind.content(raw, path, r, result)
+	}); err != nil {
+		return nil, err
+	}
+	for _, f := range header.Files {
+		result.Bytes += f.Bytes
+	}
+	if result.Notes, err = kind.check(raw, result); err != nil {
 		return nil, err
 	}
 	return result, nil
 }
 
-// kinds has the check of each type of package, beyond what holds for all.
-func kinds() map[Type]func(manifest []byte, r *Result) (notes []string, err error) {
-	return map[Type]func([]byte, *Result) ([]string, error){StaffCopyType: checkStaffCopy}
+// signed checks the signature of the manifest.
+func (r *Result) signed(f *zip.File, manifest []byte, trusted *sign.KeySet) error {
+	raw, err := readManifest(f)
+	if err != nil {
+		return problem(SignaturePath, "altered")
+	}
+	var s Signature
+	if strict(raw, &s) != nil {
+		return problem(SignaturePath, "malformed")
+	}
+	own, err := sign.ParseKeySet(s.Keys)
+	if err == nil && trusted == nil {
+		err = own.Consistent()
+	}
+	if err != nil {
+		return problem(SignaturePath, "%v", err)
+	}
+	if r.Keys = own; trusted != nil {
+		r.Keys = sign.NewKeySet(trusted.Keys()...)
+		r.Keys.Extend(own)
+	}
+	text, by, err := r.Keys.Open(sign.Package, []byte(s.Note))
+	switch {
+	case err != nil:
+		return problem(SignaturePath, "%v", err)
+	case text != string(noteText(r.Type, manifest)):
+		return problem(ManifestPath, "altered: it is not what was signed")
+	}
+	r.SignedBy = by
+	return nil
+}
+
+// kind is what is checked of a type of package beyond what holds for all.
+type kind struct {
+	check func(manifest []byte, r *Result) (notes []string, err error)
+	// content reads a member to its end; nil for nothing to see in them.
+	content func(manifest []byte, path string, content io.Reader, r *Result) error
+}
+
+func kinds() map[Type]kind {
+	return map[Type]kind{StaffCopyType: {check: checkStaffCopy}, AuditBundleType: {checkAuditBundle, auditLog}}
 }
 
 func checkStaffCopy(manifest []byte, r *Result) ([]string, error) {
@@ -233,8 +296,9 @@ func decodeHeader(raw []byte) (*Header, error) {
 	return &h, nil
 }
 
-// checkFiles compares the members with the list, which has the same order.
-func checkFiles(members []*zip.File, listed []File) error {
+// checkFiles compares the members with the list, which has the same order, and
+// lets see each content as it is read.
+func checkFiles(members []*zip.File, listed []File, see func(path string, r io.Reader) error) error {
 	wanted := make(map[string]bool, len(listed))
 	for _, f := range listed {
 		if wanted[f.Path] {
@@ -258,7 +322,7 @@ func checkFiles(members []*zip.File, listed []File) error {
 		if members[i].Name != f.Path {
 			return problem(members[i].Name, "not where the manifest has it")
 		}
-		if err := checkContent(members[i], f); err != nil {
+		if err := checkContent(members[i], f, see); err != nil {
 			return err
 		}
 	}
@@ -266,7 +330,7 @@ func checkFiles(members []*zip.File, listed []File) error {
 }
 
 // checkContent reads no more than is listed, whatever the member unpacks to.
-func checkContent(m *zip.File, f File) error {
+func checkContent(m *zip.File, f File, see func(path string, r io.Reader) error) error {
 	want, err := hex.DecodeString(f.SHA256)
 	if err != nil || f.Bytes < 0 {
 		return problem(f.Path, "listed with a malformed digest or size")
@@ -275,15 +339,20 @@ func checkContent(m *zip.File, f File) error {
 	if err != nil {
 		return problem(f.Path, "altered")
 	}
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(r, f.Bytes))
+	h := &member{hash: sha256.New(), w: io.Discard, file: &File{}}
+	content := io.TeeReader(io.LimitReader(r, f.Bytes), h)
+	if err := see(f.Path, content); err != nil {
+		return errors.Join(err, r.Close())
+	}
+	_, err = io.Copy(io.Discard, content)
+	n := h.file.Bytes
 	if err == nil && n == f.Bytes {
 		var more [1]byte
 		if _, err := io.ReadFull(r, more[:]); !errors.Is(err, io.EOF) { // also checks the CRC
 			return problem(f.Path, "altered")
 		}
 	}
-	if cerr := r.Close(); err != nil || cerr != nil || n != f.Bytes || !bytes.Equal(h.Sum(nil), want) {
+	if cerr := r.Close(); err != nil || cerr != nil || n != f.Bytes || !bytes.Equal(h.hash.Sum(nil), want) {
 		return problem(f.Path, "altered")
 	}
 	return nil

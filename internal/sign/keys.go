@@ -124,7 +124,8 @@ func (s *KeySet) Root() *Key {
 	return root
 }
 
-func (s *KeySet) has(k *Key) bool {
+// Has reports whether the set has the key.
+func (s *KeySet) Has(k *Key) bool {
 	return slices.ContainsFunc(s.keys, func(have Key) bool { return have.Name == k.Name && have.Public.Equal(k.Public) })
 }
 
@@ -135,7 +136,7 @@ func (s *KeySet) Extend(more *KeySet) {
 		grown = false
 		for i := range more.keys {
 			k := &more.keys[i]
-			if s.has(k) || !s.introduces(k) {
+			if s.Has(k) || !s.introduces(k) {
 				continue
 			}
 			s.keys = append(s.keys, *k)

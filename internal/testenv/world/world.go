@@ -36,7 +36,7 @@ import (
 
 // Provider is the tenant that runs the platform; testenv.One and testenv.Two are
 // its customers.
-const Provider tenant.ID = "ten_pppppppppppppppp"
+const Provider = testenv.Provider
 
 // BaseURL is where download links lead.
 const BaseURL = "https://vogter.example"
@@ -93,7 +93,8 @@ func Start(tb testing.TB) *World {
 	})
 	w.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(db), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Looker: permit, Records: w.Records,
-		Files: w.Files, Tenants: tenants, Jobs: w.Jobs, Vault: w.Vault, Keys: w.Keys, Changes: w.Changes, Log: log, Now: w.Now,
+		Files: w.Files, Tenants: tenants, Jobs: w.Jobs, Vault: w.Vault, Keys: w.Keys,
+		Signer: testenv.Ring(tb, db, w.Vault, w.Changes), Changes: w.Changes, Log: log, Now: w.Now,
 	})
 	w.Downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: permit, Recorder: w.Recorder,
