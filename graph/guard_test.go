@@ -25,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -63,6 +64,10 @@ func (w *world) calls() []string {
 type (
 	worldTenants struct {
 		graph.Tenants
+		*world
+	}
+	worldPolicies struct {
+		graph.Policies
 		*world
 	}
 	worldAccess struct {
@@ -107,6 +112,10 @@ func (w worldTenants) Get(ctx context.Context) (*tenancy.Tenant, error) {
 
 func (w worldTenants) Member(ctx context.Context, memberID string) (*tenancy.Member, error) {
 	return &tenancy.Member{ID: memberID}, w.note(ctx, "member.read")
+}
+
+func (w worldPolicies) Get(ctx context.Context, policyID string) (*policy.Policy, error) {
+	return &policy.Policy{ID: policyID}, w.note(ctx, "policy.read")
 }
 
 func (w worldAccess) Get(ctx context.Context, grantID string) (*breakglass.Grant, error) {
@@ -205,7 +214,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		w = &world{recorder: r}
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
-			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
+			Policies: worldPolicies{world: w}, Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w},
 			Jobs: worldJobs{world: w},
 		}
@@ -307,7 +316,7 @@ func TestNode(t *testing.T) {
 		string(one): {"Tenant", "TENANT_READ"}, "key_1": {"ApiKey", "API_KEY_MANAGE"}, "dst_1": {"Dataset", "DATASET_READ"},
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
 		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
-		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
+		"pol_1": {"TenantPolicy", "POLICY_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
 	}
 	for _, def := range load(t).PossibleTypes["Node"] {
 		if !slices.ContainsFunc(slices.Collect(mapValues(types)), func(v struct{ typename, do string }) bool { return v.typename == def.Name }) {

@@ -8,9 +8,26 @@ package graph
 import (
 	"context"
 
+	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/policy"
 )
+
+func (r *mutationResolver) ProposeTenantPolicy(ctx context.Context, input policy.ProposeInput) (*model.ProposeTenantPolicyPayload, error) {
+	p, err := r.policies.Propose(ctx, input)
+	return &model.ProposeTenantPolicyPayload{Policy: p}, err
+}
+
+func (r *mutationResolver) ApproveTenantPolicy(ctx context.Context, input policy.ApproveInput) (*model.ApproveTenantPolicyPayload, error) {
+	p, err := r.policies.Approve(ctx, input)
+	return &model.ApproveTenantPolicyPayload{Policy: p}, err
+}
+
+func (r *mutationResolver) RetireTenantPolicy(ctx context.Context, input policy.RetireInput) (*model.RetireTenantPolicyPayload, error) {
+	p, err := r.policies.Retire(ctx, input)
+	return &model.RetireTenantPolicyPayload{Policy: p}, err
+}
 
 func (r *queryResolver) Permissions(ctx context.Context, on *string) ([]authz.Permission, error) {
 	return r.policies.Permissions(ctx, on)
@@ -22,4 +39,12 @@ func (r *queryResolver) Can(ctx context.Context, action authz.Permission, on *st
 
 func (r *queryResolver) ExplainDecision(ctx context.Context, input policy.ExplainInput) (*policy.Explanation, error) {
 	return r.policies.Explain(ctx, input)
+}
+
+func (r *queryResolver) TenantPolicies(ctx context.Context, first int, after *string) (*policy.Connection, error) {
+	return r.policies.List(ctx, page.Request{First: first, After: after})
+}
+
+func (r *queryResolver) PolicySchema(ctx context.Context) (string, error) {
+	return authz.Language()
 }

@@ -58,6 +58,11 @@ type Policies interface {
 	Permissions(ctx context.Context, on *string) ([]authz.Permission, error)
 	Can(ctx context.Context, do authz.Permission, on *string) (*policy.Answer, error)
 	Explain(ctx context.Context, in policy.ExplainInput) (*policy.Explanation, error)
+	Get(ctx context.Context, policyID string) (*policy.Policy, error)
+	List(ctx context.Context, r page.Request) (*policy.Connection, error)
+	Propose(ctx context.Context, in policy.ProposeInput) (*policy.Policy, error)
+	Approve(ctx context.Context, in policy.ApproveInput) (*policy.Policy, error)
+	Retire(ctx context.Context, in policy.RetireInput) (*policy.Policy, error)
 }
 
 // Tenants is what the API needs of package tenancy.

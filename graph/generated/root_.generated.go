@@ -92,6 +92,10 @@ type ComplexityRoot struct {
 		Tenant func(childComplexity int) int
 	}
 
+	ApproveTenantPolicyPayload struct {
+		Policy func(childComplexity int) int
+	}
+
 	CanAnswer struct {
 		Allowed func(childComplexity int) int
 		Policy  func(childComplexity int) int
@@ -346,6 +350,7 @@ type ComplexityRoot struct {
 	Mutation struct {
 		AcceptInvitation        func(childComplexity int, input tenancy.AcceptInput) int
 		AddDatasetField         func(childComplexity int, input dataset.AddFieldInput) int
+		ApproveTenantPolicy     func(childComplexity int, input policy.ApproveInput) int
 		ChangeMember            func(childComplexity int, input tenancy.ChangeInput) int
 		CreateAPIKey            func(childComplexity int, input machine.CreateInput) int
 		CreateDataset           func(childComplexity int, input dataset.CreateInput) int
@@ -360,12 +365,14 @@ type ComplexityRoot struct {
 		GrantDownload           func(childComplexity int, input download.GrantInput) int
 		InviteMember            func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant             func(childComplexity int, input breakglass.LeaveInput) int
+		ProposeTenantPolicy     func(childComplexity int, input policy.ProposeInput) int
 		Redeliver               func(childComplexity int, input webhook.RedeliverInput) int
 		RemoveMember            func(childComplexity int, input tenancy.RemoveInput) int
 		RenameDatasetField      func(childComplexity int, input dataset.RenameFieldInput) int
 		RequestExport           func(childComplexity int, input export.RequestInput) int
 		ResendInvitation        func(childComplexity int, input tenancy.ResendInput) int
 		RetireDataset           func(childComplexity int, input dataset.RetireInput) int
+		RetireTenantPolicy      func(childComplexity int, input policy.RetireInput) int
 		RetryJob                func(childComplexity int, input job.RetryInput) int
 		RevokeAPIKey            func(childComplexity int, input apikey.RevokeInput) int
 		RevokeOAuthClient       func(childComplexity int, input oauth.RevokeInput) int
@@ -454,6 +461,10 @@ type ComplexityRoot struct {
 		Given  func(childComplexity int) int
 	}
 
+	ProposeTenantPolicyPayload struct {
+		Policy func(childComplexity int) int
+	}
+
 	Query struct {
 		APIKeys         func(childComplexity int) int
 		Can             func(childComplexity int, action authz.Permission, on *string) int
@@ -473,11 +484,13 @@ type ComplexityRoot struct {
 		OauthClients    func(childComplexity int) int
 		OperatorAccess  func(childComplexity int, first int, after *string) int
 		Permissions     func(childComplexity int, on *string) int
+		PolicySchema    func(childComplexity int) int
 		Record          func(childComplexity int, id string) int
 		Sessions        func(childComplexity int) int
 		Subject         func(childComplexity int, id string) int
 		Subjects        func(childComplexity int, first int, after *string) int
 		Tenant          func(childComplexity int) int
+		TenantPolicies  func(childComplexity int, first int, after *string) int
 		Viewer          func(childComplexity int) int
 		Webhooks        func(childComplexity int) int
 	}
@@ -555,6 +568,10 @@ type ComplexityRoot struct {
 
 	RetireDatasetPayload struct {
 		Dataset func(childComplexity int) int
+	}
+
+	RetireTenantPolicyPayload struct {
+		Policy func(childComplexity int) int
 	}
 
 	RetryJobPayload struct {
@@ -666,6 +683,32 @@ type ComplexityRoot struct {
 		TimeZone             func(childComplexity int) int
 		UpdatedAt            func(childComplexity int) int
 		Version              func(childComplexity int) int
+	}
+
+	TenantPolicy struct {
+		ApprovedAt  func(childComplexity int) int
+		ApprovedBy  func(childComplexity int) int
+		Description func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Name        func(childComplexity int) int
+		ProposedAt  func(childComplexity int) int
+		ProposedBy  func(childComplexity int) int
+		RetiredAt   func(childComplexity int) int
+		RetiredBy   func(childComplexity int) int
+		Source      func(childComplexity int) int
+		State       func(childComplexity int) int
+		Version     func(childComplexity int) int
+	}
+
+	TenantPolicyConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	TenantPolicyEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	UpdateApiKeyPayload struct {
@@ -871,6 +914,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AppliedPolicy.Tenant(childComplexity), true
+
+	case "ApproveTenantPolicyPayload.policy":
+		if e.ComplexityRoot.ApproveTenantPolicyPayload.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveTenantPolicyPayload.Policy(childComplexity), true
 
 	case "CanAnswer.allowed":
 		if e.ComplexityRoot.CanAnswer.Allowed == nil {
@@ -1776,6 +1826,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AddDatasetField(childComplexity, args["input"].(dataset.AddFieldInput)), true
+	case "Mutation.approveTenantPolicy":
+		if e.ComplexityRoot.Mutation.ApproveTenantPolicy == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveTenantPolicy_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveTenantPolicy(childComplexity, args["input"].(policy.ApproveInput)), true
 	case "Mutation.changeMember":
 		if e.ComplexityRoot.Mutation.ChangeMember == nil {
 			break
@@ -1930,6 +1991,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.LeaveTenant(childComplexity, args["input"].(breakglass.LeaveInput)), true
+	case "Mutation.proposeTenantPolicy":
+		if e.ComplexityRoot.Mutation.ProposeTenantPolicy == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_proposeTenantPolicy_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ProposeTenantPolicy(childComplexity, args["input"].(policy.ProposeInput)), true
 	case "Mutation.redeliver":
 		if e.ComplexityRoot.Mutation.Redeliver == nil {
 			break
@@ -1996,6 +2068,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetireDataset(childComplexity, args["input"].(dataset.RetireInput)), true
+	case "Mutation.retireTenantPolicy":
+		if e.ComplexityRoot.Mutation.RetireTenantPolicy == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireTenantPolicy_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireTenantPolicy(childComplexity, args["input"].(policy.RetireInput)), true
 	case "Mutation.retryJob":
 		if e.ComplexityRoot.Mutation.RetryJob == nil {
 			break
@@ -2460,6 +2543,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.PersonName.Given(childComplexity), true
 
+	case "ProposeTenantPolicyPayload.policy":
+		if e.ComplexityRoot.ProposeTenantPolicyPayload.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProposeTenantPolicyPayload.Policy(childComplexity), true
+
 	case "Query.apiKeys":
 		if e.ComplexityRoot.Query.APIKeys == nil {
 			break
@@ -2639,6 +2729,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Permissions(childComplexity, args["on"].(*string)), true
+	case "Query.policySchema":
+		if e.ComplexityRoot.Query.PolicySchema == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.PolicySchema(childComplexity), true
 	case "Query.record":
 		if e.ComplexityRoot.Query.Record == nil {
 			break
@@ -2684,6 +2780,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Tenant(childComplexity), true
+	case "Query.tenantPolicies":
+		if e.ComplexityRoot.Query.TenantPolicies == nil {
+			break
+		}
+
+		args, err := ec.field_Query_tenantPolicies_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.TenantPolicies(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.viewer":
 		if e.ComplexityRoot.Query.Viewer == nil {
 			break
@@ -2942,6 +3049,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RetireDatasetPayload.Dataset(childComplexity), true
+
+	case "RetireTenantPolicyPayload.policy":
+		if e.ComplexityRoot.RetireTenantPolicyPayload.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireTenantPolicyPayload.Policy(childComplexity), true
 
 	case "RetryJobPayload.job":
 		if e.ComplexityRoot.RetryJobPayload.Job == nil {
@@ -3330,6 +3444,111 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Tenant.Version(childComplexity), true
 
+	case "TenantPolicy.approvedAt":
+		if e.ComplexityRoot.TenantPolicy.ApprovedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.ApprovedAt(childComplexity), true
+	case "TenantPolicy.approvedBy":
+		if e.ComplexityRoot.TenantPolicy.ApprovedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.ApprovedBy(childComplexity), true
+	case "TenantPolicy.description":
+		if e.ComplexityRoot.TenantPolicy.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.Description(childComplexity), true
+	case "TenantPolicy.id":
+		if e.ComplexityRoot.TenantPolicy.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.ID(childComplexity), true
+	case "TenantPolicy.name":
+		if e.ComplexityRoot.TenantPolicy.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.Name(childComplexity), true
+	case "TenantPolicy.proposedAt":
+		if e.ComplexityRoot.TenantPolicy.ProposedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.ProposedAt(childComplexity), true
+	case "TenantPolicy.proposedBy":
+		if e.ComplexityRoot.TenantPolicy.ProposedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.ProposedBy(childComplexity), true
+	case "TenantPolicy.retiredAt":
+		if e.ComplexityRoot.TenantPolicy.RetiredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.RetiredAt(childComplexity), true
+	case "TenantPolicy.retiredBy":
+		if e.ComplexityRoot.TenantPolicy.RetiredBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.RetiredBy(childComplexity), true
+	case "TenantPolicy.source":
+		if e.ComplexityRoot.TenantPolicy.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.Source(childComplexity), true
+	case "TenantPolicy.state":
+		if e.ComplexityRoot.TenantPolicy.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.State(childComplexity), true
+	case "TenantPolicy.version":
+		if e.ComplexityRoot.TenantPolicy.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicy.Version(childComplexity), true
+
+	case "TenantPolicyConnection.edges":
+		if e.ComplexityRoot.TenantPolicyConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicyConnection.Edges(childComplexity), true
+	case "TenantPolicyConnection.nodes":
+		if e.ComplexityRoot.TenantPolicyConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicyConnection.Nodes(childComplexity), true
+	case "TenantPolicyConnection.pageInfo":
+		if e.ComplexityRoot.TenantPolicyConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicyConnection.PageInfo(childComplexity), true
+
+	case "TenantPolicyEdge.cursor":
+		if e.ComplexityRoot.TenantPolicyEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicyEdge.Cursor(childComplexity), true
+	case "TenantPolicyEdge.node":
+		if e.ComplexityRoot.TenantPolicyEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TenantPolicyEdge.Node(childComplexity), true
+
 	case "UpdateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
 			break
@@ -3537,6 +3756,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAcceptInvitationInput,
 		ec.unmarshalInputAddDatasetFieldInput,
+		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputChangeMemberInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
@@ -3559,6 +3779,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputNationalIdInput,
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
+		ec.unmarshalInputProposeTenantPolicyInput,
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRedeliverInput,
@@ -3568,6 +3789,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRequestExportInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRetireDatasetInput,
+		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputRevokeApiKeyInput,
 		ec.unmarshalInputRevokeOAuthClientInput,
@@ -4539,9 +4761,9 @@ extend type Query {
 
 extend type Mutation {
   """
-  Mails an invitation, which holds for seven days and for this address alone, and
-  to a person who is new a code to choose a password with. Nobody gives a clearance
-  that they don't hold.
+  Mails an invitation, which holds for seven days and for this address alone. A
+  person who is new asks for a code on the page for signing in, and chooses a
+  password with it. Nobody gives a clearance that they don't hold.
   """
   inviteMember(input: InviteMemberInput!): InviteMemberPayload! @can(do: MEMBER_MANAGE) @idempotent
   "Mails another invitation to somebody who hasn't accepted; the one before ends."
@@ -4830,6 +5052,81 @@ input ExplainDecisionInput {
   member: ID
 }
 
+enum TenantPolicyState {
+  "Waits for another person to approve it."
+  PROPOSED
+  ACTIVE
+  "By a person, or by a newer version."
+  RETIRED
+}
+
+"""
+A version of a policy that the tenant adds to the platform's. It forbids, and
+permits nothing. It doesn't reach POLICY_READ, POLICY_PROPOSE, POLICY_APPROVE and
+SESSION_MANAGE, so that a tenant can't lock itself out, nor the persons whose data
+is kept, nor the platform's own jobs.
+"""
+type TenantPolicy implements Node {
+  id: ID!
+  name: String!
+  "Of the policy with this name."
+  version: Int64!
+  description: String!
+  "In Cedar."
+  source: String!
+  state: TenantPolicyState!
+  "Ids of members."
+  proposedBy: ID!
+  proposedAt: Time!
+  approvedBy: ID
+  approvedAt: Time
+  retiredBy: ID
+  retiredAt: Time
+}
+
+type TenantPolicyEdge {
+  cursor: String!
+  node: TenantPolicy!
+}
+
+type TenantPolicyConnection {
+  edges: [TenantPolicyEdge!]!
+  nodes: [TenantPolicy!]!
+  pageInfo: PageInfo!
+}
+
+input ProposeTenantPolicyInput {
+  "Small letters, digits and hyphens. A name that there is gets a new version."
+  name: String!
+  description: String!
+  """
+  One Cedar policy of up to 4,096 bytes that begins with forbid, and speaks of what
+  the query policySchema answers. Its annotation @advice is told to whoever it refuses.
+  It must name no person.
+  """
+  source: String!
+}
+
+input ApproveTenantPolicyInput {
+  id: ID!
+}
+
+input RetireTenantPolicyInput {
+  id: ID!
+}
+
+type ProposeTenantPolicyPayload {
+  policy: TenantPolicy!
+}
+
+type ApproveTenantPolicyPayload {
+  policy: TenantPolicy!
+}
+
+type RetireTenantPolicyPayload {
+  policy: TenantPolicy!
+}
+
 extend type Query {
   """
   What the caller may do now, to an object if one is named (NOT_FOUND when the
@@ -4839,6 +5136,19 @@ extend type Query {
   can(action: Permission!, on: ID): CanAnswer! @public
   "Names the policies that decide, and says why. UNAUTHENTICATED when nobody signed in."
   explainDecision(input: ExplainDecisionInput!): DecisionExplanation! @public
+  "All policies of the tenant in all versions, the newest first."
+  tenantPolicies(first: Int! = 50, after: String): TenantPolicyConnection! @can(do: POLICY_READ)
+  "The language of policies: a Cedar schema of what they can speak of."
+  policySchema: String! @can(do: POLICY_READ)
+}
+
+extend type Mutation {
+  "A tenant has at most 50 policies that are proposed or active."
+  proposeTenantPolicy(input: ProposeTenantPolicyInput!): ProposeTenantPolicyPayload! @can(do: POLICY_PROPOSE) @idempotent
+  "By another person than the one who proposed it. Takes effect, in place of an earlier version, within 30 seconds."
+  approveTenantPolicy(input: ApproveTenantPolicyInput!): ApproveTenantPolicyPayload! @can(do: POLICY_APPROVE)
+  "Ends a policy within 30 seconds: an active one by another person than its proposer."
+  retireTenantPolicy(input: RetireTenantPolicyInput!): RetireTenantPolicyPayload! @can(do: POLICY_APPROVE)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
@@ -5490,6 +5800,14 @@ func (ec *executionContext) childFields_AppliedPolicy(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type AppliedPolicy", field.Name)
 }
 
+func (ec *executionContext) childFields_ApproveTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "policy":
+		return ec.fieldContext_ApproveTenantPolicyPayload_policy(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveTenantPolicyPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CanAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "allowed":
@@ -6106,6 +6424,14 @@ func (ec *executionContext) childFields_PersonName(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type PersonName", field.Name)
 }
 
+func (ec *executionContext) childFields_ProposeTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "policy":
+		return ec.fieldContext_ProposeTenantPolicyPayload_policy(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProposeTenantPolicyPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Record(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -6254,6 +6580,14 @@ func (ec *executionContext) childFields_RetireDatasetPayload(ctx context.Context
 		return ec.fieldContext_RetireDatasetPayload_dataset(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetireDatasetPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetireTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "policy":
+		return ec.fieldContext_RetireTenantPolicyPayload_policy(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireTenantPolicyPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -6468,6 +6802,58 @@ func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphq
 		return ec.fieldContext_Tenant_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Tenant", field.Name)
+}
+
+func (ec *executionContext) childFields_TenantPolicy(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_TenantPolicy_id(ctx, field)
+	case "name":
+		return ec.fieldContext_TenantPolicy_name(ctx, field)
+	case "version":
+		return ec.fieldContext_TenantPolicy_version(ctx, field)
+	case "description":
+		return ec.fieldContext_TenantPolicy_description(ctx, field)
+	case "source":
+		return ec.fieldContext_TenantPolicy_source(ctx, field)
+	case "state":
+		return ec.fieldContext_TenantPolicy_state(ctx, field)
+	case "proposedBy":
+		return ec.fieldContext_TenantPolicy_proposedBy(ctx, field)
+	case "proposedAt":
+		return ec.fieldContext_TenantPolicy_proposedAt(ctx, field)
+	case "approvedBy":
+		return ec.fieldContext_TenantPolicy_approvedBy(ctx, field)
+	case "approvedAt":
+		return ec.fieldContext_TenantPolicy_approvedAt(ctx, field)
+	case "retiredBy":
+		return ec.fieldContext_TenantPolicy_retiredBy(ctx, field)
+	case "retiredAt":
+		return ec.fieldContext_TenantPolicy_retiredAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TenantPolicy", field.Name)
+}
+
+func (ec *executionContext) childFields_TenantPolicyConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_TenantPolicyConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_TenantPolicyConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_TenantPolicyConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TenantPolicyConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_TenantPolicyEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_TenantPolicyEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_TenantPolicyEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TenantPolicyEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/oauth"
+	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -23,6 +24,10 @@ type AcceptInvitationPayload struct {
 
 type AddDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type ApproveTenantPolicyPayload struct {
+	Policy *policy.Policy `json:"policy"`
 }
 
 type ChangeMemberPayload struct {
@@ -88,6 +93,10 @@ type LeaveTenantPayload struct {
 	Access *breakglass.Grant `json:"access"`
 }
 
+type ProposeTenantPolicyPayload struct {
+	Policy *policy.Policy `json:"policy"`
+}
+
 type RedeliverPayload struct {
 	Delivery *webhook.Delivery `json:"delivery"`
 }
@@ -110,6 +119,10 @@ type ResendInvitationPayload struct {
 
 type RetireDatasetPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type RetireTenantPolicyPayload struct {
+	Policy *policy.Policy `json:"policy"`
 }
 
 type RetryJobPayload struct {

@@ -105,9 +105,6 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if p.authorizer, err = authz.New(authz.Config{Now: now, StepUp: c.StepUp}); err != nil {
-		return nil, fmt.Errorf("read policies: %w", err)
-	}
 	if p.db, err = mongo.Open(ctx, c.MongoDB.Reveal(), dataName); err != nil {
 		return nil, fmt.Errorf("open document store: %w", err)
 	}
@@ -165,6 +162,11 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		return err
 	}
 	hasher := vault.Hasher{Vault: v}
+	policies := mongo.NewPolicyStore(p.db)
+	loader := policy.NewLoader(policies, p.now)
+	if p.authorizer, err = authz.New(authz.Config{Now: p.now, StepUp: p.Config.StepUp, Tenants: loader}); err != nil {
+		return fmt.Errorf("read policies: %w", err)
+	}
 	p.Recorder = audit.NewRecorder(p.db, v, p.now)
 	changes := change.NewRunner(p.db, p.Recorder, hasher, p.now, p.bell.Ring)
 	p.Identity = ory.New(p.Config.Kratos.PublicURL, p.Config.Kratos.AdminURL)
@@ -222,7 +224,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.policies = policy.NewService(policy.Config{
 		Engine: p.authorizer, Subjects: p.Subjects, Records: p.Records, Files: p.files, Datasets: p.Datasets, Members: p.Tenants,
-		Recorder: p.Recorder, Now: p.now,
+		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,

@@ -124,17 +124,26 @@ type Decision struct {
 	Policy  string // name of the policy that decided; NoPolicy when none permits
 	Rule    string // of a refusal: the rule that isn't met, "" for the permission itself
 	Advice  string // of a refusal: what to do about it, "" when only others can do something
+
+	lost error // why the tenant's policies can't be told
 }
 
 // The names in place of a policy's.
 const (
 	NoPolicy  = "none"      // no policy permits it
 	Anonymous = "anonymous" // nobody signed in
+
+	// Unavailable: the tenant's policies can't be told just now, so that nothing is
+	// permitted.
+	Unavailable = "unavailable"
 )
 
 // Err returns the error of a refusal to do something, which is ErrForbidden in
-// the words of the policy.
+// the words of the policy, or ErrPolicies.
 func (d Decision) Err(do Permission) error {
+	if d.lost != nil {
+		return ErrPolicies.Because(d.lost)
+	}
 	rule := d.Rule
 	if rule == "" {
 		rule = string(do)
@@ -154,6 +163,7 @@ type Authorizer interface {
 // Sentinels of a refused call.
 var (
 	ErrUnauthenticated = errs.New(errs.Unauthenticated, "sign in: send an API key or session token as 'Authorization: Bearer …'")
+	ErrPolicies        = errs.New(errs.Unavailable, "the tenant's policies can't be read just now; try again")
 	ErrForbidden       = errs.New(errs.Forbidden, "you don't have the permission this needs")
 )
 

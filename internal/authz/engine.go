@@ -20,12 +20,15 @@ type Config struct {
 	// StepUp is the level that sensitive actions ask people for: AAL2, or AAL1 where
 	// nobody has a second factor. Their sign-in has to be a fresh one at any level.
 	StepUp AAL
+	// Tenants has the policies that tenants add; nil for none.
+	Tenants Narrowing
 }
 
 // Engine is the Authorizer by policies.
 type Engine struct {
 	now      func() time.Time
 	stepUp   AAL
+	tenants  Narrowing
 	platform *set
 }
 
@@ -38,7 +41,7 @@ func New(c Config) (*Engine, error) {
 	if err := check(all); err != nil {
 		return nil, fmt.Errorf("check policies: %w", err)
 	}
-	return &Engine{now: c.Now, stepUp: c.StepUp, platform: newSet(all)}, nil
+	return &Engine{now: c.Now, stepUp: c.StepUp, tenants: c.Tenants, platform: newSet(all)}, nil
 }
 
 // decided remembers the decisions of one request.
@@ -47,7 +50,9 @@ type decided struct {
 	made bool
 	who  who
 	self types.Entity
-	call types.Record // the context, but for the permission
+	call types.Record // the context
+	own  *set         // the tenant's policies; nil for none
+	lost error        // why they can't be told
 	can  map[canKey]Decision
 	see  map[dataKey]Sight
 }
@@ -69,14 +74,17 @@ func (e *Engine) CanBelow(ctx context.Context, do Permission, subjectID string) 
 	}
 	c.decided.mu.Lock()
 	defer c.decided.mu.Unlock()
-	return e.can(c, do, subjectID)
+	return e.can(ctx, c, do, subjectID)
 }
 
-func (e *Engine) can(c *caller, do Permission, subjectID string) Decision {
+func (e *Engine) can(ctx context.Context, c *caller, do Permission, subjectID string) Decision {
 	if c.Kind != KindSubject {
 		subjectID = ""
 	}
-	e.introduce(c)
+	e.introduce(ctx, c)
+	if c.decided.lost != nil {
+		return Decision{Policy: Unavailable, lost: c.decided.lost}
+	}
 	key := canKey{do, subjectID}
 	d, ok := c.decided.can[key]
 	if !ok {
@@ -110,7 +118,9 @@ func (e *Engine) Look(ctx context.Context, d Data) Sight {
 	defer c.decided.mu.Unlock()
 	s, ok := c.decided.see[key]
 	if !ok {
-		e.introduce(c)
+		if e.introduce(ctx, c); c.decided.lost != nil {
+			return Sight{State: personal.Withheld, Reason: ReasonPolicy, Policy: Unavailable}
+		}
 		s = e.look(c, d, key.own)
 		c.decided.see[key] = s
 	}
@@ -152,12 +162,26 @@ func resource(d Data, own bool) types.Entity {
 	}
 }
 
-// introduce makes the caller's entity and context, once per request. The lock of
+// introduce makes the caller's entity and context, with the tenant's policies,
+// once per request. The lock of
 // c.decided is held.
-func (e *Engine) introduce(c *caller) {
+func (e *Engine) introduce(ctx context.Context, c *caller) {
 	if c.decided.made {
 		return
 	}
+	if e.tenants != nil && c.Kind != KindSystem {
+		own, err := e.tenants.Of(ctx, c.Tenant)
+		if c.decided.lost = err; err != nil {
+			return // asked again by the next question
+		}
+		if own != nil {
+			c.decided.own = own.set
+		}
+	}
+	e.prepare(c)
+}
+
+func (e *Engine) prepare(c *caller) {
 	c.decided.made = true
 	c.decided.can, c.decided.see = map[canKey]Decision{}, map[dataKey]Sight{}
 	c.decided.who, c.decided.self = entity(&c.Principal)
@@ -237,6 +261,10 @@ func (e *Engine) reasons(c *caller, action types.String, granted bool, resource 
 		return nil, nil
 	}
 	forbids, failed := ask(matter.forbids, involved, req)
+	if own := c.decided.own; own != nil {
+		more, lost := ask(own.parts[partKey{c.decided.who, action}].forbids, involved, req)
+		forbids, failed = append(forbids, more...), append(failed, lost...)
+	}
 	return permits, append(forbids, failed...)
 }
 
@@ -262,6 +290,7 @@ func ForKeys() []Permission {
 	if err != nil {
 		panic(err) // the policies are compiled in, and tested
 	}
-	all := &caller{Principal{Kind: KindMachine, ID: "any", Grants: All()}, &decided{}}
-	return slices.DeleteFunc(All(), func(do Permission) bool { return !e.can(all, do, "").Allowed })
+	c := &caller{Principal{Kind: KindMachine, ID: "any", Grants: All()}, &decided{}}
+	e.prepare(c)
+	return slices.DeleteFunc(All(), func(do Permission) bool { return !decision(e.permission(c, do, "")).Allowed })
 }

@@ -45,7 +45,9 @@ func (e *Engine) Explain(ctx context.Context, as *Principal, do Permission, belo
 	if c == nil || !c.SignedIn() {
 		return Explanation{Decision: Decision{Policy: Anonymous}}
 	}
-	e.introduce(c)
+	if e.introduce(ctx, c); c.decided.lost != nil {
+		return Explanation{Decision: Decision{Policy: Unavailable, lost: c.decided.lost}}
+	}
 	permits, forbids := e.permission(c, do, below)
 	x := Explanation{Decision: decision(permits, forbids)}
 	seen := map[string]bool{}

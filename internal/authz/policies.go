@@ -215,14 +215,19 @@ func platform() (policies, error) {
 	return all, nil
 }
 
-// language reads what policies can speak of.
-func language() (*resolved.Schema, error) {
+// Language returns the Cedar schema of what policies can speak of.
+func Language() (string, error) {
 	document, err := files.ReadFile("policies/vogter.cedarschema")
+	return string(document), err
+}
+
+func language() (*resolved.Schema, error) {
+	document, err := Language()
 	if err != nil {
 		return nil, err
 	}
 	var s schema.Schema
-	if err := s.UnmarshalCedar(document); err != nil {
+	if err := s.UnmarshalCedar([]byte(document)); err != nil {
 		return nil, fmt.Errorf("read policy schema: %w", err)
 	}
 	return s.Resolve()

@@ -27,6 +27,7 @@ const (
 	grantsColl   = "grants"
 
 	breakGlassColl = "breakGlass"
+	policiesColl   = "policies"
 	leasesColl     = "leases" // of the platform, and small: without a tenant, not sharded
 
 	oauthClientsColl = "oauthClients"
@@ -73,6 +74,7 @@ func indexes() map[string][]index {
 		membersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
 		apiKeysColl:      {{"tenant", "-createdAt", "-_id"}},
 		oauthClientsColl: {{"tenant", "-createdAt", "-_id"}},
+		policiesColl:     {{"tenant", "-createdAt", "-_id"}, {"tenant", "state"}, {"tenant", "name", "-version"}},
 		datasetsColl:     {{"tenant", "name"}, {"tenant", "secrecy"}},
 		subjectsColl:     {{"tenant", "-createdAt", "-_id"}},
 		recordsColl: {
@@ -94,10 +96,10 @@ func indexes() map[string][]index {
 		},
 		jobsColl:        {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
 		receiptsColl:    {{"createdAt"}},
-		filesColl:       {{"state", "createdAt"}},
+		filesColl:       {{"state", "createdAt"}, {"tenant", "subject", "dataset"}},
 		epochClosesColl: {{"tenant", "-createdAt", "-_id"}},
 		shreddingsColl:  {{"-createdAt", "-_id"}, {"tenant", "subject"}},
-		exportsColl:     {{"state", "expiresAt"}},
+		exportsColl:     {{"state", "expiresAt"}, {"tenant", "subject"}},
 		grantsColl:      {{"expiresAt"}},
 
 		breakGlassColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "operator", "-expiresAt"}},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/change"
 )
 
 // Recorder records refusals.
@@ -21,6 +22,9 @@ type Config struct {
 	Datasets Datasets
 	Members  Members
 	Recorder Recorder
+	Store    Store
+	Loader   *Loader
+	Changes  *change.Runner
 	Now      func() time.Time
 }
 
