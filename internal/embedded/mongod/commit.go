@@ -3,9 +3,11 @@ package mongod
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -16,6 +18,8 @@ const (
 	diskReserve = 64 << 20
 	// spaceCheck is how much is written before the free space is looked at again.
 	spaceCheck = 1 << 20
+	// retryPause is between two attempts of the store to write a table.
+	retryPause = 100 * time.Millisecond
 )
 
 // commits lets batches into the store one after another and shows each to
@@ -107,6 +111,9 @@ func (s *Server) commit(batch *pebble.Batch, cat *catalog) error {
 // refused until the folder is opened again, and reads go on with what is visible.
 func (s *Server) apply(batch *pebble.Batch, cat *catalog) (p *pending, err error) {
 	c := &s.commits
+	if err := s.writable(); err != nil {
+		return nil, err // without waiting for one that waits for space
+	}
 	c.applying.Lock()
 	defer c.applying.Unlock()
 	if c.unchecked += batch.Len(); c.unchecked > spaceCheck {
@@ -208,8 +215,49 @@ func (s *Server) checkSpace() {
 		s.logger.Error("free disk space is unknown", "err", err)
 		return
 	}
-	full := usage.AvailBytes < diskReserve
+	s.setFull(usage.AvailBytes < diskReserve)
+}
+
+func (s *Server) setFull(full bool) {
 	if s.commits.full.Swap(full) != full {
-		s.logger.Warn("free disk space of the document store", "full", full, "free_bytes", usage.AvailBytes)
+		s.logger.Warn("free disk space of the document store", "full", full)
 	}
+}
+
+// backgroundError is told why the store could not bring its tables in order. It
+// tries again as soon as this returns, so it is held up.
+func (s *Server) backgroundError(err error) {
+	if errors.Is(err, syscall.ENOSPC) {
+		s.setFull(true)
+	} else {
+		s.logger.Error("document store cannot write tables", "err", err)
+	}
+	time.Sleep(retryPause)
+}
+
+// checkRoom refuses to open a store whose log does not fit onto the disk a second
+// time, as tables: the store would try for ever.
+func (s *Server) checkRoom() error {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return fmt.Errorf("look at free disk space: %w", err)
+	}
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return fmt.Errorf("list data folder: %w", err)
+	}
+	need := uint64(spaceCheck)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".log") {
+			info, err := s.fs.Stat(s.fs.PathJoin(s.dir, name))
+			if err != nil {
+				return fmt.Errorf("look at log: %w", err)
+			}
+			need += uint64(info.Size()) //nolint:gosec // not negative
+		}
+	}
+	if usage.AvailBytes < need {
+		return fmt.Errorf("open store: %d bytes of disk space are free, %d are needed: %w", usage.AvailBytes, need, syscall.ENOSPC)
+	}
+	return nil
 }

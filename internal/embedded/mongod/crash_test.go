@@ -22,7 +22,12 @@ import (
 	"github.com/vogter/vogter/internal/embedded/mongod"
 )
 
-const childDir = "VOGTER_TEST_MONGOD_DIR" // set: this process is a server to be killed
+// Set, this process is a server of the folder, to be killed; and one that cannot
+// write files of this kind once there is a file "fail" beside the folder.
+const (
+	childDir   = "VOGTER_TEST_MONGOD_DIR"
+	childFails = "VOGTER_TEST_MONGOD_FAILS"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -37,7 +42,11 @@ func TestMain(m *testing.M) {
 
 // serveChild serves dir until the process is killed; it prints its URI when ready.
 func serveChild(dir string) error {
-	srv, err := mongod.Open(mongod.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	opts := mongod.Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Now: time.Now}
+	if kind := os.Getenv(childFails); kind != "" {
+		opts.FS = failing(kind, func() bool { _, err := os.Stat(dir + ".fail"); return err == nil })
+	}
+	srv, err := mongod.Open(opts)
 	if err != nil {
 		return err
 	}
@@ -57,15 +66,15 @@ type child struct {
 	client *mongo.Client
 }
 
-func startChild(t *testing.T, dir string) *child {
+func startChild(t *testing.T, dir string, env ...string) *child {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
-	cmd.Stderr = os.Stderr
+	cmd.Env = append(append(os.Environ(), childDir+"="+dir), env...)
+	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -87,7 +96,7 @@ func startChild(t *testing.T, dir string) *child {
 // kill ends the process at once.
 func (c *child) kill(t *testing.T) {
 	t.Helper()
-	if err := c.cmd.Process.Kill(); err != nil {
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
 	}
 	_ = c.cmd.Wait() // it was killed

@@ -3,7 +3,11 @@ package mongod_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,23 +33,29 @@ type disk struct {
 
 func newDisk() *disk {
 	d := &disk{}
-	d.FS = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if !strings.HasSuffix(op.Path, ".log") {
-			return nil
+	d.FS = failing(".log", d.fails.Load)
+	d.FS = errorfs.Wrap(d.FS, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".log") && op.Kind != errorfs.OpFileWrite {
+			time.Sleep(time.Duration(d.slow.Load()))
 		}
+		return nil
+	}))
+	return d
+}
+
+// failing is the real disk, without space for files whose names hold kind while
+// now says so.
+func failing(kind string, now func() bool) vfs.FS {
+	return errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-			if op.Kind != errorfs.OpFileWrite {
-				time.Sleep(time.Duration(d.slow.Load()))
-			}
-			if d.fails.Load() {
+			if strings.Contains(filepath.Base(op.Path), kind) && now() {
 				return syscall.ENOSPC
 			}
 		default:
 		}
 		return nil
 	}))
-	return d
 }
 
 // GetDiskUsage implements vfs.FS.
@@ -150,6 +160,144 @@ func TestDiskFull(t *testing.T) {
 		if err := e.Check(ctx); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// load inserts documents of 50 KB from eight writers until each has got an error,
+// and returns what was acknowledged. It calls at after 100 documents.
+func load(t *testing.T, c *child, at func()) (acked map[any]bool, errs []error) {
+	t.Helper()
+	ctx, coll := t.Context(), c.client.Database("test").Collection("c")
+	acked = map[any]bool{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 10_000 {
+				id := int64(w*10_000 + i)
+				_, err := coll.InsertOne(ctx, d("_id", id, "b", noise(i, 50_000)))
+				mu.Lock()
+				if err == nil {
+					acked[id] = true
+				} else {
+					errs = append(errs, err)
+				}
+				if len(acked) == 100 && err == nil {
+					at()
+				}
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(errs) != 8 || len(acked) < 100 {
+		t.Fatalf("%d writers ended after %d documents", len(errs), len(acked))
+	}
+	return acked, errs
+}
+
+// keeps reopens a folder that a child has served and proves that it holds what was
+// acknowledged.
+func keeps(t *testing.T, dir string, acked map[any]bool) {
+	t.Helper()
+	e := start(t, dir)
+	have := map[any]bool{}
+	for _, id := range ids(t.Context(), t, e.db.Collection("c"), d(), nil, 0) {
+		have[id] = true
+	}
+	for id := range acked {
+		if !have[id] {
+			t.Errorf("acknowledged document %v is lost", id)
+		}
+	}
+	if err := e.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.db.Collection("c").InsertOne(t.Context(), d("_id", "later")); err != nil {
+		t.Errorf("insert once there is space: %v", err)
+	}
+}
+
+// TestManifest: an engine that cannot note which tables it has ends; one that
+// cannot write a table refuses writes. Both find everything that they have
+// acknowledged when they start again.
+func TestManifest(t *testing.T) {
+	for _, kind := range []string{"MANIFEST", ".sst"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			c := startChild(t, dir, childFails+"="+kind)
+			fail := func() {
+				if err := os.WriteFile(dir+".fail", nil, 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+			acked, errs := load(t, c, fail)
+			for _, err := range errs {
+				if kind == ".sst" && !isCode(err, 14031) {
+					t.Errorf("insert: %v", err)
+				}
+			}
+			c.kill(t)
+			keeps(t, dir, acked)
+		})
+	}
+}
+
+// TestSmallDisk: on a disk that is really full, with the engine's reserve and
+// without, what was acknowledged is kept.
+func TestSmallDisk(t *testing.T) {
+	mounted := func(t *testing.T) string {
+		t.Helper()
+		disk := t.TempDir()
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk).CombinedOutput(); err != nil {
+			t.Skipf("no small disk can be mounted here: %v: %s", err, out)
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+				t.Errorf("unmount: %v: %s", err, out)
+			}
+		})
+		return disk
+	}
+	t.Run("that the engine sees filling", func(t *testing.T) {
+		disk := mounted(t)
+		c := startChild(t, filepath.Join(disk, "data"))
+		acked, errs := load(t, c, func() {})
+		for _, err := range errs {
+			if !isCode(err, 14031) {
+				t.Errorf("insert: %v", err)
+			}
+		}
+		if n, err := c.client.Database("test").Collection("c").CountDocuments(t.Context(), d("b", d("$exists", true))); err != nil || n != int64(len(acked)) {
+			t.Errorf("reads %d of %d documents: %v", n, len(acked), err)
+		}
+		c.kill(t)
+		if out, err := exec.Command("mount", "-o", "remount,size=400m", disk).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		keeps(t, filepath.Join(disk, "data"), acked)
+	})
+	t.Run("that others fill at once", func(t *testing.T) {
+		disk := mounted(t)
+		filler := filepath.Join(disk, "filler")
+		c := startChild(t, filepath.Join(disk, "data"))
+		acked, _ := load(t, c, func() {
+			if err := os.WriteFile(filler, make([]byte, 200<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("the disk is not full: %v", err)
+			}
+		})
+		c.kill(t)
+		_, err := mongod.Open(mongod.Options{Dir: filepath.Join(disk, "data"), Now: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, mongod.ErrDamaged) {
+			t.Errorf("opened on a full disk: %v", err)
+		}
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+		keeps(t, filepath.Join(disk, "data"), acked)
 	})
 }
 
