@@ -38,10 +38,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Memory that the store may use: the cache once, memtables up to four.
+// memTableSize is the memory of one memtable of the store, in bytes; there are up
+// to four.
+const memTableSize = 12 << 20
+
+// Bounds of the memory for blocks of the store, unless it is set, in bytes.
 const (
-	cacheSize    = 32 << 20
-	memTableSize = 12 << 20
+	minCache = 32 << 20
+	maxCache = 256 << 20
 )
 
 // janitorPeriod is how often idle cursors, sessions and transactions are ended.
@@ -59,12 +63,16 @@ var ErrDamaged = errors.New("the data folder is damaged")
 // ErrNotLocal reports a listener that other machines could reach.
 var ErrNotLocal = errors.New("the document engine serves this machine only: use a Unix socket or a loopback address")
 
-// Options are the settings of a Server; all but FS are required.
+// Options are the settings of a Server; all but Cache and FS are required.
 type Options struct {
 	Dir    string           // data folder, made if it does not exist
 	Logger *slog.Logger     // for events of the store; never document values
 	Now    func() time.Time // the clock
 	FS     vfs.FS           // nil: the disk; tests give one that fails
+
+	// Cache is the memory that blocks of the store may take, in bytes. 0: a
+	// sixteenth of what the machine or the container has, within 32 and 256 MiB.
+	Cache int64
 }
 
 // Server is an open data folder that serves connections.
@@ -125,14 +133,33 @@ func open(opts Options, upgrades []func(*Server) error) (*Server, error) {
 	s.sessions.byID = map[string]*session{}
 	s.cursors.byID = map[int64]*cursor{}
 	s.snapshots.byTime = map[uint64]*heldSnapshot{}
-	if err := s.open(upgrades); err != nil {
+	if opts.Cache <= 0 {
+		opts.Cache = machineCache()
+	}
+	if err := s.open(opts.Cache, upgrades); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s.wg.Go(s.janitor)
 	return s, nil
 }
 
-func (s *Server) open(upgrades []func(*Server) error) error {
+// machineCache is the default of Options.Cache.
+func machineCache() int64 {
+	size := int64(maxCache)
+	for _, f := range []struct {
+		path, format string
+		unit         int64
+	}{{"/proc/meminfo", "MemTotal: %d", 1 << 10}, {"/sys/fs/cgroup/memory.max", "%d", 1}} {
+		content, err := os.ReadFile(f.path)
+		var n int64
+		if _, bad := fmt.Sscanf(string(content), f.format, &n); err == nil && bad == nil {
+			size = min(size, n*f.unit/16)
+		}
+	}
+	return max(size, minCache)
+}
+
+func (s *Server) open(cacheSize int64, upgrades []func(*Server) error) error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -144,9 +171,15 @@ func (s *Server) open(upgrades []func(*Server) error) error {
 		// An insert asks for a key that does not exist: answered from memory.
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
-		s.logger.Error("document store is damaged", "file", filepath.Base(info.Path))
-	}}
+	opts.EventListener = &pebble.EventListener{
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.logger.Error("document store is damaged", "file", filepath.Base(info.Path))
+		},
+		BackgroundError: s.backgroundError,
+	}
+	if err := s.checkRoom(); err != nil {
+		return err
+	}
 	db, err := pebble.Open(s.dir, opts)
 	if err != nil {
 		return openError(err)
