@@ -80,7 +80,7 @@ func (e *env) create(t *testing.T, in apikey.CreateInput) (*apikey.APIKey, strin
 	return k, *secret
 }
 
-func (e *env) refused(t *testing.T, ctx context.Context, secret string, reason machine.Reason, k *apikey.APIKey) {
+func (e *env) refused(ctx context.Context, t *testing.T, secret string, reason machine.Reason, k *apikey.APIKey) {
 	t.Helper()
 	if _, err := e.Authenticate(ctx, secret); !errors.Is(err, apikey.ErrRefused) {
 		t.Errorf("%s: got %v, want %v", reason, err, apikey.ErrRefused)
@@ -105,14 +105,14 @@ func TestAKeySignsInUntilItEnds(t *testing.T) {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	e.set(expires)
-	e.refused(t, t.Context(), secret, machine.Expired, k)
+	e.refused(t.Context(), t, secret, machine.Expired, k)
 	e.set(expires.Add(-time.Minute))
 	for range 2 {
 		if k, err = e.Revoke(e.one, apikey.RevokeInput{ID: k.ID}); err != nil || k.RevokedAt == nil {
 			t.Fatal(err)
 		}
 	}
-	e.refused(t, t.Context(), secret, machine.Revoked, k)
+	e.refused(t.Context(), t, secret, machine.Revoked, k)
 	if _, _, err := e.Rotate(e.one, apikey.RotateInput{ID: k.ID}); !errors.Is(err, apikey.ErrRevoked) {
 		t.Errorf("rotating a revoked key gives %v", err)
 	}
@@ -131,7 +131,7 @@ func TestAlteredKeysAreRefused(t *testing.T) {
 		t.Errorf("told %v of keys that there aren't", told)
 	}
 	for _, token := range []string{secret[:len(secret)-1], secret + "a"} {
-		e.refused(t, t.Context(), token, machine.Secret, k)
+		e.refused(t.Context(), t, token, machine.Secret, k)
 	}
 	for i := range secret {
 		b := []byte(secret)
@@ -228,8 +228,8 @@ func TestNetworks(t *testing.T) {
 			t.Errorf("%s: %v", a, err)
 		}
 	}
-	e.refused(t, from("198.51.100.1"), secret, machine.Network, k)
-	e.refused(t, t.Context(), secret, machine.Network, k) // nobody knows from where
+	e.refused(from("198.51.100.1"), t, secret, machine.Network, k)
+	e.refused(t.Context(), t, secret, machine.Network, k) // nobody knows from where
 
 	name := "portal of the shop"
 	k, err := e.Update(e.one, apikey.UpdateInput{ID: k.ID, ExpectedVersion: 1, Name: &name, Networks: []string{"198.51.100.1"}})
@@ -239,7 +239,7 @@ func TestNetworks(t *testing.T) {
 	if _, err := e.Authenticate(from("198.51.100.1"), secret); err != nil {
 		t.Error(err)
 	}
-	e.refused(t, from("192.0.2.1"), secret, machine.Network, k)
+	e.refused(from("192.0.2.1"), t, secret, machine.Network, k)
 	if _, err := e.Update(e.one, apikey.UpdateInput{ID: k.ID, ExpectedVersion: 1, Networks: []string{}}); !errors.Is(err, change.ErrVersion) {
 		t.Errorf("an old version gives %v", err)
 	}
@@ -278,7 +278,7 @@ func TestRotation(t *testing.T) {
 	}
 	e.set(*k.Secrets[1].ExpiresAt)
 	works(second)
-	e.refused(t, t.Context(), first, machine.Expired, k)
+	e.refused(t.Context(), t, first, machine.Expired, k)
 
 	k, third, err := e.Rotate(e.one, apikey.RotateInput{ID: k.ID, OverlapHours: 24})
 	if err != nil || len(k.Secrets) != 2 {
@@ -291,7 +291,7 @@ func TestRotation(t *testing.T) {
 	}
 	works(fourth)
 	for _, old := range []string{first, second, third} {
-		e.refused(t, t.Context(), old, machine.Secret, k)
+		e.refused(t.Context(), t, old, machine.Secret, k)
 	}
 }
 

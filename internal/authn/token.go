@@ -197,7 +197,7 @@ func (k *signingKeys) find(ctx context.Context, keyID string) (*rsa.PublicKey, e
 	if key != nil && fresh {
 		return key, nil
 	}
-	answer := k.flight.DoChan("", func() (any, error) { //nolint:contextcheck // it serves several callers and outlives each
+	answer := k.flight.DoChan("", func() (any, error) {
 		return nil, k.ask(context.WithoutCancel(ctx))
 	})
 	if key != nil {

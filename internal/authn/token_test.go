@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -429,7 +430,7 @@ func TestAccessTokensAtTheDoor(t *testing.T) {
 	if got := call(t, a, foreign); !errors.Is(got.err, authn.ErrNotMember) {
 		t.Errorf("another tenant: got %v", got.err)
 	}
-	elsewhere := httptest.NewRequest("POST", "/graphql", nil)
+	elsewhere := httptest.NewRequest(http.MethodPost, "/graphql", nil)
 	elsewhere.Header.Set(authn.HeaderSession, "ory_at_a")
 	if got := call(t, a, elsewhere); !errors.Is(got.err, authn.ErrCredential) {
 		t.Errorf("as a session's token: got %v", got.err)

@@ -22,7 +22,6 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/vogter/vogter/internal/authz"
-
 	"github.com/vogter/vogter/internal/network"
 )
 
