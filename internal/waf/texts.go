@@ -10,17 +10,14 @@ import (
 )
 
 // texts returns the texts in a JSON body: values, and names that are no ordinary
-// ones. The document of a GraphQL request stands for the texts in it. What isn't
-// JSON is one text: the handler will refuse it.
+// ones. The document of a GraphQL request stands for the texts in it. A body that
+// isn't JSON has none: its handler will refuse it, and is as strict.
 func texts(body []byte) []string {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil || dec.More() {
-		return []string{string(body)}
+		return nil
 	}
 	var list []string
 	if request, ok := v.(map[string]any); ok {
@@ -59,16 +56,14 @@ func ordinary(name string) bool {
 	})
 }
 
-// literals adds the texts and comments of a GraphQL document; what can't be read
-// as one is a text as it is.
+// literals adds the texts and comments of a GraphQL document, as far as it is one:
+// the handler reads it with the same lexer.
 func literals(list []string, document string) []string {
 	words := lexer.New(&ast.Source{Input: document})
 	for {
 		word, err := words.ReadToken()
 		switch {
-		case err != nil:
-			return append(list, document)
-		case word.Kind == lexer.EOF:
+		case err != nil || word.Kind == lexer.EOF:
 			return list
 		case word.Kind == lexer.String || word.Kind == lexer.BlockString || word.Kind == lexer.Comment:
 			list = append(list, word.Value)

@@ -69,20 +69,21 @@ const (
 const Rule = "waf"
 
 const (
-	// maxBody is how much of a body is inspected, in bytes; larger ones are refused.
+	// maxBody is how large a body may be that is inspected, in bytes.
 	maxBody = 256 << 10
-	// maxTexts is how many texts of a body are inspected; bodies with more are refused.
-	maxTexts = 1000
-	// perCPU is how many calls are inspected at once for each processor; others
-	// wait. Each takes up to a few megabytes.
-	perCPU = 8
+	// maxTexts is how many texts may be in it: each one meets every rule.
+	maxTexts = 200
+	// What all of its texts may come to, in bytes: some 20 milliseconds of a
+	// processor for each KiB. Those who have signed in are trusted with more.
+	maxAnyone = 16 << 10
+	maxCaller = 64 << 10
 )
 
 // Sentinels of refused calls.
 var (
 	ErrBlocked  = errs.New(errs.Forbidden, "the call looks like an attack and was refused; if it is none, tell the operator of the platform its request id").Under(Rule)
-	ErrTooLarge = errs.New(errs.Limited, "the body is larger than the %d bytes that are taken here", maxBody).Under(httperr.RuleSize)
-	ErrTexts    = errs.New(errs.Limited, "the body has more than the %d texts that are taken here", maxTexts).Under(httperr.RuleSize)
+	ErrTooLarge = errs.New(errs.Limited, "the body is larger than is taken here: at most %d KiB, with %d different texts of %d KiB together, or %d KiB when signed in",
+		maxBody>>10, maxTexts, maxAnyone>>10, maxCaller>>10).Under(httperr.RuleSize)
 )
 
 // Config is what a Firewall is made of.
@@ -99,7 +100,9 @@ type Config struct {
 type Firewall struct {
 	Config
 	rules coraza.WAF
-	turns chan struct{}
+	// Calls wait for a turn, those of nobody apart from the others: together they
+	// leave the processors time for everything else.
+	anyone, caller chan struct{}
 }
 
 var (
@@ -119,7 +122,8 @@ func New(c Config) (*Firewall, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load firewall rules: %w", err)
 	}
-	return &Firewall{Config: c, rules: rules, turns: make(chan struct{}, perCPU*runtime.GOMAXPROCS(0))}, nil
+	half := max(1, runtime.GOMAXPROCS(0)/2)
+	return &Firewall{Config: c, rules: rules, anyone: make(chan struct{}, half), caller: make(chan struct{}, half)}, nil
 }
 
 // Route is what matters of the route that a call takes.
@@ -139,17 +143,20 @@ func (f *Firewall) Inspect(r *http.Request, to Route) error {
 	if !ok {
 		return nil
 	}
+	ctx, turns, most := r.Context(), f.anyone, maxAnyone
+	if authz.FromContext(ctx).SignedIn() {
+		turns, most = f.caller, maxCaller
+	}
 	var body []string
 	if whole && !to.Stream {
 		var err error
-		if body, err = read(r); err != nil {
+		if body, err = read(r, most); err != nil {
 			return err
 		}
 	}
-	ctx := r.Context()
 	select {
-	case f.turns <- struct{}{}:
-		defer func() { <-f.turns }()
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
 	case <-ctx.Done():
 		return fmt.Errorf("wait for inspection: %w", ctx.Err())
 	}
@@ -179,8 +186,8 @@ func (f *Firewall) depth(by authz.Principal, to Route) (whole, inspected bool) {
 	return f.Scope == Browser, true
 }
 
-// read reads the body and returns its texts.
-func read(r *http.Request) ([]string, error) {
+// read reads the body and returns its texts, which come to so many bytes at most.
+func read(r *http.Request, most int) ([]string, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		if _, ok := errors.AsType[*errs.Error](err); ok {
@@ -192,11 +199,17 @@ func read(r *http.Request) ([]string, error) {
 		return nil, ErrTooLarge
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	texts := texts(body)
-	if len(texts) > maxTexts {
-		return nil, ErrTexts
+	list := texts(body)
+	slices.Sort(list)
+	list = slices.Compact(list)
+	size := 0
+	for _, text := range list {
+		size += len(text)
 	}
-	return texts, nil
+	if len(list) > maxTexts || size > most {
+		return nil, ErrTooLarge
+	}
+	return list, nil
 }
 
 // judge returns the numbers of the rules that a call met if they suffice to
@@ -236,7 +249,7 @@ func (f *Firewall) judge(r *http.Request, body []string) (met []int, err error) 
 }
 
 // The numbers of the rules that detect something. Those outside prepare, count
-// and decide, as do the first ones of each thousand.
+// and decide, as do the first ones of each thousand and those without a message.
 const (
 	firstRule = 911000
 	lastRule  = 948999
@@ -246,7 +259,7 @@ const (
 func ids(tx types.Transaction) []int {
 	list := []int{}
 	for _, m := range tx.MatchedRules() {
-		if n := m.Rule().ID(); firstRule <= n && n <= lastRule && n%1000 >= control {
+		if n := m.Rule().ID(); firstRule <= n && n <= lastRule && n%1000 >= control && m.Message() != "" {
 			list = append(list, n)
 		}
 	}

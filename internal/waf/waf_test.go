@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -148,6 +149,15 @@ func legislatorTexts(t *testing.T) []string {
 	return slices.Compact(list)
 }
 
+// texts returns n different ones.
+func texts(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = "text " + strconv.Itoa(i)
+	}
+	return list
+}
+
 // TestInspect shows whose calls are inspected, where, and what becomes of them.
 func TestInspect(t *testing.T) {
 	const attack = "1' UNION SELECT password FROM users; DROP TABLE users--"
@@ -183,11 +193,19 @@ func TestInspect(t *testing.T) {
 	}
 	large := func(t *testing.T) *http.Request {
 		t.Helper()
-		return call(t, document, strings.Repeat("a ", 150_000))
+		return call(t, document, strings.Repeat("a ", 10<<10))
 	}
 	many := func(t *testing.T) *http.Request {
 		t.Helper()
-		return call(t, document, slices.Repeat([]string{"a"}, 1001))
+		return call(t, document, texts(201))
+	}
+	huge := func(t *testing.T) *http.Request {
+		t.Helper()
+		return call(t, document+strings.Repeat(" ", 256<<10), nil)
+	}
+	once := func(t *testing.T) *http.Request {
+		t.Helper()
+		return call(t, document, slices.Repeat([]string{"an ordinary text"}, 2000))
 	}
 	noJSON := func(t *testing.T) *http.Request {
 		t.Helper()
@@ -211,10 +229,12 @@ func TestInspect(t *testing.T) {
 		{"nobody's comment", waf.Block, waf.Public, nobody, waf.Route{}, inComment, waf.ErrBlocked, true},
 		{"nobody's address", waf.Block, waf.Public, nobody, waf.Route{}, inAddress, waf.ErrBlocked, true},
 		{"nobody's header", waf.Block, waf.Public, nobody, waf.Route{}, inHeader, waf.ErrBlocked, true},
-		{"nobody's body that is no JSON", waf.Block, waf.Public, nobody, waf.Route{}, noJSON, waf.ErrBlocked, true},
+		{"nobody's body that is no JSON: its handler refuses it", waf.Block, waf.Public, nobody, waf.Route{}, noJSON, nil, false},
 		{"nobody's file", waf.Block, waf.Public, nobody, waf.Route{Stream: true}, inBody, nil, false},
 		{"nobody's large body", waf.Block, waf.Public, nobody, waf.Route{}, large, waf.ErrTooLarge, false},
-		{"nobody's many texts", waf.Block, waf.Public, nobody, waf.Route{}, many, waf.ErrTexts, false},
+		{"nobody's many texts", waf.Block, waf.Public, nobody, waf.Route{}, many, waf.ErrTooLarge, false},
+		{"nobody's body of many times one text", waf.Block, waf.Public, nobody, waf.Route{}, once, nil, false},
+		{"nobody's huge document", waf.Block, waf.Public, nobody, waf.Route{}, huge, waf.ErrTooLarge, false},
 		{"only detected", waf.Detect, waf.Public, nobody, waf.Route{}, inBody, nil, true},
 		{"a person's body", waf.Block, waf.Public, person, waf.Route{}, inBody, waf.ErrBlocked, true},
 		{"a machine's body", waf.Block, waf.Public, machine, waf.Route{}, inBody, nil, false},
@@ -266,5 +286,26 @@ func TestInspect(t *testing.T) {
 func TestOff(t *testing.T) {
 	if f := firewall(t, waf.Config{Mode: waf.Off}); f != nil {
 		t.Error("there is a firewall")
+	}
+}
+
+// BenchmarkInspect shows what texts of a size cost.
+func BenchmarkInspect(b *testing.B) {
+	f := firewall(b, waf.Config{Mode: waf.Block, Scope: waf.Public})
+	b.Run("200 texts", func(b *testing.B) {
+		for b.Loop() {
+			_ = f.Inspect(call(b, document, texts(200)), waf.Route{})
+		}
+	})
+	for _, kib := range []int{0, 1, 4, 15} {
+		for name, word := range map[string]string{"words": "ordinary words of a person, ", "signs": "(a'b\";--"} {
+			value := strings.Repeat(word, (kib<<10)/len(word))
+			b.Run(fmt.Sprintf("%s/%dKiB", name, kib), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_ = f.Inspect(call(b, document, map[string]any{"v": value}), waf.Route{})
+				}
+			})
+		}
 	}
 }

@@ -13,9 +13,8 @@ import (
 	"github.com/vogter/vogter/internal/local"
 )
 
-// The stack of these tests inspects every call in full and refuses what looks
-// like an attack (see main_test.go): that the other tests pass shows that their
-// traffic doesn't. This one shows what is refused.
+// TestFirewall shows what is refused; that the other tests pass shows that their
+// traffic isn't.
 func TestFirewall(t *testing.T) {
 	p := running(t)
 	nobody := client{base: p.stack.Env().API}
