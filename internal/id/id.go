@@ -46,6 +46,7 @@ const (
 	Delivery      Type = "dlv"
 	AuditExport   Type = "aux"
 	EpochClose    Type = "epc"
+	Shredding     Type = "shr"
 )
 
 const (

@@ -66,7 +66,8 @@ func (s *KeyStore) ReplaceDataKeys(ctx context.Context, to vault.Epoch, from, mo
 			SetFilter(bson.D{{Key: "_id", Value: is.ID}, {Key: "generations", Value: was.Generations}}).
 			SetUpdate(bson.D{{Key: "$set", Value: bson.D{
 				{Key: "current", Value: is.Current},
-				{Key: "generations", Value: is.Generations}, {Key: "epochs", Value: is.Epochs},
+				{Key: "generations", Value: is.Generations},
+				{Key: "epochs", Value: is.Epochs},
 			}}})
 	}
 	return s.replace(ctx, s.dataKeys, to, writes)

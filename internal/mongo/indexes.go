@@ -36,11 +36,12 @@ const (
 	mappingsColl   = "importMappings"
 	rejectionsColl = "importRejections"
 
-	signingKeysColl = "signingKeys" // of the provider
-	headsColl       = "auditHeads"  // where each tenant's log stands
-	tilesColl       = "auditTiles"  // the hashes of its tree
-	checkpointsColl = "auditCheckpoints"
-	headsAtColl     = "auditHeadsAt" // where a tenant's log stood at a checkpoint
+	signingKeysColl  = "signingKeys" // of the provider
+	headsColl        = "auditHeads"  // where each tenant's log stands
+	tilesColl        = "auditTiles"  // the hashes of its tree
+	checkpointsColl  = "auditCheckpoints"
+	auditExportsColl = "auditExports"
+	headsAtColl      = "auditHeadsAt" // where a tenant's log stood at a checkpoint
 
 	epochClosesColl = "epochCloses" // of the provider
 	shreddingsColl  = "shreddings"
@@ -105,11 +106,12 @@ func indexes() map[string][]index {
 		breakGlassColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "operator", "-expiresAt"}},
 		mappingsColl:   {{"tenant", "name"}},
 
-		signingKeysColl: {{"tenant", "purpose", "number"}},
-		checkpointsColl: {{"tenant", "number"}},
-		headsAtColl:     {{"tenant", "number"}, {"tenant", "at"}, {"tenant", "log", "size"}},
-		messagesColl:    {{"state", "createdAt"}},
-		webhooksColl:    {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		signingKeysColl:  {{"tenant", "purpose", "number"}},
+		checkpointsColl:  {{"tenant", "number"}},
+		auditExportsColl: {{"state", "expiresAt"}},
+		headsAtColl:      {{"tenant", "number", "log"}, {"tenant", "at", "log"}, {"tenant", "log", "size"}},
+		messagesColl:     {{"state", "createdAt"}},
+		webhooksColl:     {{"state"}, {"tenant", "-createdAt", "-_id"}},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},

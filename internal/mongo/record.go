@@ -154,7 +154,7 @@ func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Rec
 	var owners []vault.Owner
 	for _, d := range docs {
 		for _, person := range d.Subjects {
-			if !state[person].Gone() {
+			if !state.of(person, d.Dataset).Gone() {
 				owners = append(owners, record.Unit(d.Tenant, person, d.Dataset))
 			}
 		}
@@ -172,50 +172,77 @@ func (s *RecordStore) open(ctx context.Context, docs []recordDoc) ([]*record.Rec
 	return records, nil
 }
 
-// states tells where the persons in docs stand; those that aren't there are erased.
-func (s *RecordStore) states(ctx context.Context, docs []recordDoc) (map[string]subject.State, error) {
-	state := map[string]subject.State{}
-	for i := range docs {
-		for _, person := range docs[i].Subjects {
-			state[person] = subject.Erased
-		}
+// standings tells where persons stand, by id.
+type standings map[string]subjectDoc
+
+// of returns the state of what a dataset holds on a person: erased when the
+// person isn't there, or the dataset's part was erased on its own.
+func (s standings) of(person, dataset string) subject.State {
+	d, ok := s[person]
+	if !ok || slices.Contains(d.ErasedUnits, vault.Unit(dataset)) {
+		return subject.Erased
 	}
-	if len(state) == 0 {
+	return d.State
+}
+
+// states tells where the persons in docs stand.
+func (s *RecordStore) states(ctx context.Context, docs []recordDoc) (standings, error) {
+	var ids []string
+	for i := range docs {
+		ids = append(ids, docs[i].Subjects...)
+	}
+	state := standings{}
+	if len(ids) == 0 {
 		return state, nil
 	}
-	ids := make([]string, 0, len(state))
-	for person := range state {
-		ids = append(ids, person)
-	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: present(ids)}}})
 	if err != nil {
 		return nil, err
 	}
-	found, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}}))
+	found, err := all[subjectDoc](ctx, s.subjects, filter,
+		options.Find().SetProjection(bson.D{{Key: "state", Value: 1}, {Key: "erasedUnits", Value: 1}}))
 	if err != nil {
 		return nil, fmt.Errorf("find subjects' states: %w", err)
 	}
 	for _, d := range found {
-		state[d.ID] = d.State
+		state[d.ID] = d
 	}
 	return state, nil
 }
 
+// writable fails with subject.ErrErased when a dataset's part on a person was erased
+// on its own. In the transaction that guards the person, it and the erasure
+// exclude each other.
+func (s *RecordStore) writable(ctx context.Context, docs ...recordDoc) error {
+	state, err := s.states(ctx, docs)
+	if err != nil {
+		return err
+	}
+	for i := range docs {
+		for _, person := range docs[i].Subjects {
+			if state.of(person, docs[i].Dataset).Gone() {
+				return subject.ErrErased
+			}
+		}
+	}
+	return nil
+}
+
 func (s *RecordStore) openOne(
-	ctx context.Context, keys *vault.Keys, state map[string]subject.State, d *recordDoc,
+	ctx context.Context, keys *vault.Keys, state standings, d *recordDoc,
 ) (*record.Record, error) {
 	r := &record.Record{
 		ID: d.ID, SubjectID: d.Subject, DatasetID: d.Dataset, DatasetVersion: d.DatasetVersion, Origin: d.Origin,
 		CollectedAt: d.CollectedAt, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
-		Fields: make([]record.Field, len(d.Fields)), Gone: state[d.Subject].Gone(),
+		Fields: make([]record.Field, len(d.Fields)), Gone: state.of(d.Subject, d.Dataset).Gone(),
 	}
 	for _, person := range d.Subjects {
-		if state[person] == subject.Restricted {
+		if state.of(person, d.Dataset) == subject.Restricted {
 			r.Restricted = append(r.Restricted, person)
 		}
 	}
 	for _, p := range d.Parties {
-		party := record.Party{Subject: p.Subject, Gone: state[p.Subject].Gone()}
+		party := record.Party{Subject: p.Subject, Gone: state.of(p.Subject, d.Dataset).Gone()}
 		if !party.Gone {
 			open := recordSealer(keys, d.Tenant, p.Subject, d.Dataset, d.ID)
 			party.Role = open.openText("role", p.Role).Reveal()
@@ -240,7 +267,7 @@ func (s *RecordStore) openOne(
 		if stored.About != "" {
 			f.About = &stored.About
 		}
-		if state[d.about(stored)].Gone() {
+		if state.of(d.about(stored), d.Dataset).Gone() {
 			f.State = personal.Erased
 		} else {
 			open := recordSealer(keys, d.Tenant, d.about(stored), d.Dataset, d.ID)
@@ -284,7 +311,7 @@ func (s *RecordStore) Get(ctx context.Context, recordID string) (*record.Record,
 	if err != nil {
 		return nil, err
 	}
-	if state[d.Subject].Gone() {
+	if state.of(d.Subject, d.Dataset).Gone() {
 		return nil, subject.ErrErased
 	}
 	read, err := s.open(ctx, []recordDoc{*d})
@@ -324,7 +351,7 @@ func (s *RecordStore) List(ctx context.Context, q record.Query, after *page.Posi
 		if err != nil {
 			return nil, err
 		}
-		if state[q.Subject].Gone() {
+		if state.of(q.Subject, q.Dataset).Gone() {
 			return nil, subject.ErrErased
 		}
 	}
@@ -430,6 +457,9 @@ func (s *RecordStore) Insert(ctx context.Context, made ...record.New) ([][]byte,
 	} else if taken != "" {
 		return nil, record.ErrDuplicate
 	}
+	if err := s.writable(ctx, docs...); err != nil {
+		return nil, err
+	}
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return nil, fmt.Errorf("insert records: %w", translate(err))
 	}
@@ -462,6 +492,9 @@ func (s *RecordStore) Update(ctx context.Context, r *record.Record, keys []looku
 	}
 	doc, sum, err := s.seal(opened, before.Tenant, r, before)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.writable(ctx, doc); err != nil {
 		return nil, err
 	}
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: r.ID}, bson.E{Key: "version", Value: before.Version})

@@ -49,6 +49,8 @@ type subjectDoc struct {
 	Identity  identityDoc   `bson:"identity"`
 	CreatedAt time.Time     `bson:"createdAt"`
 	UpdatedAt time.Time     `bson:"updatedAt"`
+
+	ErasedUnits []vault.Unit `bson:"erasedUnits,omitempty"` // on their own; nothing of them is read or written
 }
 
 type identityDoc struct {
@@ -379,14 +381,24 @@ func keyset[T any](ctx context.Context, c *mongo.Collection, equal bson.D, after
 	if err != nil {
 		return nil, err
 	}
-	if after != nil {
-		filter = append(filter,
-			bson.E{Key: "createdAt", Value: bson.D{{Key: "$lte", Value: after.CreatedAt}}},
-			bson.E{Key: "$or", Value: bson.A{
-				bson.D{{Key: "createdAt", Value: bson.D{{Key: "$lt", Value: after.CreatedAt}}}},
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: after.ID}}}},
-			}})
+	return all[T](ctx, c, behind(filter, after), newest(limit))
+}
+
+// behind returns a filter with the bound of a position in the order of creation
+// and id, both descending.
+func behind(filter bson.D, after *page.Position) bson.D {
+	if after == nil {
+		return filter
 	}
-	return all[T](ctx, c, filter,
-		options.Find().SetSort(bson.D{{Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(int64(limit)))
+	return append(filter,
+		bson.E{Key: "createdAt", Value: bson.D{{Key: "$lte", Value: after.CreatedAt}}},
+		bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "createdAt", Value: bson.D{{Key: "$lt", Value: after.CreatedAt}}}},
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: after.ID}}}},
+		}})
+}
+
+// newest asks for up to limit documents in that order.
+func newest(limit int) options.Lister[options.FindOptions] {
+	return options.Find().SetSort(bson.D{{Key: "createdAt", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(int64(limit))
 }

@@ -1,0 +1,455 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/erasure"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+var (
+	_ erasure.Store    = (*ShredStore)(nil)
+	_ erasure.KeyStore = (*KeyStore)(nil)
+)
+
+// ShredStore keeps shreddings, and marks persons.
+type ShredStore struct{ coll, subjects *mongo.Collection }
+
+// NewShredStore returns the store of shreddings in d.
+func NewShredStore(d *DB) *ShredStore {
+	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl)}
+}
+
+type shredDoc struct {
+	ID        string         `bson:"_id"`
+	Tenant    tenant.ID      `bson:"tenant"`
+	Subject   string         `bson:"subject"`
+	Whole     bool           `bson:"whole"`
+	Units     []vault.Unit   `bson:"units"`
+	Cause     string         `bson:"cause"`
+	State     erasure.State  `bson:"state"`
+	Steps     []shredStepDoc `bson:"steps"`
+	Epochs    []vault.Epoch  `bson:"epochs"`
+	CreatedAt time.Time      `bson:"createdAt"`
+	Version   int64          `bson:"version"`
+}
+
+type shredStepDoc struct {
+	Step erasure.Step `bson:"step"`
+	At   time.Time    `bson:"at"`
+}
+
+func newShredDoc(s *erasure.Shredding) shredDoc {
+	doc := shredDoc{
+		ID: s.ID, Tenant: s.Tenant, Subject: s.Target.Subject, Whole: s.Target.Whole, Units: s.Target.Units, Cause: s.Cause,
+		State: s.State, Epochs: s.Epochs, CreatedAt: s.CreatedAt, Version: s.Version,
+	}
+	for _, d := range s.Steps {
+		doc.Steps = append(doc.Steps, shredStepDoc(d))
+	}
+	return doc
+}
+
+func (d *shredDoc) shredding() *erasure.Shredding {
+	s := &erasure.Shredding{
+		ID: d.ID, Tenant: d.Tenant, Target: erasure.Target{Subject: d.Subject, Whole: d.Whole, Units: d.Units}, Cause: d.Cause,
+		State: d.State, Epochs: d.Epochs, CreatedAt: d.CreatedAt, Version: d.Version,
+	}
+	for _, step := range d.Steps {
+		s.Steps = append(s.Steps, erasure.StepDone(step))
+	}
+	return s
+}
+
+// Mark implements erasure.Store.
+func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
+	d, err := one[subjectDoc](ctx, s.subjects, "subject", subject.ErrNotFound, bson.E{Key: "_id", Value: t.Subject})
+	if err != nil {
+		return err
+	}
+	set := bson.D{{Key: "state", Value: subject.Erasing}}
+	switch {
+	case d.State == subject.Erased:
+		return nil
+	case !t.Whole:
+		units := slices.Concat(d.ErasedUnits, t.Units)
+		slices.Sort(units)
+		set = bson.D{{Key: "erasedUnits", Value: slices.Compact(units)}}
+	}
+	// Writing the guard is what makes this and a write of the person's data exclude each other.
+	_, err = s.subjects.UpdateOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: d.Tenant}},
+		bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "guard", Value: int64(1)}}}})
+	if err != nil {
+		return fmt.Errorf("mark subject %s: %w", t.Subject, translate(err))
+	}
+	return nil
+}
+
+// Finish implements erasure.Store.
+func (s *ShredStore) Finish(ctx context.Context, t erasure.Target) error {
+	if !t.Whole {
+		return nil
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: t.Subject}, bson.E{Key: "state", Value: subject.Erasing})
+	if err != nil {
+		return err
+	}
+	if _, err := s.subjects.UpdateOne(ctx, filter, set(bson.E{Key: "state", Value: subject.Erased})); err != nil {
+		return fmt.Errorf("finish subject %s: %w", t.Subject, translate(err))
+	}
+	return nil
+}
+
+// Insert implements erasure.Store.
+func (s *ShredStore) Insert(ctx context.Context, sh *erasure.Shredding) error {
+	if _, err := s.coll.InsertOne(ctx, newShredDoc(sh)); err != nil {
+		return fmt.Errorf("insert shredding: %w", translate(err))
+	}
+	return nil
+}
+
+// Update implements erasure.Store.
+func (s *ShredStore) Update(ctx context.Context, sh *erasure.Shredding) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: sh.ID}, bson.E{Key: "version", Value: sh.Version - 1})
+	if err != nil {
+		return err
+	}
+	res, err := s.coll.ReplaceOne(ctx, filter, newShredDoc(sh))
+	if err != nil {
+		return fmt.Errorf("update shredding %s: %w", sh.ID, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return change.ErrVersion
+	}
+	return nil
+}
+
+// Find implements erasure.Store.
+func (s *ShredStore) Find(ctx context.Context, shreddingID string) (*erasure.Shredding, error) {
+	return s.one(ctx, bson.E{Key: "_id", Value: shreddingID})
+}
+
+// FindFor implements erasure.Store.
+func (s *ShredStore) FindFor(ctx context.Context, cause string, t erasure.Target) (*erasure.Shredding, error) {
+	return s.one(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: "cause", Value: cause}, bson.E{Key: "units", Value: t.Units})
+}
+
+func (s *ShredStore) one(ctx context.Context, match ...bson.E) (*erasure.Shredding, error) {
+	doc, err := one[shredDoc](ctx, s.coll, "shredding", erasure.ErrNotFound, match...)
+	if err != nil {
+		return nil, err
+	}
+	return doc.shredding(), nil
+}
+
+// List implements erasure.Store.
+func (s *ShredStore) List(ctx context.Context, after *page.Position, limit int) ([]*erasure.Shredding, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return nil, err
+	}
+	docs, err := all[shredDoc](ctx, s.coll, behind(bson.D{}, after), newest(limit))
+	if err != nil {
+		return nil, fmt.Errorf("list shreddings: %w", err)
+	}
+	list := make([]*erasure.Shredding, len(docs))
+	for i, d := range docs {
+		list[i] = d.shredding()
+	}
+	return list, nil
+}
+
+// SubjectKeys implements erasure.KeyStore.
+func (s *KeyStore) SubjectKeys(ctx context.Context, of tenant.ID, subjectID string) ([]vault.DataKey, error) {
+	prefix := string(of) + "/" + subjectID
+	docs, err := all[dataKeyDoc](outside(ctx), s.dataKeys,
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: prefix + "/"}, {Key: "$lt", Value: prefix + "0"}}}}) // "0" follows "/"
+	if err != nil {
+		return nil, fmt.Errorf("find keys of subject: %w", err)
+	}
+	return dataKeys(docs)
+}
+
+// Blobs removes objects: every version, and what unfinished uploads left.
+type Blobs interface {
+	Delete(ctx context.Context, key string) error
+	DeletePrefix(ctx context.Context, prefix string) error
+}
+
+// LookupEraser returns what destroys the lookups of a person.
+func LookupEraser(d *DB) erasure.Eraser {
+	return &lookupEraser{&lookups{coll: d.db.Collection(lookupsColl)}, d.db.Collection(recordsColl)}
+}
+
+// Erasers returns what destroys records, files, packages and the person's own
+// document, in that order.
+func Erasers(d *DB, objects Blobs) []erasure.Eraser {
+	return []erasure.Eraser{
+		&recordEraser{d, d.db.Collection(recordsColl), &lookups{coll: d.db.Collection(lookupsColl)}},
+		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
+		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
+		&subjectEraser{d.db.Collection(subjectsColl)},
+	}
+}
+
+// eraseBatch is how many documents are destroyed at once.
+const eraseBatch = 200
+
+type lookupEraser struct {
+	lookups *lookups
+	records *mongo.Collection
+}
+
+// Name implements erasure.Eraser.
+func (*lookupEraser) Name() string { return "lookups" }
+
+// filters returns what matches all lookups of the target.
+func (e *lookupEraser) filters(ctx context.Context, t erasure.Target) ([]bson.D, error) {
+	if t.Whole {
+		about, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
+		if err != nil {
+			return nil, err
+		}
+		own, err := scoped(ctx, bson.E{Key: "owner", Value: t.Subject})
+		return []bson.D{about, own}, err
+	}
+	if len(t.Datasets()) == 0 {
+		return nil, nil
+	}
+	filter, err := recordsOf(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[recordDoc](ctx, e.records, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("find records: %w", err)
+	}
+	var filters []bson.D
+	for part := range slices.Chunk(docs, eraseBatch) {
+		ids := make([]string, len(part))
+		for i, d := range part {
+			ids[i] = d.ID
+		}
+		f, err := scoped(ctx, bson.E{Key: "owner", Value: bson.D{{Key: "$in", Value: ids}}}, bson.E{Key: "subject", Value: t.Subject})
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, f)
+	}
+	return filters, nil
+}
+
+// Erase implements erasure.Eraser.
+func (e *lookupEraser) Erase(ctx context.Context, t erasure.Target) error {
+	filters, err := e.filters(ctx, t)
+	for _, f := range filters {
+		_, derr := e.lookups.coll.DeleteMany(ctx, f)
+		err = errors.Join(err, translate(derr))
+	}
+	return err
+}
+
+// Left implements erasure.Eraser.
+func (e *lookupEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	filters, err := e.filters(ctx, t)
+	left := 0
+	for _, f := range filters {
+		n, cerr := count(ctx, e.lookups.coll, f, eraseBatch)
+		left, err = left+n, errors.Join(err, cerr)
+	}
+	return left, err
+}
+
+// recordsOf matches the records in which the target has a part.
+func recordsOf(ctx context.Context, t erasure.Target) (bson.D, error) {
+	filter, err := scoped(ctx, bson.E{Key: "subjects", Value: t.Subject})
+	if err == nil && !t.Whole {
+		filter = append(filter, bson.E{Key: "dataset", Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
+	}
+	return filter, err
+}
+
+type recordEraser struct {
+	db      *DB
+	coll    *mongo.Collection
+	lookups *lookups
+}
+
+// Name implements erasure.Eraser.
+func (*recordEraser) Name() string { return "records" }
+
+// Erase implements erasure.Eraser. Records of the person are deleted; out of those
+// of others the person's part is taken.
+func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
+	if !t.Whole && len(t.Datasets()) == 0 {
+		return nil
+	}
+	for {
+		found := 0
+		err := e.db.InTransaction(ctx, func(ctx context.Context) error {
+			filter, err := recordsOf(ctx, t)
+			if err != nil {
+				return err
+			}
+			docs, err := all[recordDoc](ctx, e.coll, filter, options.Find().SetLimit(eraseBatch))
+			if err != nil {
+				return fmt.Errorf("find records: %w", err)
+			}
+			found = len(docs)
+			return e.erase(ctx, t.Subject, docs)
+		})
+		if err != nil || found < eraseBatch {
+			return err
+		}
+	}
+}
+
+func (e *recordEraser) erase(ctx context.Context, person string, docs []recordDoc) error {
+	var gone []string
+	for _, d := range docs {
+		if d.Subject == person {
+			gone = append(gone, d.ID)
+			continue
+		}
+		d.Fields = slices.DeleteFunc(d.Fields, func(f fieldDoc) bool { return f.About == person })
+		d.Parties = slices.DeleteFunc(d.Parties, func(p partyDoc) bool { return p.Subject == person })
+		d.Subjects = slices.DeleteFunc(d.Subjects, func(s string) bool { return s == person })
+		d.Version++
+		if _, err := e.coll.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: d.Tenant}}, d); err != nil {
+			return fmt.Errorf("update record %s: %w", d.ID, translate(err))
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: gone}}})
+	if err != nil {
+		return err
+	}
+	if _, err := e.coll.DeleteMany(ctx, filter); err != nil {
+		return fmt.Errorf("delete records: %w", translate(err))
+	}
+	return e.lookups.remove(ctx, gone...) // also those about other persons in them
+}
+
+// Left implements erasure.Eraser.
+func (e *recordEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	if !t.Whole && len(t.Datasets()) == 0 {
+		return 0, nil
+	}
+	filter, err := recordsOf(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	return count(ctx, e.coll, filter, eraseBatch)
+}
+
+// objectEraser destroys what lies in the object storage, with its rows: the
+// objects first, for the rows name them.
+type objectEraser struct {
+	name    string
+	coll    *mongo.Collection
+	remove  func(ctx context.Context, key string) error
+	dataset string // the field that names the dataset; "" when they are copies of several
+}
+
+// Name implements erasure.Eraser.
+func (e *objectEraser) Name() string { return e.name }
+
+func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bson.D, any bool, err error) {
+	filter, err = scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
+	if err == nil && !t.Whole && e.dataset != "" {
+		filter = append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
+	}
+	return filter, t.Whole || len(t.Datasets()) > 0, err
+}
+
+// Erase implements erasure.Eraser.
+func (e *objectEraser) Erase(ctx context.Context, t erasure.Target) error {
+	filter, any, err := e.filter(ctx, t)
+	if err != nil || !any {
+		return err
+	}
+	docs, err := all[struct {
+		ID string `bson:"_id"`
+	}](ctx, e.coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return fmt.Errorf("find %s: %w", e.name, err)
+	}
+	for _, d := range docs {
+		if err := e.remove(ctx, d.ID); err != nil {
+			return err
+		}
+		one, err := scoped(ctx, bson.E{Key: "_id", Value: d.ID})
+		if err != nil {
+			return err
+		}
+		if _, err := e.coll.DeleteOne(ctx, one); err != nil {
+			return fmt.Errorf("delete %s: %w", e.name, translate(err))
+		}
+	}
+	return nil
+}
+
+// Left implements erasure.Eraser.
+func (e *objectEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	filter, any, err := e.filter(ctx, t)
+	if err != nil || !any {
+		return 0, err
+	}
+	return count(ctx, e.coll, filter, eraseBatch)
+}
+
+type subjectEraser struct{ coll *mongo.Collection }
+
+// Name implements erasure.Eraser.
+func (*subjectEraser) Name() string { return "persons" }
+
+// Erase implements erasure.Eraser. The document stays, with its state and without
+// what it said of the person.
+func (e *subjectEraser) Erase(ctx context.Context, t erasure.Target) error {
+	if !t.Whole {
+		return nil
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: t.Subject})
+	if err != nil {
+		return err
+	}
+	if _, err := e.coll.UpdateOne(ctx, filter, set(bson.E{Key: "identity", Value: bson.D{}})); err != nil {
+		return fmt.Errorf("erase subject %s: %w", t.Subject, translate(err))
+	}
+	return nil
+}
+
+// Left implements erasure.Eraser.
+func (e *subjectEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	if !t.Whole {
+		return 0, nil
+	}
+	d, err := one[subjectDoc](ctx, e.coll, "subject", subject.ErrNotFound, bson.E{Key: "_id", Value: t.Subject})
+	switch {
+	case errors.Is(err, subject.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	i := d.Identity
+	left := 0
+	for _, v := range []sealed{i.Reference, i.Name, i.BirthDate, i.Emails, i.Phones, i.NationalIDs, i.Relations} {
+		if v != nil {
+			left++
+		}
+	}
+	return left, nil
+}
