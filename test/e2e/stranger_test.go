@@ -48,6 +48,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	tree := ask[struct {
 		Tenant struct{ Version int64 }
 	}](t, owner, `{ tenant { version } }`, nil).Tenant
+	people := ask[struct {
+		Viewer   struct{ ID string }
+		Sessions []struct{ ID string }
+	}](t, owner, `{ viewer { id } sessions { id } }`, nil)
 	field := vars{"key": "extra", "type": "STRING"}
 	values := []vars{{"key": "title", "value": "x"}}
 
@@ -76,6 +80,19 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("job", `query($id: ID!) { job(id: $id) { id } }`, vars{"id": b.export.Job.ID}, "NOT_FOUND"),
 		query("importMappings", `{ importMappings { id name document } }`, nil, ""),
 
+		query("members", `{ members { nodes { id email } } }`, nil, ""),
+		query("member", `query($id: ID!) { member(id: $id) { id } }`, vars{"id": people.Viewer.ID}, "NOT_FOUND"),
+		query("sessions", `{ sessions { id } }`, nil, ""),
+		query("operatorAccess", `{ operatorAccess { nodes { id reason } } }`, nil, ""),
+		mutation("resendInvitation", "member { id }", vars{"id": people.Viewer.ID}, "NOT_FOUND"),
+		mutation("acceptInvitation", "membership { tenant }",
+			vars{"token": "vgi_" + strings.TrimPrefix(people.Viewer.ID, "mem_") + "_" + strings.Repeat("a", 32)}, "NOT_FOUND"),
+		mutation("changeMember", "member { id }", vars{"id": people.Viewer.ID, "expectedVersion": 2, "role": "DPO"}, "NOT_FOUND"),
+		mutation("removeMember", "member { id }", vars{"id": people.Viewer.ID, "expectedVersion": 2}, "NOT_FOUND"),
+		mutation("revokeSession", "id", vars{"id": people.Sessions[0].ID}, "NOT_FOUND"),
+		mutation("revokeOtherSessions", "count", vars{"keep": people.Sessions[0].ID}, "NOT_FOUND"),
+		mutation("enterTenant", "access { id }", vars{"tenant": foreign, "reason": "ticket 4711", "minutes": 1}, "FORBIDDEN"),
+		mutation("leaveTenant", "access { id }", vars{"tenant": foreign}, "FORBIDDEN"),
 		mutation("addDatasetField", "dataset { id }", vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": field}, "NOT_FOUND"),
 		mutation("renameDatasetField", "dataset { id }",
 			vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": b.dataset.Fields[0].ID, "key": "renamed"}, "NOT_FOUND"),
@@ -107,11 +124,11 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID,
-		b.imported.ID, b.relation, b.dataset.Fields[0].ID,
+		b.imported.ID, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
 	}
-	secrets := append(p.secrets(), key.APIKey.ID, mapping.ID, mapping.Name, b.dataset.ID, b.person.ID, b.record.ID)
+	secrets := append(p.secrets(), people.Viewer.ID, people.Sessions[0].ID, key.APIKey.ID, mapping.ID, mapping.Name, b.dataset.ID, b.person.ID, b.record.ID)
 	before := p.view(t, mine, b)
 	tried := map[string]bool{}
 	for _, call := range calls {
@@ -135,7 +152,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject"} {
+	for _, own := range []string{"createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject", "inviteMember", "signOut"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)
