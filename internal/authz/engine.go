@@ -50,11 +50,12 @@ type decided struct {
 	made bool
 	who  who
 	self types.Entity
-	call types.Record // the context
-	own  *set         // the tenant's policies; nil for none
-	lost error        // why they can't be told
-	can  map[canKey]Decision
-	see  map[dataKey]Sight
+	own  *set  // the tenant's policies; nil for none
+	lost error // why they can't be told
+
+	call, granted types.Record // the context, and that of what a machine was granted
+	can           map[canKey]Decision
+	see           map[dataKey]Sight
 }
 
 type canKey struct {
@@ -185,11 +186,16 @@ func (e *Engine) prepare(c *caller) {
 	c.decided.made = true
 	c.decided.can, c.decided.see = map[canKey]Decision{}, map[dataKey]Sight{}
 	c.decided.who, c.decided.self = entity(&c.Principal)
-	c.decided.call = types.NewRecord(types.RecordMap{
+	call := types.RecordMap{
 		"granted": types.False, "purpose": types.String(c.Purpose),
 		"secondFactor": types.Boolean(c.AAL == AAL2), "secondFactorDemanded": types.Boolean(e.stepUp != AAL1),
 		"signInAge": types.NewDuration(e.now().Sub(c.AuthenticatedAt)),
-	})
+	}
+	c.decided.call = types.NewRecord(call)
+	if c.Kind == KindMachine {
+		call["granted"] = types.True
+		c.decided.granted = types.NewRecord(call)
+	}
 }
 
 // entity returns p as policies see it. A kind or role that no policy can know is
@@ -250,9 +256,7 @@ func (e *Engine) reasons(c *caller, action types.String, granted bool, resource 
 		Principal: c.decided.self.UID, Action: types.NewEntityUID(typeAction, action), Resource: resource.UID, Context: c.decided.call,
 	}
 	if granted {
-		call := c.decided.call.Map()
-		call["granted"] = types.True
-		req.Context = types.NewRecord(call)
+		req.Context = c.decided.granted
 	}
 	involved := entities{&c.decided.self, &resource}
 	matter := e.platform.parts[partKey{c.decided.who, action}]

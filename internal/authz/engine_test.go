@@ -246,6 +246,32 @@ func TestForKeys(t *testing.T) {
 	}
 }
 
+// TestLanguage: policies can speak of every permission.
+func TestLanguage(t *testing.T) {
+	for _, do := range authz.All() {
+		source := `forbid (principal, action == Action::"` + string(do) + `", resource);`
+		if _, err := authz.NewSet(authz.Source{Name: "one", Cedar: source}); err != nil {
+			t.Errorf("policies/vogter.cedarschema doesn't know %s: %v", do, err)
+		}
+	}
+}
+
+// TestRemembered: what was decided in a request isn't decided again.
+func TestRemembered(t *testing.T) {
+	e := engine(t, authz.AAL2)
+	ctx := as(t, member(authz.RoleCaseHandler))
+	again := func() {
+		e.Can(ctx, authz.RecordRead)
+		for _, person := range []string{"sub_1", "sub_2"} {
+			e.Look(ctx, authz.Data{Class: "ART9", Secrecy: "NONE", About: person})
+		}
+	}
+	again()
+	if n := testing.AllocsPerRun(100, again); n > 0 {
+		t.Errorf("asked again: %.0f allocations", n)
+	}
+}
+
 func BenchmarkDecision(b *testing.B) {
 	e := engine(b, authz.AAL2)
 	machine := authz.Principal{Kind: authz.KindMachine, ID: "key_1", Tenant: one, Grants: authz.ForKeys(), Clearances: everything()}
@@ -263,6 +289,17 @@ func BenchmarkDecision(b *testing.B) {
 		ctx := authz.NewContext(b.Context(), machine)
 		for b.Loop() {
 			e.Can(ctx, authz.RecordRead)
+		}
+	})
+	b.Run("page of 100 records with 20 fields", func(b *testing.B) {
+		classes := []string{"ORDINARY", "NATIONAL_ID", "ART9", "ART10", "CONFIDENTIAL"}
+		for b.Loop() {
+			ctx := authz.NewContext(b.Context(), member(authz.RoleCaseHandler))
+			for range 100 {
+				for f := range 20 {
+					e.Look(ctx, authz.Data{Class: classes[f%len(classes)], Secrecy: "NONE", About: "sub_1"})
+				}
+			}
 		}
 	})
 	b.Run("data, first of a request", func(b *testing.B) {

@@ -210,7 +210,12 @@ func platform() (policies, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read policies %s: %w", name, err)
 		}
-		all = append(all, read...)
+		for _, p := range read {
+			if p.name == "" || slices.ContainsFunc(all, func(o *policy) bool { return o.name == p.name }) {
+				return nil, fmt.Errorf("read policies %s: a policy needs an @id of its own, unlike %q", name, p.name)
+			}
+			all = append(all, p)
+		}
 	}
 	return all, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/config"
 )
 
@@ -97,6 +98,7 @@ func TestParse(t *testing.T) {
 		{"a file for what is no secret", with(local(), "VOGTER_MODE_FILE", "x"), []string{"VOGTER_MODE_FILE is not a setting"}},
 		{"two faults", with(local(), "VOGTER_A", "x", "VOGTER_B", "x"), []string{"VOGTER_A", "VOGTER_B"}},
 		{"mode", with(local(), "VOGTER_MODE", "prod"), []string{"VOGTER_MODE must be production or development"}},
+		{"step-up", with(local(), "VOGTER_STEP_UP", "aal3"), []string{"VOGTER_STEP_UP must be aal2 or aal1"}},
 		{"level", with(local(), "VOGTER_LOG_LEVEL", "loud"), []string{"VOGTER_LOG_LEVEL is malformed"}},
 		{
 			"duration and number", with(local(), "VOGTER_SHUTDOWN_GRACE", "soon", "VOGTER_WORKER_CONCURRENCY", "many"),
@@ -171,6 +173,7 @@ func TestValidate(t *testing.T) {
 		{"local parts in production", with(local(), "VOGTER_MODE", ""), []string{
 			"VOGTER_S3_SECOND_ENDPOINT: a second object storage", devKMS, "VOGTER_KRATOS_PUBLIC_URL: plain HTTP", "VOGTER_KRATOS_ADMIN_URL: plain HTTP", "VOGTER_PUBLIC_URL: an https URL is needed",
 		}},
+		{"one factor", with(cloud(), "VOGTER_STEP_UP", "aal1"), []string{"VOGTER_STEP_UP: one factor"}},
 		{"MongoDB without TLS", with(cloud(), "MONGODB_URI", "mongodb://db.example:27017/"), []string{"MONGODB_URI: a connection"}},
 		{"one host outside", with(cloud(), "MONGODB_URI", "mongodb://127.0.0.1:1,db.example:2/"), []string{"MONGODB_URI: a connection"}},
 		{"MongoDB on loopback", with(cloud(), "MONGODB_URI", "mongodb://u:p@127.0.0.1:27017,localhost,[::1]:5/"), nil},
@@ -248,7 +251,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := config.Config{
 		Mode: config.Production, Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo,
-		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, S3: config.S3{Region: "us-east-1"},
+		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, StepUp: authz.AAL2, S3: config.S3{Region: "us-east-1"},
 		S3Second: config.S3Second{Region: "us-east-1"}, AuditRetention: 43848 * time.Hour,
 		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"},
 	}

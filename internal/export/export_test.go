@@ -401,7 +401,7 @@ func TestRequestRefused(t *testing.T) {
 		want errs.Kind
 	}{
 		{"active", export.RequestInput{Subject: person.ID}, ""},
-		{"restricted", export.RequestInput{Subject: restricted.ID}, ""},
+		{"restricted", export.RequestInput{Subject: restricted.ID}, errs.Precondition},
 		{"erased", export.RequestInput{Subject: erased.ID}, errs.Erased},
 		{"unknown", export.RequestInput{Subject: id.New(id.Subject, testenv.One)}, errs.NotFound},
 		{"no person", export.RequestInput{Subject: "x"}, errs.NotFound},
