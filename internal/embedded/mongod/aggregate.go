@@ -52,15 +52,11 @@ func (s *Server) aggregate(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, at, err := r.view()
+	c, err := r.cursor(func(v *view) (stream, error) { return s.openPipeline(ctx, v, r.ns, p) })
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.openPipeline(ctx, v, r.ns, p)
-	if err != nil {
-		return nil, err
-	}
-	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at}, batch, false)
+	return s.firstReply(ctx, r, c, batch, false)
 }
 
 func (s *Server) openPipeline(ctx context.Context, v *view, ns string, p *pipeline) (stream, error) {
@@ -576,21 +572,17 @@ func (s *Server) distinct(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, at, err := r.view()
+	c, err := r.cursor(func(v *view) (stream, error) { return s.openQuery(ctx, v, r.ns, q) })
 	if err != nil {
 		return nil, err
 	}
-	src, err := s.openQuery(ctx, v, r.ns, q)
-	if err != nil {
-		return nil, err
-	}
-	values, err := distinctValues(ctx, src, path)
-	if err = errors.Join(err, src.close()); err != nil {
+	values, err := distinctValues(ctx, c.src, path)
+	if err = errors.Join(err, c.src.close()); err != nil {
 		return nil, err
 	}
 	b := bsoncore.NewDocumentBuilder().AppendArray("values", values)
-	if at != 0 {
-		b.AppendTimestamp("atClusterTime", uint32(at>>32), uint32(at)) //nolint:gosec // the two halves
+	if c.at != 0 {
+		b.AppendTimestamp("atClusterTime", uint32(c.at>>32), uint32(c.at)) //nolint:gosec // the two halves
 	}
 	return b.Build(), nil
 }

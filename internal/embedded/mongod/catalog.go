@@ -189,26 +189,6 @@ func (s *Server) loadCatalog() error {
 	return s.commit(batch, cat)
 }
 
-// each calls f for every key that begins with prefix.
-func (s *Server) each(prefix []byte, f func(key, val []byte) error) error {
-	v := view{base: s.db}
-	it, err := v.newIterator(false)
-	if err != nil {
-		return err
-	}
-	it.seek(prefix, append(bytes.Clone(prefix), rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd))
-	for it.next() {
-		val, err := it.value()
-		if err == nil {
-			err = f(it.key(), val)
-		}
-		if err != nil {
-			return errors.Join(err, it.Close())
-		}
-	}
-	return errors.Join(it.err(), it.Close())
-}
-
 func identOf(key []byte) uint32 {
 	return binary.BigEndian.Uint32(key[1:])
 }
@@ -418,24 +398,13 @@ func (s *Server) discard(ident uint32) error {
 
 // buildIndex writes the entries of ix for every document.
 func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error {
-	v := view{base: s.db}
-	it, err := v.newIterator(false)
-	if err != nil {
-		return err
-	}
-	defer closeQuietly(it)
 	batch := s.db.NewBatch()
 	defer func() { closeQuietly(batch) }()
-	it.seek(c.id.prefix(), identPrefix(spaceData, c.ident+1))
-	for it.next() {
+	err := s.each(c.id.prefix(), func(key, val []byte) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("build index: %w", err)
 		}
-		val, err := it.value()
-		if err != nil {
-			return err
-		}
-		entries, multikey, err := ix.entries(val[writeNumberLen:], it.key()[identLen:])
+		entries, multikey, err := ix.entries(val[writeNumberLen:], key[identLen:])
 		if err != nil {
 			return err
 		}
@@ -449,15 +418,17 @@ func (s *Server) buildIndex(ctx context.Context, c *collection, ix *index) error
 		}
 		ix.multikey.Or(multikey)
 		ix.marked.Or(multikey)
-		if batch.Len() > chunkSize {
-			if err := s.commit(batch, nil); err != nil {
-				return err
-			}
-			closeQuietly(batch)
-			batch = s.db.NewBatch()
+		if batch.Len() <= chunkSize {
+			return nil
 		}
-	}
-	if err := it.err(); err != nil {
+		if err := s.commit(batch, nil); err != nil {
+			return err
+		}
+		closeQuietly(batch)
+		batch = s.db.NewBatch()
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if err := s.commit(batch, nil); err != nil {

@@ -26,8 +26,11 @@ func (s *Server) Check(ctx context.Context) error {
 
 func checkCollection(ctx context.Context, v *view, c *collection) error {
 	documents, entries := int64(0), make([]int64, len(c.indexes))
-	err := walk(ctx, v, c.id, func(key, val []byte) error {
+	err := v.each(c.id.prefix(), func(key, val []byte) error {
 		documents++
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("check: %w", err)
+		}
 		if len(val) < writeNumberLen {
 			return fmt.Errorf("collection %s: damaged document: %w", c.ns, ErrInconsistent)
 		}
@@ -65,7 +68,7 @@ func checkCollection(ctx context.Context, v *view, c *collection) error {
 	}
 	for i, ix := range c.indexes {
 		n := int64(0)
-		if err := walk(ctx, v, ix, func(_, _ []byte) error { n++; return nil }); err != nil {
+		if err := v.each(ix.prefix(), func(_, _ []byte) error { n++; return ctx.Err() }); err != nil {
 			return err
 		}
 		// All entries that documents need exist, so more are strays.
@@ -85,26 +88,4 @@ func checkCollection(ctx context.Context, v *view, c *collection) error {
 		return fmt.Errorf("collection %s: %d documents are counted as %d: %w", c.ns, documents, counted, ErrInconsistent)
 	}
 	return nil
-}
-
-// walk calls f for every key of an index.
-func walk(ctx context.Context, v *view, ix *index, f func(key, val []byte) error) error {
-	it, err := v.newIterator(false)
-	if err != nil {
-		return err
-	}
-	it.seek(ix.prefix(), identPrefix(spaceData, ix.ident+1))
-	for it.next() {
-		val, err := it.value()
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err == nil {
-			err = f(it.key(), val)
-		}
-		if err != nil {
-			return errors.Join(err, it.Close())
-		}
-	}
-	return errors.Join(it.err(), it.Close())
 }

@@ -56,7 +56,7 @@ func (s *Server) Disturb(ns string, records bool, f func(key, val []byte, batch 
 	defer closeQuietly(batch)
 	v := s.newView()
 	defer closeQuietly(viewCloser{v})
-	if err := walk(context.Background(), v, ix, func(key, val []byte) error { return f(key, val, batch) }); err != nil {
+	if err := v.each(ix.prefix(), func(key, val []byte) error { return f(key, val, batch) }); err != nil {
 		return err
 	}
 	return s.commit(batch, nil)

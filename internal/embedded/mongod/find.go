@@ -158,29 +158,30 @@ func (s *Server) find(ctx context.Context, r *request) (document, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, at, err := r.view()
-	if err != nil {
-		return nil, err
-	}
-	src, err := s.openQuery(ctx, v, r.ns, q)
+	c, err := r.cursor(func(v *view) (stream, error) { return s.openQuery(ctx, v, r.ns, q) })
 	if err != nil {
 		return nil, err
 	}
 	if project != nil {
-		src = &mapped{stream: src, change: project.apply}
+		c.src = &mapped{stream: c.src, change: project.apply}
 	}
-	return s.firstReply(ctx, r, &cursor{ns: r.ns, src: src, at: at, left: q.limit}, batch, r.flag("singleBatch", false))
+	c.left = q.limit
+	return s.firstReply(ctx, r, c, batch, r.flag("singleBatch", false))
+}
+
+// cursor opens a stream on what the command sees.
+func (r *request) cursor(open func(*view) (stream, error)) (*cursor, error) {
+	v, at, err := r.view()
+	if err != nil {
+		return nil, err
+	}
+	src, err := open(v)
+	return &cursor{ns: r.ns, src: src, at: at}, err
 }
 
 func parseFind(r *request) (*query, *projection, error) {
 	q, err := parseQuery(r, "filter")
 	if err != nil {
-		return nil, nil, err
-	}
-	if q.limit, err = r.number64("limit", 0); err != nil {
-		return nil, nil, err
-	}
-	if q.skip, err = r.number64("skip", 0); err != nil {
 		return nil, nil, err
 	}
 	spec, err := r.document("projection")
@@ -191,12 +192,19 @@ func parseFind(r *request) (*query, *projection, error) {
 	return q, project, err
 }
 
+// parseQuery reads the filter called name and what else the command has of a query.
 func parseQuery(r *request, name string) (*query, error) {
 	doc, err := r.document(name)
 	if err != nil {
 		return nil, err
 	}
 	q := &query{}
+	if q.limit, err = r.number64("limit", 0); err != nil {
+		return nil, err
+	}
+	if q.skip, err = r.number64("skip", 0); err != nil {
+		return nil, err
+	}
 	if q.filter, err = parseFilter(doc); err != nil {
 		return nil, err
 	}
@@ -406,12 +414,6 @@ func (s *Server) killCursors(_ context.Context, r *request) (document, error) {
 func (s *Server) count(ctx context.Context, r *request) (document, error) {
 	q, err := parseQuery(r, "query")
 	if err != nil {
-		return nil, err
-	}
-	if q.limit, err = r.number64("limit", 0); err != nil {
-		return nil, err
-	}
-	if q.skip, err = r.number64("skip", 0); err != nil {
 		return nil, err
 	}
 	v, _, err := r.view()

@@ -4,8 +4,9 @@
 // retryable writes, transactions and snapshot reads.
 //
 // It implements what Vogter's stores use, by MongoDB's rules, and refuses every
-// other command, operator and option with MongoDB's error code. Queries and
-// updates mean what the library lungo makes of them.
+// other command, operator and option with MongoDB's error code. Filters are
+// evaluated here, on the stored bytes; what an update operator does is the library
+// lungo's, where that is MongoDB's.
 //
 // A message passes wire.go (protocol), command.go (sessions and transactions
 // around a command), then find.go, write.go, aggregate.go or admin.go. Reads go

@@ -140,6 +140,30 @@ func (v *view) newIterator(reverse bool) (*iterator, error) {
 	return it, nil
 }
 
+// each calls f for every key that begins with prefix.
+func (v *view) each(prefix []byte, f func(key, val []byte) error) error {
+	it, err := v.newIterator(false)
+	if err != nil {
+		return err
+	}
+	it.seek(prefix, append(bytes.Clone(prefix), rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd, rangeEnd))
+	for it.next() {
+		val, err := it.value()
+		if err == nil {
+			err = f(it.key(), val)
+		}
+		if err != nil {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return errors.Join(it.err(), it.Close())
+}
+
+// each calls f for every key of the store that begins with prefix.
+func (s *Server) each(prefix []byte, f func(key, val []byte) error) error {
+	return (&view{base: s.db}).each(prefix, f)
+}
+
 // seek stands before the first key of [lower, upper) in the direction of travel.
 func (it *iterator) seek(lower, upper []byte) {
 	it.lower, it.upper = lower, upper
