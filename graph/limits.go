@@ -14,6 +14,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/vogter/vogter/graph/generated"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
@@ -269,6 +270,8 @@ func costs() generated.ComplexityRoot {
 	c.Query.Deliveries = func(child int, _ string, _ *webhook.DeliveryState, first int, _ *string) int {
 		return paged(child, first)
 	}
+	c.Query.AuditLog = func(child int, _ *trail.Filter, first int, _ *string) int { return paged(child, first) }
+	c.Query.SelfAccessLog = func(child, first int, _ *string) int { return paged(child, first) }
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
 	return c

@@ -35,8 +35,10 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Delivery: {authz.WebhookManage, func(ctx context.Context) (node.Node, error) {
 			return r.webhooks.GetDelivery(ctx, nodeID)
 		}},
-		id.Policy: {authz.PolicyRead, func(ctx context.Context) (node.Node, error) { return r.policies.Get(ctx, nodeID) }},
-		id.Job:    {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.Policy:      {authz.PolicyRead, func(ctx context.Context) (node.Node, error) { return r.policies.Get(ctx, nodeID) }},
+		id.Audit:       {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.audits.Get(ctx, nodeID) }},
+		id.AuditExport: {authz.AuditExport, func(ctx context.Context) (node.Node, error) { return r.audits.GetExport(ctx, nodeID) }},
+		id.Job:         {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {

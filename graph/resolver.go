@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
@@ -42,6 +43,7 @@ type Services struct {
 	Downloads  Downloads
 	Imports    Imports
 	Exports    Exports
+	Audits     Audits
 	Jobs       Jobs
 	Feed       Feed
 	Webhooks   Webhooks
@@ -166,6 +168,18 @@ type Imports interface {
 	SaveMapping(ctx context.Context, in imports.SaveMappingInput) (*imports.Mapping, error)
 }
 
+// Audits is what the API needs of package trail.
+type Audits interface {
+	Page(ctx context.Context, f *trail.Filter, r page.Request) (*trail.Connection, error)
+	Get(ctx context.Context, entryID string) (*trail.Entry, error)
+	Proof(ctx context.Context, entryID string) (*trail.Proof, error)
+	Consistency(ctx context.Context, from, to int64) (*trail.Consistency, error)
+	Publish(ctx context.Context) (*trail.State, error)
+	Self(ctx context.Context, r page.Request) (*trail.AccessConnection, error)
+	Request(ctx context.Context, in trail.ExportAuditInput) (*trail.Export, error)
+	GetExport(ctx context.Context, exportID string) (*trail.Export, error)
+}
+
 // Exports is what the API needs of package export.
 type Exports interface {
 	Get(ctx context.Context, exportID string) (*export.Export, error)
@@ -216,6 +230,7 @@ type Resolver struct {
 	downloads  Downloads
 	imports    Imports
 	exports    Exports
+	audits     Audits
 	jobs       Jobs
 	feed       Feed
 	webhooks   Webhooks
@@ -223,6 +238,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

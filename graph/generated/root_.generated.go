@@ -13,6 +13,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
@@ -38,10 +39,12 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	AuditExport() AuditExportResolver
 	Change() ChangeResolver
 	Dataset() DatasetResolver
 	DatasetField() DatasetFieldResolver
 	Export() ExportResolver
+	ExportAuditPayload() ExportAuditPayloadResolver
 	Mutation() MutationResolver
 	Query() QueryResolver
 	Record() RecordResolver
@@ -59,6 +62,26 @@ type DirectiveRoot struct {
 type ComplexityRoot struct {
 	AcceptInvitationPayload struct {
 		Membership func(childComplexity int) int
+	}
+
+	Access struct {
+		Action  func(childComplexity int) int
+		At      func(childComplexity int) int
+		By      func(childComplexity int) int
+		ID      func(childComplexity int) int
+		Objects func(childComplexity int) int
+		Purpose func(childComplexity int) int
+	}
+
+	AccessConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	AccessEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	AddDatasetFieldPayload struct {
@@ -94,6 +117,86 @@ type ComplexityRoot struct {
 
 	ApproveTenantPolicyPayload struct {
 		Policy func(childComplexity int) int
+	}
+
+	AuditActor struct {
+		Credential func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Kind       func(childComplexity int) int
+		OnBehalfOf func(childComplexity int) int
+	}
+
+	AuditConsistency struct {
+		From func(childComplexity int) int
+		Path func(childComplexity int) int
+		To   func(childComplexity int) int
+	}
+
+	AuditDetail struct {
+		Fields  func(childComplexity int) int
+		Object  func(childComplexity int) int
+		Version func(childComplexity int) int
+	}
+
+	AuditEntry struct {
+		Action    func(childComplexity int) int
+		Actor     func(childComplexity int) int
+		At        func(childComplexity int) int
+		Fields    func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Network   func(childComplexity int) int
+		Object    func(childComplexity int) int
+		Outcome   func(childComplexity int) int
+		Policy    func(childComplexity int) int
+		Purpose   func(childComplexity int) int
+		RequestID func(childComplexity int) int
+		Seq       func(childComplexity int) int
+		Subjects  func(childComplexity int) int
+	}
+
+	AuditEntryConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	AuditEntryEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	AuditExport struct {
+		CreatedAt func(childComplexity int) int
+		ExpiresAt func(childComplexity int) int
+		From      func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Job       func(childComplexity int) int
+		Size      func(childComplexity int) int
+		State     func(childComplexity int) int
+		To        func(childComplexity int) int
+	}
+
+	AuditProof struct {
+		Checkpoint func(childComplexity int) int
+		Document   func(childComplexity int) int
+		Seq        func(childComplexity int) int
+	}
+
+	AuditState struct {
+		At     func(childComplexity int) int
+		Base   func(childComplexity int) int
+		Log    func(childComplexity int) int
+		Note   func(childComplexity int) int
+		Number func(childComplexity int) int
+		Root   func(childComplexity int) int
+		Size   func(childComplexity int) int
+	}
+
+	AuditSubject struct {
+		Commitment func(childComplexity int) int
+		Details    func(childComplexity int) int
+		ID         func(childComplexity int) int
+		State      func(childComplexity int) int
 	}
 
 	CanAnswer struct {
@@ -256,6 +359,11 @@ type ComplexityRoot struct {
 		Subject   func(childComplexity int) int
 	}
 
+	ExportAuditPayload struct {
+		Export func(childComplexity int) int
+		Job    func(childComplexity int) int
+	}
+
 	File struct {
 		CreatedAt func(childComplexity int) int
 		ID        func(childComplexity int) int
@@ -362,6 +470,7 @@ type ComplexityRoot struct {
 		DeleteWebhook           func(childComplexity int, input webhook.Input) int
 		EndRelation             func(childComplexity int, input subject.EndRelationInput) int
 		EnterTenant             func(childComplexity int, input breakglass.EnterInput) int
+		ExportAudit             func(childComplexity int, input trail.ExportAuditInput) int
 		GrantDownload           func(childComplexity int, input download.GrantInput) int
 		InviteMember            func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant             func(childComplexity int, input breakglass.LeaveInput) int
@@ -382,6 +491,7 @@ type ComplexityRoot struct {
 		RotateOAuthClientSecret func(childComplexity int, input oauth.RotateSecretInput) int
 		RotateWebhookSecret     func(childComplexity int, input webhook.Input) int
 		SaveImportMapping       func(childComplexity int, input imports.SaveMappingInput) int
+		SealAudit               func(childComplexity int) int
 		SignOut                 func(childComplexity int, input session.SignOutInput) int
 		StartRelation           func(childComplexity int, input subject.StartRelationInput) int
 		UpdateAPIKey            func(childComplexity int, input apikey.UpdateInput) int
@@ -466,33 +576,39 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		APIKeys         func(childComplexity int) int
-		Can             func(childComplexity int, action authz.Permission, on *string) int
-		Changes         func(childComplexity int, after *string, first int) int
-		Dataset         func(childComplexity int, id string) int
-		Datasets        func(childComplexity int) int
-		Deliveries      func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
-		ExplainDecision func(childComplexity int, input policy.ExplainInput) int
-		Export          func(childComplexity int, id string) int
-		FindRecords     func(childComplexity int, by record.By, first int, after *string) int
-		FindSubjects    func(childComplexity int, by subject.By, first int, after *string) int
-		ImportMappings  func(childComplexity int) int
-		Job             func(childComplexity int, id string) int
-		Member          func(childComplexity int, id string) int
-		Members         func(childComplexity int, first int, after *string) int
-		Node            func(childComplexity int, id string) int
-		OauthClients    func(childComplexity int) int
-		OperatorAccess  func(childComplexity int, first int, after *string) int
-		Permissions     func(childComplexity int, on *string) int
-		PolicySchema    func(childComplexity int) int
-		Record          func(childComplexity int, id string) int
-		Sessions        func(childComplexity int) int
-		Subject         func(childComplexity int, id string) int
-		Subjects        func(childComplexity int, first int, after *string) int
-		Tenant          func(childComplexity int) int
-		TenantPolicies  func(childComplexity int, first int, after *string) int
-		Viewer          func(childComplexity int) int
-		Webhooks        func(childComplexity int) int
+		APIKeys          func(childComplexity int) int
+		AuditConsistency func(childComplexity int, from int64, to int64) int
+		AuditEntry       func(childComplexity int, id string) int
+		AuditExport      func(childComplexity int, id string) int
+		AuditLog         func(childComplexity int, filter *trail.Filter, first int, after *string) int
+		AuditProof       func(childComplexity int, entry string) int
+		Can              func(childComplexity int, action authz.Permission, on *string) int
+		Changes          func(childComplexity int, after *string, first int) int
+		Dataset          func(childComplexity int, id string) int
+		Datasets         func(childComplexity int) int
+		Deliveries       func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		ExplainDecision  func(childComplexity int, input policy.ExplainInput) int
+		Export           func(childComplexity int, id string) int
+		FindRecords      func(childComplexity int, by record.By, first int, after *string) int
+		FindSubjects     func(childComplexity int, by subject.By, first int, after *string) int
+		ImportMappings   func(childComplexity int) int
+		Job              func(childComplexity int, id string) int
+		Member           func(childComplexity int, id string) int
+		Members          func(childComplexity int, first int, after *string) int
+		Node             func(childComplexity int, id string) int
+		OauthClients     func(childComplexity int) int
+		OperatorAccess   func(childComplexity int, first int, after *string) int
+		Permissions      func(childComplexity int, on *string) int
+		PolicySchema     func(childComplexity int) int
+		Record           func(childComplexity int, id string) int
+		SelfAccessLog    func(childComplexity int, first int, after *string) int
+		Sessions         func(childComplexity int) int
+		Subject          func(childComplexity int, id string) int
+		Subjects         func(childComplexity int, first int, after *string) int
+		Tenant           func(childComplexity int) int
+		TenantPolicies   func(childComplexity int, first int, after *string) int
+		Viewer           func(childComplexity int) int
+		Webhooks         func(childComplexity int) int
 	}
 
 	Record struct {
@@ -611,6 +727,10 @@ type ComplexityRoot struct {
 
 	SaveImportMappingPayload struct {
 		Mapping func(childComplexity int) int
+	}
+
+	SealAuditPayload struct {
+		State func(childComplexity int) int
 	}
 
 	Session struct {
@@ -797,6 +917,75 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AcceptInvitationPayload.Membership(childComplexity), true
 
+	case "Access.action":
+		if e.ComplexityRoot.Access.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.Action(childComplexity), true
+	case "Access.at":
+		if e.ComplexityRoot.Access.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.At(childComplexity), true
+	case "Access.by":
+		if e.ComplexityRoot.Access.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.By(childComplexity), true
+	case "Access.id":
+		if e.ComplexityRoot.Access.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.ID(childComplexity), true
+	case "Access.objects":
+		if e.ComplexityRoot.Access.Objects == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.Objects(childComplexity), true
+	case "Access.purpose":
+		if e.ComplexityRoot.Access.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.Purpose(childComplexity), true
+
+	case "AccessConnection.edges":
+		if e.ComplexityRoot.AccessConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AccessConnection.Edges(childComplexity), true
+	case "AccessConnection.nodes":
+		if e.ComplexityRoot.AccessConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AccessConnection.Nodes(childComplexity), true
+	case "AccessConnection.pageInfo":
+		if e.ComplexityRoot.AccessConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AccessConnection.PageInfo(childComplexity), true
+
+	case "AccessEdge.cursor":
+		if e.ComplexityRoot.AccessEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AccessEdge.Cursor(childComplexity), true
+	case "AccessEdge.node":
+		if e.ComplexityRoot.AccessEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AccessEdge.Node(childComplexity), true
+
 	case "AddDatasetFieldPayload.dataset":
 		if e.ComplexityRoot.AddDatasetFieldPayload.Dataset == nil {
 			break
@@ -921,6 +1110,316 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApproveTenantPolicyPayload.Policy(childComplexity), true
+
+	case "AuditActor.credential":
+		if e.ComplexityRoot.AuditActor.Credential == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditActor.Credential(childComplexity), true
+	case "AuditActor.id":
+		if e.ComplexityRoot.AuditActor.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditActor.ID(childComplexity), true
+	case "AuditActor.kind":
+		if e.ComplexityRoot.AuditActor.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditActor.Kind(childComplexity), true
+	case "AuditActor.onBehalfOf":
+		if e.ComplexityRoot.AuditActor.OnBehalfOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditActor.OnBehalfOf(childComplexity), true
+
+	case "AuditConsistency.from":
+		if e.ComplexityRoot.AuditConsistency.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConsistency.From(childComplexity), true
+	case "AuditConsistency.path":
+		if e.ComplexityRoot.AuditConsistency.Path == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConsistency.Path(childComplexity), true
+	case "AuditConsistency.to":
+		if e.ComplexityRoot.AuditConsistency.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditConsistency.To(childComplexity), true
+
+	case "AuditDetail.fields":
+		if e.ComplexityRoot.AuditDetail.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditDetail.Fields(childComplexity), true
+	case "AuditDetail.object":
+		if e.ComplexityRoot.AuditDetail.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditDetail.Object(childComplexity), true
+	case "AuditDetail.version":
+		if e.ComplexityRoot.AuditDetail.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditDetail.Version(childComplexity), true
+
+	case "AuditEntry.action":
+		if e.ComplexityRoot.AuditEntry.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Action(childComplexity), true
+	case "AuditEntry.actor":
+		if e.ComplexityRoot.AuditEntry.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Actor(childComplexity), true
+	case "AuditEntry.at":
+		if e.ComplexityRoot.AuditEntry.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.At(childComplexity), true
+	case "AuditEntry.fields":
+		if e.ComplexityRoot.AuditEntry.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Fields(childComplexity), true
+	case "AuditEntry.id":
+		if e.ComplexityRoot.AuditEntry.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.ID(childComplexity), true
+	case "AuditEntry.network":
+		if e.ComplexityRoot.AuditEntry.Network == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Network(childComplexity), true
+	case "AuditEntry.object":
+		if e.ComplexityRoot.AuditEntry.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Object(childComplexity), true
+	case "AuditEntry.outcome":
+		if e.ComplexityRoot.AuditEntry.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Outcome(childComplexity), true
+	case "AuditEntry.policy":
+		if e.ComplexityRoot.AuditEntry.Policy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Policy(childComplexity), true
+	case "AuditEntry.purpose":
+		if e.ComplexityRoot.AuditEntry.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Purpose(childComplexity), true
+	case "AuditEntry.requestId":
+		if e.ComplexityRoot.AuditEntry.RequestID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.RequestID(childComplexity), true
+	case "AuditEntry.seq":
+		if e.ComplexityRoot.AuditEntry.Seq == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Seq(childComplexity), true
+	case "AuditEntry.subjects":
+		if e.ComplexityRoot.AuditEntry.Subjects == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntry.Subjects(childComplexity), true
+
+	case "AuditEntryConnection.edges":
+		if e.ComplexityRoot.AuditEntryConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntryConnection.Edges(childComplexity), true
+	case "AuditEntryConnection.nodes":
+		if e.ComplexityRoot.AuditEntryConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntryConnection.Nodes(childComplexity), true
+	case "AuditEntryConnection.pageInfo":
+		if e.ComplexityRoot.AuditEntryConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntryConnection.PageInfo(childComplexity), true
+
+	case "AuditEntryEdge.cursor":
+		if e.ComplexityRoot.AuditEntryEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntryEdge.Cursor(childComplexity), true
+	case "AuditEntryEdge.node":
+		if e.ComplexityRoot.AuditEntryEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditEntryEdge.Node(childComplexity), true
+
+	case "AuditExport.createdAt":
+		if e.ComplexityRoot.AuditExport.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.CreatedAt(childComplexity), true
+	case "AuditExport.expiresAt":
+		if e.ComplexityRoot.AuditExport.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.ExpiresAt(childComplexity), true
+	case "AuditExport.from":
+		if e.ComplexityRoot.AuditExport.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.From(childComplexity), true
+	case "AuditExport.id":
+		if e.ComplexityRoot.AuditExport.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.ID(childComplexity), true
+	case "AuditExport.job":
+		if e.ComplexityRoot.AuditExport.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.Job(childComplexity), true
+	case "AuditExport.size":
+		if e.ComplexityRoot.AuditExport.Size == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.Size(childComplexity), true
+	case "AuditExport.state":
+		if e.ComplexityRoot.AuditExport.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.State(childComplexity), true
+	case "AuditExport.to":
+		if e.ComplexityRoot.AuditExport.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditExport.To(childComplexity), true
+
+	case "AuditProof.checkpoint":
+		if e.ComplexityRoot.AuditProof.Checkpoint == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditProof.Checkpoint(childComplexity), true
+	case "AuditProof.document":
+		if e.ComplexityRoot.AuditProof.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditProof.Document(childComplexity), true
+	case "AuditProof.seq":
+		if e.ComplexityRoot.AuditProof.Seq == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditProof.Seq(childComplexity), true
+
+	case "AuditState.at":
+		if e.ComplexityRoot.AuditState.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.At(childComplexity), true
+	case "AuditState.base":
+		if e.ComplexityRoot.AuditState.Base == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Base(childComplexity), true
+	case "AuditState.log":
+		if e.ComplexityRoot.AuditState.Log == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Log(childComplexity), true
+	case "AuditState.note":
+		if e.ComplexityRoot.AuditState.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Note(childComplexity), true
+	case "AuditState.number":
+		if e.ComplexityRoot.AuditState.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Number(childComplexity), true
+	case "AuditState.root":
+		if e.ComplexityRoot.AuditState.Root == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Root(childComplexity), true
+	case "AuditState.size":
+		if e.ComplexityRoot.AuditState.Size == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditState.Size(childComplexity), true
+
+	case "AuditSubject.commitment":
+		if e.ComplexityRoot.AuditSubject.Commitment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditSubject.Commitment(childComplexity), true
+	case "AuditSubject.details":
+		if e.ComplexityRoot.AuditSubject.Details == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditSubject.Details(childComplexity), true
+	case "AuditSubject.id":
+		if e.ComplexityRoot.AuditSubject.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditSubject.ID(childComplexity), true
+	case "AuditSubject.state":
+		if e.ComplexityRoot.AuditSubject.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditSubject.State(childComplexity), true
 
 	case "CanAnswer.allowed":
 		if e.ComplexityRoot.CanAnswer.Allowed == nil {
@@ -1479,6 +1978,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Export.Subject(childComplexity), true
 
+	case "ExportAuditPayload.export":
+		if e.ComplexityRoot.ExportAuditPayload.Export == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportAuditPayload.Export(childComplexity), true
+	case "ExportAuditPayload.job":
+		if e.ComplexityRoot.ExportAuditPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExportAuditPayload.Job(childComplexity), true
+
 	case "File.createdAt":
 		if e.ComplexityRoot.File.CreatedAt == nil {
 			break
@@ -1958,6 +2470,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.EnterTenant(childComplexity, args["input"].(breakglass.EnterInput)), true
+	case "Mutation.exportAudit":
+		if e.ComplexityRoot.Mutation.ExportAudit == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_exportAudit_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExportAudit(childComplexity, args["input"].(trail.ExportAuditInput)), true
 	case "Mutation.grantDownload":
 		if e.ComplexityRoot.Mutation.GrantDownload == nil {
 			break
@@ -2178,6 +2701,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SaveImportMapping(childComplexity, args["input"].(imports.SaveMappingInput)), true
+	case "Mutation.sealAudit":
+		if e.ComplexityRoot.Mutation.SealAudit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Mutation.SealAudit(childComplexity), true
 	case "Mutation.signOut":
 		if e.ComplexityRoot.Mutation.SignOut == nil {
 			break
@@ -2556,6 +3085,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKeys(childComplexity), true
+	case "Query.auditConsistency":
+		if e.ComplexityRoot.Query.AuditConsistency == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditConsistency_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditConsistency(childComplexity, args["from"].(int64), args["to"].(int64)), true
+	case "Query.auditEntry":
+		if e.ComplexityRoot.Query.AuditEntry == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditEntry_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditEntry(childComplexity, args["id"].(string)), true
+	case "Query.auditExport":
+		if e.ComplexityRoot.Query.AuditExport == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditExport_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditExport(childComplexity, args["id"].(string)), true
+	case "Query.auditLog":
+		if e.ComplexityRoot.Query.AuditLog == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditLog_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditLog(childComplexity, args["filter"].(*trail.Filter), args["first"].(int), args["after"].(*string)), true
+	case "Query.auditProof":
+		if e.ComplexityRoot.Query.AuditProof == nil {
+			break
+		}
+
+		args, err := ec.field_Query_auditProof_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AuditProof(childComplexity, args["entry"].(string)), true
 	case "Query.can":
 		if e.ComplexityRoot.Query.Can == nil {
 			break
@@ -2746,6 +3330,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Record(childComplexity, args["id"].(string)), true
+	case "Query.selfAccessLog":
+		if e.ComplexityRoot.Query.SelfAccessLog == nil {
+			break
+		}
+
+		args, err := ec.field_Query_selfAccessLog_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SelfAccessLog(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.sessions":
 		if e.ComplexityRoot.Query.Sessions == nil {
 			break
@@ -3137,6 +3732,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SaveImportMappingPayload.Mapping(childComplexity), true
+
+	case "SealAuditPayload.state":
+		if e.ComplexityRoot.SealAuditPayload.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SealAuditPayload.State(childComplexity), true
 
 	case "Session.aal":
 		if e.ComplexityRoot.Session.AAL == nil {
@@ -3757,6 +4359,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputAcceptInvitationInput,
 		ec.unmarshalInputAddDatasetFieldInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
+		ec.unmarshalInputAuditFilter,
 		ec.unmarshalInputChangeMemberInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
@@ -3771,6 +4374,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputEndRelationInput,
 		ec.unmarshalInputEnterTenantInput,
 		ec.unmarshalInputExplainDecisionInput,
+		ec.unmarshalInputExportAuditInput,
 		ec.unmarshalInputFirstOwnerInput,
 		ec.unmarshalInputGrantDownloadInput,
 		ec.unmarshalInputInviteMemberInput,
@@ -3903,6 +4507,214 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../../schema/audit.graphql", Input: `enum AuditOutcome {
+  OK
+  "The caller may not."
+  REFUSED
+  FAILED
+}
+
+"Who acted: never a name, always an opaque id."
+type AuditActor {
+  "MEMBER, MACHINE, OPERATOR, DATA_SUBJECT or SYSTEM."
+  kind: String!
+  id: ID!
+  "The API key or session that proved it."
+  credential: ID
+  onBehalfOf: ID
+}
+
+"What was done to one object of a person."
+type AuditDetail {
+  object: ID!
+  version: Int64
+  "Names of the fields, where not all were meant."
+  fields: [String!]
+}
+
+"A person an entry is about."
+type AuditSubject {
+  id: ID!
+  "SHA-256 over a salt and the details, hexadecimal: it is part of the entry, the details are not."
+  commitment: String!
+  "Whether the details are shown. WITHHELD in lists, and from those who may not read the person; ERASED with the person's evidence."
+  state: ValueState!
+  details: [AuditDetail!]
+}
+
+"""
+One line of the tenant's audit log: a change, a read of personal data, a refusal,
+a sign-in, a download, a key operation. It holds opaque ids only.
+"""
+type AuditEntry implements Node {
+  id: ID!
+  "Its place in the tenant's order, from 0; null for the moment until it is sealed."
+  seq: Int64
+  at: Time!
+  actor: AuditActor!
+  action: String!
+  object: ID
+  subjects: [AuditSubject!]!
+  "As stated by the caller, in header Vogter-Purpose."
+  purpose: String
+  outcome: AuditOutcome!
+  "The policy that decided."
+  policy: String
+  requestId: String
+  "The caller's network, /24 or /48."
+  network: String
+  "Names of the fields changed or refused."
+  fields: [String!]
+}
+
+type AuditEntryEdge {
+  cursor: String!
+  node: AuditEntry!
+}
+
+type AuditEntryConnection {
+  edges: [AuditEntryEdge!]!
+  nodes: [AuditEntry!]!
+  pageInfo: PageInfo!
+}
+
+"By at most one of actor, action, object, subject and outcome, and by time."
+input AuditFilter {
+  actor: ID
+  action: String
+  object: ID
+  subject: ID
+  outcome: AuditOutcome
+  "Inclusive."
+  from: Time
+  "Exclusive."
+  to: Time
+}
+
+"Where the tenant's log stood at a signed checkpoint, which speaks for the logs of all tenants."
+type AuditState {
+  "Of the checkpoint."
+  number: Int64!
+  at: Time!
+  "Number of the log: a new one begins after a restore of the database."
+  log: Int64!
+  "seq of the log's first entry."
+  base: Int64!
+  "Entries in the log."
+  size: Int64!
+  "Root of the log's Merkle tree (RFC 6962), hexadecimal."
+  root: String!
+  "The signed checkpoint."
+  note: String!
+}
+
+"That an entry is in the log, self-contained."
+type AuditProof {
+  seq: Int64!
+  checkpoint: AuditState!
+  "JSON: save it as a file for ` + "`" + `vogter verify FILE --keys KEYS` + "`" + `."
+  document: String!
+}
+
+"That the log at one checkpoint is the beginning of the log at a later one (RFC 6962, 2.1.2)."
+type AuditConsistency {
+  from: AuditState!
+  to: AuditState!
+  "Hashes, hexadecimal."
+  path: [String!]!
+}
+
+enum AuditExportState {
+  BUILDING
+  READY
+  "Its time is over and the bundle is gone; ask for a new one."
+  EXPIRED
+  FAILED
+}
+
+"""
+A bundle of entries with their proofs, checkpoints and keys: ` + "`" + `vogter verify` + "`" + `
+checks it offline. Fetch it by grantDownload.
+"""
+type AuditExport implements Node {
+  id: ID!
+  job: Job! @goField(forceResolver: true) @can(do: JOB_READ)
+  state: AuditExportState!
+  from: Time!
+  to: Time!
+  "Size of the bundle in bytes once READY."
+  size: Int64
+  createdAt: Time!
+  "When the bundle is destroyed."
+  expiresAt: Time!
+}
+
+enum AccessBy {
+  "A member of the tenant's staff."
+  STAFF
+  "A system of the tenant, or the platform by itself."
+  SYSTEM
+  "The provider of the platform."
+  PROVIDER
+  YOU
+}
+
+"That somebody saw or changed data of the person who is calling."
+type Access {
+  id: ID!
+  at: Time!
+  by: AccessBy!
+  action: String!
+  "How many things of yours were touched."
+  objects: Int!
+  purpose: String
+}
+
+type AccessEdge {
+  cursor: String!
+  node: Access!
+}
+
+type AccessConnection {
+  edges: [AccessEdge!]!
+  nodes: [Access!]!
+  pageInfo: PageInfo!
+}
+
+input ExportAuditInput {
+  from: Time!
+  to: Time!
+}
+
+type ExportAuditPayload {
+  export: AuditExport!
+  job: Job! @goField(forceResolver: true)
+}
+
+type SealAuditPayload {
+  state: AuditState!
+}
+
+extend type Query {
+  "The tenant's audit log, the newest first. Reading it is an entry too."
+  auditLog(filter: AuditFilter, first: Int! = 20, after: String): AuditEntryConnection! @can(do: AUDIT_READ)
+  "An entry with the details on those persons whom the caller may read."
+  auditEntry(id: ID!): AuditEntry! @can(do: AUDIT_READ)
+  "Proves that the entry is in the log, under the latest checkpoint that speaks for it."
+  auditProof(entry: ID!): AuditProof! @can(do: AUDIT_READ)
+  "Proves that nothing was changed between two checkpoints, given by their numbers."
+  auditConsistency(from: Int64!, to: Int64!): AuditConsistency! @can(do: AUDIT_READ)
+  auditExport(id: ID!): AuditExport! @can(do: AUDIT_EXPORT)
+  "Who saw or changed the data of the person who is calling, the newest first."
+  selfAccessLog(first: Int! = 20, after: String): AccessConnection! @can(do: SELF_READ)
+}
+
+extend type Mutation {
+  exportAudit(input: ExportAuditInput!): ExportAuditPayload! @can(do: AUDIT_EXPORT) @idempotent
+  "Seals what happened until now and publishes a checkpoint at once."
+  sealAudit: SealAuditPayload! @can(do: AUDIT_EXPORT)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/base.graphql", Input: `"""
 The caller needs this permission. A call without it fails with FORBIDDEN and is
 written to the tenant's audit log, or with UNAUTHENTICATED when nobody signed in.
@@ -5738,6 +6550,46 @@ func (ec *executionContext) childFields_AcceptInvitationPayload(ctx context.Cont
 	return nil, fmt.Errorf("no field named %q was found under type AcceptInvitationPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Access(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Access_id(ctx, field)
+	case "at":
+		return ec.fieldContext_Access_at(ctx, field)
+	case "by":
+		return ec.fieldContext_Access_by(ctx, field)
+	case "action":
+		return ec.fieldContext_Access_action(ctx, field)
+	case "objects":
+		return ec.fieldContext_Access_objects(ctx, field)
+	case "purpose":
+		return ec.fieldContext_Access_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Access", field.Name)
+}
+
+func (ec *executionContext) childFields_AccessConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AccessConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AccessConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AccessConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AccessConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AccessEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AccessEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AccessEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AccessEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_AddDatasetFieldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "dataset":
@@ -5806,6 +6658,166 @@ func (ec *executionContext) childFields_ApproveTenantPolicyPayload(ctx context.C
 		return ec.fieldContext_ApproveTenantPolicyPayload_policy(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApproveTenantPolicyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditActor(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_AuditActor_kind(ctx, field)
+	case "id":
+		return ec.fieldContext_AuditActor_id(ctx, field)
+	case "credential":
+		return ec.fieldContext_AuditActor_credential(ctx, field)
+	case "onBehalfOf":
+		return ec.fieldContext_AuditActor_onBehalfOf(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditActor", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditConsistency(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "from":
+		return ec.fieldContext_AuditConsistency_from(ctx, field)
+	case "to":
+		return ec.fieldContext_AuditConsistency_to(ctx, field)
+	case "path":
+		return ec.fieldContext_AuditConsistency_path(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditConsistency", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditDetail(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "object":
+		return ec.fieldContext_AuditDetail_object(ctx, field)
+	case "version":
+		return ec.fieldContext_AuditDetail_version(ctx, field)
+	case "fields":
+		return ec.fieldContext_AuditDetail_fields(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditDetail", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntry(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditEntry_id(ctx, field)
+	case "seq":
+		return ec.fieldContext_AuditEntry_seq(ctx, field)
+	case "at":
+		return ec.fieldContext_AuditEntry_at(ctx, field)
+	case "actor":
+		return ec.fieldContext_AuditEntry_actor(ctx, field)
+	case "action":
+		return ec.fieldContext_AuditEntry_action(ctx, field)
+	case "object":
+		return ec.fieldContext_AuditEntry_object(ctx, field)
+	case "subjects":
+		return ec.fieldContext_AuditEntry_subjects(ctx, field)
+	case "purpose":
+		return ec.fieldContext_AuditEntry_purpose(ctx, field)
+	case "outcome":
+		return ec.fieldContext_AuditEntry_outcome(ctx, field)
+	case "policy":
+		return ec.fieldContext_AuditEntry_policy(ctx, field)
+	case "requestId":
+		return ec.fieldContext_AuditEntry_requestId(ctx, field)
+	case "network":
+		return ec.fieldContext_AuditEntry_network(ctx, field)
+	case "fields":
+		return ec.fieldContext_AuditEntry_fields(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntry", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntryConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AuditEntryConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AuditEntryConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AuditEntryConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditEntryEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AuditEntryEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AuditEntryEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditEntryEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditExport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditExport_id(ctx, field)
+	case "job":
+		return ec.fieldContext_AuditExport_job(ctx, field)
+	case "state":
+		return ec.fieldContext_AuditExport_state(ctx, field)
+	case "from":
+		return ec.fieldContext_AuditExport_from(ctx, field)
+	case "to":
+		return ec.fieldContext_AuditExport_to(ctx, field)
+	case "size":
+		return ec.fieldContext_AuditExport_size(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_AuditExport_createdAt(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_AuditExport_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditExport", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditProof(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "seq":
+		return ec.fieldContext_AuditProof_seq(ctx, field)
+	case "checkpoint":
+		return ec.fieldContext_AuditProof_checkpoint(ctx, field)
+	case "document":
+		return ec.fieldContext_AuditProof_document(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditProof", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditState(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "number":
+		return ec.fieldContext_AuditState_number(ctx, field)
+	case "at":
+		return ec.fieldContext_AuditState_at(ctx, field)
+	case "log":
+		return ec.fieldContext_AuditState_log(ctx, field)
+	case "base":
+		return ec.fieldContext_AuditState_base(ctx, field)
+	case "size":
+		return ec.fieldContext_AuditState_size(ctx, field)
+	case "root":
+		return ec.fieldContext_AuditState_root(ctx, field)
+	case "note":
+		return ec.fieldContext_AuditState_note(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditState", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditSubject(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AuditSubject_id(ctx, field)
+	case "commitment":
+		return ec.fieldContext_AuditSubject_commitment(ctx, field)
+	case "state":
+		return ec.fieldContext_AuditSubject_state(ctx, field)
+	case "details":
+		return ec.fieldContext_AuditSubject_details(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditSubject", field.Name)
 }
 
 func (ec *executionContext) childFields_CanAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -6126,6 +7138,16 @@ func (ec *executionContext) childFields_Export(ctx context.Context, field graphq
 		return ec.fieldContext_Export_expiresAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Export", field.Name)
+}
+
+func (ec *executionContext) childFields_ExportAuditPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "export":
+		return ec.fieldContext_ExportAuditPayload_export(ctx, field)
+	case "job":
+		return ec.fieldContext_ExportAuditPayload_job(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExportAuditPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_GrantDownloadPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -6666,6 +7688,14 @@ func (ec *executionContext) childFields_SaveImportMappingPayload(ctx context.Con
 		return ec.fieldContext_SaveImportMappingPayload_mapping(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SaveImportMappingPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SealAuditPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "state":
+		return ec.fieldContext_SealAuditPayload_state(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SealAuditPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -4,6 +4,7 @@ package model
 
 import (
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
@@ -79,6 +80,10 @@ type EndRelationPayload struct {
 
 type EnterTenantPayload struct {
 	Access *breakglass.Grant `json:"access"`
+}
+
+type ExportAuditPayload struct {
+	Export *trail.Export `json:"export"`
 }
 
 type GrantDownloadPayload struct {
@@ -166,6 +171,10 @@ type RotateWebhookSecretPayload struct {
 
 type SaveImportMappingPayload struct {
 	Mapping *imports.Mapping `json:"mapping"`
+}
+
+type SealAuditPayload struct {
+	State *trail.State `json:"state"`
 }
 
 type SignOutPayload struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/seal"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
@@ -182,7 +183,6 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		return err
 	}
 	tenants := mongo.NewTenantStore(p.db, v)
-	p.openAudit(v, changes, tenants)
 	subjects := mongo.NewSubjectStore(p.db, v, p.log)
 	p.evictions = authn.NewEvictions(p.redis, p.log)
 	p.Tenants = tenancy.NewService(tenancy.Config{
@@ -199,6 +199,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
+	p.openAudit(v, keys, changes, tenants)
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
 	p.files = file.NewService(file.Config{
 		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer,
@@ -227,7 +228,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Authorizer: p.authorizer,
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Authorizer: p.authorizer,
 		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return nil
@@ -313,7 +314,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Services: graph.Services{
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
-			Exports: p.Exports, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
+			Exports: p.Exports, Audits: p.audit.trail, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
 		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -351,6 +352,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	mux.Handle(notify.JobSend, p.notices.Send)
 	mux.Handle(webhook.JobVerify, p.webhooks.VerifyEndpoint)
 	mux.Handle(webhook.JobDeliver, p.webhooks.Deliver)
+	mux.Handle(trail.JobBuild, func(ctx context.Context, r *job.Run) error { return p.audit.trail.Build(ctx, r) })
 	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
@@ -358,6 +360,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
 	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
+	sweeper.Sweep("audit exports", time.Hour, p.audit.trail.Sweep)
 	sweeper.Sweep("audit checkpoints", seal.Every, p.audit.publisher.Sweep)
 	sweeper.Sweep("messages", time.Hour, p.notices.Sweep)
 	sweeper.Sweep("webhooks", time.Second, p.webhooks.Dispatch)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/vogter/vogter/internal/audit/seal"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
@@ -23,6 +24,7 @@ type auditLog struct {
 	sealer    *seal.Sealer
 	publisher *seal.Publisher
 	verifier  *seal.Verifier
+	trail     *trail.Service
 }
 
 // openSecond opens the second place of checkpoints. In development it may be
@@ -58,7 +60,7 @@ func (p *Platform) openSecond(ctx context.Context) error {
 }
 
 // openAudit makes the services of the audit log.
-func (p *Platform) openAudit(v *vault.Vault, changes *change.Runner, provider sign.Provider) {
+func (p *Platform) openAudit(v *vault.Vault, keys trail.Keys, changes *change.Runner, provider sign.Provider) {
 	a := &p.audit
 	a.store = mongo.NewAuditStore(p.db)
 	a.ring = sign.NewRing(sign.Config{Store: mongo.NewSignStore(p.db), Vault: v, Provider: provider, Changes: changes, Now: p.now})
@@ -68,6 +70,10 @@ func (p *Platform) openAudit(v *vault.Vault, changes *change.Runner, provider si
 		Places: []seal.Objects{p.bucket, a.second}, Keep: p.Config.AuditRetention, Now: p.now, Log: p.log,
 	})
 	a.verifier = &seal.Verifier{Archive: a.store, Vault: v, Publisher: a.publisher}
+	a.trail = trail.NewService(trail.Config{
+		Store: mongo.NewTrailStore(p.db), Vault: v, Keys: keys, Objects: p.bucket, Authorizer: p.authorizer, Recorder: p.Recorder,
+		Publisher: a.publisher, Provider: provider, Signer: a.ring, Jobs: p.Jobs, Changes: changes, Log: p.log, Now: p.now,
+	})
 }
 
 // VerifyAudit checks the whole audit log against the published checkpoints.

@@ -215,6 +215,7 @@ type Touch struct {
 	Version int64    `json:"version,omitempty"`
 	Digest  []byte   `json:"digest,omitempty"` // SHA-256 of the content as stored, so that a rollback shows
 	Fields  []string `json:"fields,omitempty"`
+	Secret  bool     `json:"secret,omitempty"` // by AML law: the person is not told
 }
 
 // details groups touches by subject, in order of first appearance, and encodes

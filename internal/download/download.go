@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
@@ -91,6 +92,11 @@ type Exports interface {
 	Open(ctx context.Context, id string) (*export.Export, io.ReadSeekCloser, error)
 }
 
+// Audits gives bundles of the audit log out.
+type Audits interface {
+	OpenExport(ctx context.Context, id string) (*trail.Export, io.ReadSeekCloser, error)
+}
+
 // Recorder records refusals.
 type Recorder interface {
 	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
@@ -102,6 +108,7 @@ type Config struct {
 	Store      Store
 	Files      Files
 	Exports    Exports
+	Audits     Audits
 	Authorizer authz.Authorizer
 	Recorder   Recorder
 	Changes    *change.Runner
@@ -134,6 +141,8 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 		do = authz.FileRead
 	case id.Export:
 		do = authz.ExportRequest
+	case id.AuditExport:
+		do = authz.AuditExport
 	default:
 		return nil, ErrNoObject
 	}
@@ -148,6 +157,14 @@ func (s *Service) open(ctx context.Context, object string) (*content, error) {
 			return nil, err
 		}
 		return &content{ReadSeekCloser: r, subject: f.Subject, name: f.Name, media: f.MediaType}, nil
+	}
+	if id.TypeOf(object) == id.AuditExport {
+		e, r, err := s.Audits.OpenExport(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		name := "audit-" + e.From.Format("20060102") + "-" + e.To.Format("20060102") + ".zip"
+		return &content{ReadSeekCloser: r, name: personal.NewText(name), media: "application/zip", expires: e.ExpiresAt}, nil
 	}
 	e, r, err := s.Exports.Open(ctx, object)
 	if err != nil {
@@ -262,9 +279,18 @@ func hash(token string) string {
 
 func changed(action string, r *Row) change.Change {
 	return change.Change{
-		Action: action, Object: r.Object, Touches: []audit.Touch{{Subject: r.Subject, Object: r.Object}},
+		Action: action, Object: r.Object, Touches: touches(r),
 		Quiet: true, // it is a read, and of what may be secret
 	}
+}
+
+// touches returns the person's data that a grant is of; a bundle of the audit
+// log is of nobody's.
+func touches(r *Row) []audit.Touch {
+	if r.Subject == "" {
+		return nil
+	}
+	return []audit.Touch{{Subject: r.Subject, Object: r.Object}}
 }
 
 // Handler serves GET /v1/downloads/{token}. Principal, tenant and request must

@@ -144,7 +144,9 @@ func (p *Publisher) Sweep(ctx context.Context) error {
 func (p *Publisher) Publish(ctx context.Context) (*Record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, err := p.Sealer.Seal(ctx); err != nil {
+	_, err := p.Sealer.Seal(ctx)
+	p.Sealer.release(ctx) // or the worker's would wait for logs that nobody is at
+	if err != nil {
 		return nil, err
 	}
 	ctx, of, err := p.enter(ctx)

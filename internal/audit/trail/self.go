@@ -1,0 +1,134 @@
+package trail
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
+)
+
+// Access is what a person is told of an entry about them: when, what kind of
+// caller did what kind of thing, and why. It names nobody: who of the staff it
+// was is not the person's to know by default (CJEU C-579/21, DOMAIN §2.7).
+type Access struct {
+	ID      string
+	At      time.Time
+	By      AccessBy
+	Action  string // "record.read"
+	Objects int    // how many things were touched
+	Purpose *string
+}
+
+// AccessBy is the kind of caller who saw or changed a person's data.
+type AccessBy string
+
+// The kinds.
+const (
+	Staff    AccessBy = "STAFF"    // a member of the tenant
+	System   AccessBy = "SYSTEM"   // a machine client, or the platform by itself
+	Provider AccessBy = "PROVIDER" // an operator
+	You      AccessBy = "YOU"
+)
+
+// AccessEdge is an access with its place in a page.
+type AccessEdge struct {
+	Cursor string
+	Node   *Access
+}
+
+// AccessConnection is a page of accesses.
+type AccessConnection struct {
+	Edges    []*AccessEdge
+	Nodes    []*Access
+	PageInfo page.Info
+}
+
+// selfScan is how many entries are read at once: more than a page, for some may
+// not be shown.
+const selfScan = 200
+
+// Self returns who saw or changed the data of the person who is calling, the
+// newest first. What touched only data that the law keeps secret from the person
+// is left out, as if it weren't there; so is what can't be told from it.
+func (s *Service) Self(ctx context.Context, r page.Request) (*AccessConnection, error) {
+	who := authz.FromContext(ctx)
+	if who.Subject == "" {
+		return nil, ErrNoSubject
+	}
+	of := page.List{Of: id.Audit, Scope: "self:" + who.Subject}
+	after, err := of.After(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var shown []*Access
+	for len(shown) <= r.First {
+		read, err := s.Store.Page(ctx, &Filter{Subject: &who.Subject}, after, selfScan)
+		if err != nil {
+			return nil, fmt.Errorf("read accesses: %w", err)
+		}
+		for _, e := range read {
+			a, err := s.access(ctx, e, who)
+			if err != nil {
+				return nil, err
+			}
+			if a != nil {
+				shown = append(shown, a)
+			}
+		}
+		if len(read) < selfScan {
+			break
+		}
+		last := position(read[len(read)-1])
+		after = &last
+	}
+	c := &AccessConnection{}
+	at := func(a *Access) page.Position { return page.Position{CreatedAt: a.At, ID: a.ID} }
+	if len(shown) > r.First+1 {
+		shown = shown[:r.First+1]
+	}
+	c.Nodes, c.PageInfo = page.Cut(of, r, shown, at)
+	for _, a := range c.Nodes {
+		c.Edges = append(c.Edges, &AccessEdge{of.Cursor(at(a)), a})
+	}
+	return c, s.Recorder.Read(ctx, "access.read", who.Subject)
+}
+
+// access returns what the person is told of an entry; nil for nothing.
+func (s *Service) access(ctx context.Context, e *Entry, who authz.Principal) (*Access, error) {
+	if err := s.open(ctx, e); err != nil {
+		return nil, err
+	}
+	a := &Access{ID: e.ID, At: e.At, Action: e.Action, Purpose: e.Purpose, By: by(e, who)}
+	for _, subject := range e.Subjects {
+		if subject.ID != who.Subject || subject.State != personal.Clear {
+			continue
+		}
+		for _, touch := range subject.Details {
+			if !touch.Secret {
+				a.Objects++
+			}
+		}
+	}
+	if a.Objects == 0 {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	return a, nil
+}
+
+// by tells the person what kind of caller it was.
+func by(e *Entry, who authz.Principal) AccessBy {
+	switch {
+	case e.Actor.ID == who.ID || e.Actor.Kind == string(authz.KindSubject):
+		return You
+	case e.Actor.Kind == string(authz.KindMember):
+		return Staff
+	case e.Actor.Kind == string(authz.KindOperator):
+		return Provider
+	default:
+		return System
+	}
+}
