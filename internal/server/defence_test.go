@@ -143,9 +143,15 @@ func serve(t *testing.T, h http.Handler, c server.Listening) string {
 	return l.Addr().String()
 }
 
+// reply is the head of an answer.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // talk sends the pieces of a call, with a pause between, and returns the answer;
 // nil when the connection just ends.
-func talk(t *testing.T, addr string, pause time.Duration, pieces ...string) (*http.Response, string) {
+func talk(t *testing.T, addr string, pause time.Duration, pieces ...string) (res *reply, body string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -163,16 +169,16 @@ func talk(t *testing.T, addr string, pause time.Duration, pieces ...string) (*ht
 			time.Sleep(pause)
 		}
 	}()
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	got, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("the server never ended the call")
 		}
 		return nil, ""
 	}
-	defer res.Body.Close()
-	body, _ := io.ReadAll(res.Body) // what was sent may be cut off by the end of the connection
-	return res, string(body)
+	defer got.Body.Close()
+	b, _ := io.ReadAll(got.Body) // what was sent may be cut off by the end of the connection
+	return &reply{got.StatusCode, got.Header}, string(b)
 }
 
 // head is the head of a call with a body of n bytes.
@@ -471,10 +477,10 @@ func TestTLS(t *testing.T) {
 	}
 
 	t.Run("versions", func(t *testing.T) {
-		for max, want := range map[uint16]uint16{0: tls.VersionTLS13, tls.VersionTLS12: tls.VersionTLS12, tls.VersionTLS11: 0} {
-			_, state, err := look(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: max, NextProtos: []string{"h2"}})
+		for newest, want := range map[uint16]uint16{0: tls.VersionTLS13, tls.VersionTLS12: tls.VersionTLS12, tls.VersionTLS11: 0} {
+			_, state, err := look(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: newest, NextProtos: []string{"h2"}})
 			if state.Version != want || (err == nil) != (want != 0) || want != 0 && state.NegotiatedProtocol != "h2" {
-				t.Errorf("up to %x: got %x %q, %v", max, state.Version, state.NegotiatedProtocol, err)
+				t.Errorf("up to %x: got %x %q, %v", newest, state.Version, state.NegotiatedProtocol, err)
 			}
 		}
 	})

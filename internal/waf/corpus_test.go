@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func corpus(t *testing.T) []sample {
 		}
 		for _, test := range file.Tests {
 			for _, s := range test.Stages {
-				s.family, s.id = fmt.Sprint(file.Rule)[:3], fmt.Sprintf("%d-%d", file.Rule, test.ID)
+				s.family, s.id = strconv.Itoa(file.Rule)[:3], fmt.Sprintf("%d-%d", file.Rule, test.ID)
 				if len(s.Output.Log.Expect) > 0 || s.Output.Status == http.StatusBadRequest || s.Output.Status == http.StatusForbidden {
 					list = append(list, s)
 				}

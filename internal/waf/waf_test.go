@@ -44,25 +44,25 @@ const document = `mutation Add($input: CreateSubjectInput!) {
   createSubject(input: $input) { subject { id reference name { full } emails phones birthDate } }
 }`
 
-func firewall(t testing.TB, c waf.Config) *waf.Firewall {
-	t.Helper()
+func firewall(tb testing.TB, c waf.Config) *waf.Firewall {
+	tb.Helper()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	f, err := waf.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return f
 }
 
-func call(t testing.TB, query string, variables any) *http.Request {
-	t.Helper()
+func call(tb testing.TB, query string, variables any) *http.Request {
+	tb.Helper()
 	body, err := json.Marshal(map[string]any{"query": query, "variables": variables})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://vogter.example/graphql", bytes.NewReader(body))
+	r := httptest.NewRequestWithContext(tb.Context(), http.MethodPost, "https://vogter.example/graphql", bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Content-Length", strconv.Itoa(len(body))) // as the server leaves it there
 	r.Header.Set("User-Agent", "curl/8.5.0")
