@@ -2,7 +2,7 @@ package ory_test
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // the breach list is looked up by it
+	"crypto/sha1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -30,7 +30,7 @@ const leaked = "a password that leaked"
 // with its certificate.
 func breaches(t *testing.T) (host, ca string) {
 	t.Helper()
-	sum := strings.ToUpper(hex.EncodeToString(func() []byte { s := sha1.Sum([]byte(leaked)); return s[:] }())) //nolint:gosec // see above
+	sum := strings.ToUpper(hex.EncodeToString(func() []byte { s := sha1.Sum([]byte(leaked)); return s[:] }()))
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/range/"+sum[:5] {
 			_, _ = fmt.Fprintf(w, "%s:3\r\n", sum[5:])
@@ -105,7 +105,7 @@ func policy(t *testing.T, kratos *orytest.Server, breached bool) {
 	}
 	secondFactor(ctx, t, kratos, p)
 	t.Run("no one registers", func(t *testing.T) {
-		a, err := http.Get(kratos.PublicURL + "/self-service/registration/api") //nolint:noctx // a test
+		a, err := http.Get(kratos.PublicURL + "/self-service/registration/api")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,28 +69,26 @@ const (
 	MsgWrongLogin      = 4000006
 )
 
-// Refusal is a step that Kratos didn't take.
-type Refusal struct {
+// RefusalError is a step that Kratos didn't take.
+type RefusalError struct {
 	Status   int
 	Messages []Message
 	ID       string // of an error without messages, as session_refresh_required
 }
 
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	return fmt.Sprintf("kratos refuses: %d %s %v", r.Status, r.ID, r.Messages)
 }
 
-// Says reports whether err is a Refusal with one of these messages.
+// Says reports whether err is a RefusalError with one of these messages.
 func Says(err error, ids ...int) bool {
-	r, ok := errors.AsType[*Refusal](err)
+	r, ok := errors.AsType[*RefusalError](err)
 	if !ok {
 		return false
 	}
 	for _, m := range r.Messages {
-		for _, id := range ids {
-			if m.ID == id {
-				return true
-			}
+		if slices.Contains(ids, m.ID) {
+			return true
 		}
 	}
 	return false
@@ -155,7 +154,7 @@ func (p *Person) UseCode(ctx context.Context, f *Flow, code string) error {
 			return nil
 		}
 	}
-	return &Refusal{Status: http.StatusOK, Messages: done.messages()}
+	return &RefusalError{Status: http.StatusOK, Messages: done.messages()}
 }
 
 // Choose chooses a password.
@@ -259,7 +258,7 @@ func (p *Person) call(ctx context.Context, method, address string, input map[str
 		return nil, fmt.Errorf("%s %s: %d: %w", method, strings.SplitN(address, "?", 2)[0], res.StatusCode, err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, &Refusal{Status: res.StatusCode, Messages: f.messages(), ID: f.Error.ID}
+		return nil, &RefusalError{Status: res.StatusCode, Messages: f.messages(), ID: f.Error.ID}
 	}
 	return &f.Flow, nil
 }
