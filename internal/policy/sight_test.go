@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -128,10 +129,7 @@ func TestRecordOfManyClasses(t *testing.T) {
 		"illness": withheld(authz.ReasonArt9), "sentence": withheld(authz.ReasonArt10), "scan": withheld(authz.ReasonConfidential),
 	}
 	with := func(key, look string) map[string]string {
-		some := map[string]string{}
-		for k, v := range none {
-			some[k] = v
-		}
+		some := maps.Clone(none)
 		some[key] = look
 		return some
 	}

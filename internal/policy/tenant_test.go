@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func (o *office) as(t *testing.T, of tenant.ID, role authz.Role, member string) 
 		Kind: authz.KindMember, ID: member, Tenant: of, Role: role, AAL: authz.AAL2, AuthenticatedAt: o.now,
 	})
 	o.key++
-	return change.WithIdempotency(ctx, change.Idempotency{Key: fmt.Sprint(o.key), Input: []byte(fmt.Sprint(o.key))})
+	return change.WithIdempotency(ctx, change.Idempotency{Key: strconv.Itoa(o.key), Input: []byte(strconv.Itoa(o.key))})
 }
 
 const noExports = `@advice("exports go through the head office")

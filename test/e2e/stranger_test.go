@@ -45,6 +45,12 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	mapping := ask[struct {
 		ImportMappings []struct{ ID, Name string }
 	}](t, mine, `{ importMappings { id name } }`, nil).ImportMappings[0]
+	policy := ask[struct {
+		ProposeTenantPolicy struct{ Policy struct{ ID string } }
+	}](t, owner, `mutation($input: ProposeTenantPolicyInput!) { proposeTenantPolicy(input: $input) { policy { id } } }`,
+		vars{"input": vars{
+			"name": "walk", "description": "Nobody exports", "source": `forbid (principal, action == Action::"EXPORT_REQUEST", resource);`,
+		}}).ProposeTenantPolicy.Policy.ID
 	tree := ask[struct {
 		Tenant struct{ Version int64 }
 	}](t, owner, `{ tenant { version } }`, nil).Tenant
@@ -78,6 +84,12 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 			vars{"by": vars{"dataset": b.dataset.ID, "field": "title", "value": b.title}}, "NOT_FOUND"),
 		query("export", `query($id: ID!) { export(id: $id) { id } }`, vars{"id": b.export.ID}, "NOT_FOUND"),
 		query("job", `query($id: ID!) { job(id: $id) { id } }`, vars{"id": b.export.Job.ID}, "NOT_FOUND"),
+		query("permissions", `query($on: ID) { permissions(on: $on) }`, vars{"on": b.record.ID}, "NOT_FOUND"),
+		query("can", `query($on: ID) { can(action: RECORD_READ, on: $on) { allowed } }`, vars{"on": b.person.ID}, "NOT_FOUND"),
+		query("explainDecision", `query($in: ExplainDecisionInput!) { explainDecision(input: $in) { allowed } }`,
+			vars{"in": vars{"action": "DATASET_READ", "on": b.dataset.ID}}, "NOT_FOUND"),
+		query("tenantPolicies", `{ tenantPolicies { nodes { id name } } }`, nil, ""),
+		query("policySchema", `{ policySchema }`, nil, ""),
 		query("importMappings", `{ importMappings { id name document } }`, nil, ""),
 
 		query("members", `{ members { nodes { id email } } }`, nil, ""),
@@ -106,6 +118,8 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("upsertRecord", "record { id }",
 			vars{"subject": b.person.ID, "dataset": b.dataset.ID, "key": "k", "origin": "PROVIDED", "fields": values}, "NOT_FOUND"),
 		mutation("updateRecord", "record { id }", vars{"id": b.record.ID, "expectedVersion": b.record.Version, "fields": values}, "NOT_FOUND"),
+		mutation("approveTenantPolicy", "policy { id }", vars{"id": policy}, "NOT_FOUND"),
+		mutation("retireTenantPolicy", "policy { id }", vars{"id": policy}, "NOT_FOUND"),
 		mutation("deleteRecord", "id", vars{"id": b.record.ID}, "NOT_FOUND"),
 		mutation("updateSubject", "subject { id }",
 			vars{"id": b.person.ID, "expectedVersion": b.person.Version, "emails": []string{}}, "NOT_FOUND"),
@@ -123,7 +137,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 			vars{"by": vars{by: value}}, ""))
 	}
 	for _, id := range []string{
-		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID,
+		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy,
 		b.imported.ID, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
