@@ -3,9 +3,11 @@ package mongo
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -19,9 +21,17 @@ import (
 // lookups keeps the blind indexes. A lookup's _id is tenant, index and digest;
 // that of one that isn't unique ends with its owner. So uniqueness is that of
 // _id, and every search is a point or a range of it.
+//
+// The digests are made with the tenant's index key of an epoch. Which one that is
+// says a document that every transaction reads which writes lookups: while
+// they are made anew under the next key (see LookupRenewal) it writes both.
 type lookups struct {
-	coll  *mongo.Collection
-	vault *vault.Vault
+	coll, keys *mongo.Collection
+	vault      *vault.Vault
+}
+
+func newLookups(d *DB, v *vault.Vault) *lookups {
+	return &lookups{d.db.Collection(lookupsColl), d.db.Collection(lookupKeysColl), v}
 }
 
 type lookupDoc struct {
@@ -32,21 +42,70 @@ type lookupDoc struct {
 	Epoch   vault.Epoch `bson:"epoch"`   // of the index key that made the digest
 }
 
-// prefix returns the _id of a unique lookup, or what those of others begin with.
-func (l *lookups) prefix(ctx context.Context, k lookup.Key) (string, vault.Epoch, error) {
+// lookupKeyDoc says with which index keys a tenant's lookups are made.
+type lookupKeyDoc struct {
+	ID     tenant.ID    `bson:"_id"`
+	Tenant tenant.ID    `bson:"tenant"`
+	Read   vault.Epoch  `bson:"read"`           // searches go by it
+	Next   *vault.Epoch `bson:"next,omitempty"` // is being built: writes go to both
+	Old    *vault.Epoch `bson:"old,omitempty"`  // is being removed
+	Since  time.Time    `bson:"since"`          // of the present phase
+	After  string       `bson:"after"`          // the person or record up to which the next is built
+}
+
+// writes returns the epochs under which lookups are written.
+func (d *lookupKeyDoc) writes() []vault.Epoch {
+	if d.Next != nil {
+		return []vault.Epoch{d.Read, *d.Next}
+	}
+	return []vault.Epoch{d.Read}
+}
+
+// epochs returns with which index keys the tenant's lookups are made. The first
+// transaction of a tenant decides it.
+func (l *lookups) epochs(ctx context.Context) (lookupKeyDoc, error) {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
-		return "", 0, err
+		return lookupKeyDoc{}, err
+	}
+	var doc lookupKeyDoc
+	err = l.keys.FindOne(ctx, bson.D{{Key: "_id", Value: of}, {Key: "tenant", Value: of}}).Decode(&doc)
+	if err == nil {
+		return doc, nil
+	}
+	if !errors.Is(err, mongo.ErrNoDocuments) {
+		return doc, fmt.Errorf("find index epochs: %w", translate(err))
 	}
 	x, err := l.vault.Index(ctx, of)
 	if err != nil {
-		return "", 0, err
+		return doc, err
+	}
+	doc = lookupKeyDoc{ID: of, Tenant: of, Read: x.Epoch(), Since: x.Epoch().Start()}
+	if mongo.SessionFromContext(ctx) == nil {
+		return doc, nil // a search in what is empty
+	}
+	if _, err := l.keys.InsertOne(ctx, doc); err != nil {
+		return doc, fmt.Errorf("insert index epochs: %w", translate(err))
+	}
+	return doc, nil
+}
+
+// prefix returns the _id of a unique lookup in an epoch, or what those of others
+// begin with.
+func (l *lookups) prefix(ctx context.Context, k lookup.Key, e vault.Epoch) (string, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return "", err
+	}
+	x, err := l.vault.IndexAt(ctx, of, e)
+	if err != nil {
+		return "", err
 	}
 	d, err := x.Digest(string(k.Name), k.Normaliser, k.Value)
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
-	return string(of) + "/" + string(k.Name) + "/" + hex.EncodeToString(d[:]), x.Epoch(), nil
+	return string(of) + "/" + string(k.Name) + "/" + hex.EncodeToString(d[:]), nil
 }
 
 // owned are the keys of one owner: a subject or a record.
@@ -65,30 +124,40 @@ type entry struct {
 
 // entries returns the lookups that owners are to have, each once.
 func (l *lookups) entries(ctx context.Context, owners ...owned) ([]entry, error) {
+	keys, err := l.epochs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.entriesIn(ctx, keys.writes(), owners...)
+}
+
+func (l *lookups) entriesIn(ctx context.Context, epochs []vault.Epoch, owners ...owned) ([]entry, error) {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var entries []entry
 	for _, o := range owners {
-		seen := make(map[string]bool, len(o.keys))
+		seen := make(map[string]bool, len(epochs)*len(o.keys))
 		for _, k := range o.keys {
-			id, epoch, err := l.prefix(ctx, k)
-			if err != nil {
-				return nil, fmt.Errorf("look up %s: %w", k.Name, err)
+			for _, e := range epochs {
+				id, err := l.prefix(ctx, k, e)
+				if err != nil {
+					return nil, fmt.Errorf("look up %s: %w", k.Name, err)
+				}
+				if !k.Unique {
+					id += "/" + o.owner
+				}
+				if seen[id] {
+					continue
+				}
+				seen[id] = true
+				about := k.About
+				if about == "" {
+					about = o.owner
+				}
+				entries = append(entries, entry{lookupDoc{id, of, o.owner, about, e}, k.Name, k.Unique})
 			}
-			if !k.Unique {
-				id += "/" + o.owner
-			}
-			if seen[id] {
-				continue
-			}
-			seen[id] = true
-			about := k.About
-			if about == "" {
-				about = o.owner
-			}
-			entries = append(entries, entry{lookupDoc{id, of, o.owner, about, epoch}, k.Name, k.Unique})
 		}
 	}
 	return entries, nil
@@ -237,10 +306,13 @@ func (l *lookups) owners(ctx context.Context, k lookup.Key, after string, limit 
 // ownersOf returns the owners of unique lookups in the order of keys, "" where
 // there is none, with one query.
 func (l *lookups) ownersOf(ctx context.Context, keys []lookup.Key) ([]string, error) {
+	present, err := l.epochs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ids := make([]string, len(keys))
 	for i, k := range keys {
-		var err error
-		if ids[i], _, err = l.prefix(ctx, k); err != nil {
+		if ids[i], err = l.prefix(ctx, k, present.Read); err != nil {
 			return nil, fmt.Errorf("look up %s: %w", k.Name, err)
 		}
 	}
@@ -297,7 +369,11 @@ func (l *lookups) count(ctx context.Context, k lookup.Key, limit int) (int, erro
 }
 
 func (l *lookups) filter(ctx context.Context, k lookup.Key, after string) (bson.D, error) {
-	id, _, err := l.prefix(ctx, k)
+	present, err := l.epochs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := l.prefix(ctx, k, present.Read)
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", k.Name, err)
 	}

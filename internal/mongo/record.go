@@ -36,7 +36,7 @@ type RecordStore struct {
 func NewRecordStore(d *DB, v *vault.Vault, log *slog.Logger) *RecordStore {
 	return &RecordStore{
 		coll: d.db.Collection(recordsColl), subjects: d.db.Collection(subjectsColl),
-		lookups: &lookups{d.db.Collection(lookupsColl), v}, vault: v, log: log,
+		lookups: newLookups(d, v), vault: v, log: log,
 	}
 }
 

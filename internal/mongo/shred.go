@@ -189,14 +189,14 @@ type Blobs interface {
 
 // LookupEraser returns what destroys the lookups of a person.
 func LookupEraser(d *DB) erasure.Eraser {
-	return &lookupEraser{&lookups{coll: d.db.Collection(lookupsColl)}, d.db.Collection(recordsColl)}
+	return &lookupEraser{newLookups(d, nil), d.db.Collection(recordsColl)}
 }
 
 // Erasers returns what destroys records, files, packages and the person's own
 // document, in that order.
 func Erasers(d *DB, objects Blobs) []erasure.Eraser {
 	return []erasure.Eraser{
-		&recordEraser{d, d.db.Collection(recordsColl), &lookups{coll: d.db.Collection(lookupsColl)}},
+		&recordEraser{d, d.db.Collection(recordsColl), newLookups(d, nil)},
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
 		&subjectEraser{d.db.Collection(subjectsColl)},

@@ -35,7 +35,7 @@ type SubjectStore struct {
 func NewSubjectStore(d *DB, v *vault.Vault, log *slog.Logger) *SubjectStore {
 	return &SubjectStore{
 		coll:    d.db.Collection(subjectsColl),
-		lookups: &lookups{d.db.Collection(lookupsColl), v},
+		lookups: newLookups(d, v),
 		vault:   v, log: log,
 	}
 }

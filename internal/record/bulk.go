@@ -70,3 +70,17 @@ func (s *Service) Amend(
 	})
 	return c, err
 }
+
+// LookupKeys returns the lookups that a record of the tenant in ctx is to have: to
+// make them anew. Values that can't be shown have none.
+func (s *Service) LookupKeys(ctx context.Context, r *Record) ([]lookup.Key, error) {
+	d, err := s.datasets.Get(ctx, r.DatasetID)
+	if err != nil {
+		return nil, err
+	}
+	region, err := s.regions.Country(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.keys(d, region)
+}

@@ -55,3 +55,6 @@ func (s *Service) Amend(
 	})
 	return c, err
 }
+
+// LookupKeys returns the lookups that a subject is to have: to make them anew.
+func (s *Subject) LookupKeys() ([]lookup.Key, error) { return s.keys() }
