@@ -91,7 +91,7 @@ func ownCalls(t *testing.T, value string) map[string]*http.Request {
 func TestBenign(t *testing.T) {
 	signedIn := authz.Principal{Kind: authz.KindMachine, ID: "key_1"}
 	// What only those write who have signed in.
-	more := []string{"SGVsbG8sIFdvcmxkIQ==", "https://example.dk/path?a=b&c=d#top", "http://example.com:8080/"}
+	more := []string{"SGVsbG8sIFdvcmxkIQ==", "https://example.dk/path?a=b&c=d#top", "http://example.com:8080/", "http://127.0.0.1:4040/hooks", "https://10.1.2.3/in"}
 	for _, tt := range []struct {
 		name   string
 		by     authz.Principal
@@ -112,6 +112,51 @@ func TestBenign(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBenignHeaders sends what programs of callers do beside a body.
+func TestBenignHeaders(t *testing.T) {
+	var met []int
+	f := firewall(t, waf.Config{Mode: waf.Block, Scope: waf.Public, Blocked: func(_ context.Context, rules []int) { met = rules }})
+	for _, h := range [][2]string{
+		{"Range", "bytes=1000-"},
+		{"Range", "bytes=0-99"},
+		{"Range", "bytes=-5"},
+		{"Vogter-File-Name", "a%2Fb%20c.pdf"},
+		{"Vogter-File-Name", "%C3%85rsrapport%20%282025%29.pdf"},
+		{"Vogter-File-Name", "UTF-8''%C3%85rsrapport%202025%20O%27Brien.pdf"},
+		{"Authorization", "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.AbCd-_"},
+		{"Accept", "text/event-stream"},
+		{"Accept-Encoding", "gzip, br"},
+		{"Cookie", "ory_kratos_session=MTcwMDAwMDAwMHxEdi1CQkFFQ180SUFBUkFCRUFBQVJfLUNBQUVHYzNSeWFXNW5EQT8abc==; lang=da"},
+		{"Accept-Language", "da,en-GB;q=0.8,en;q=0.5"},
+		{"Origin", "https://portal.example"},
+		{"Referer", "https://portal.example/a?b=c&d=%C3%A5"},
+		{"User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
+		{"User-Agent", "Go-http-client/2.0"},
+		{"Content-Type", "application/pdf"},
+		{"Content-Type", "text/csv; charset=utf-8"},
+		{"Content-Type", "application/x-ndjson"},
+		{"Vogter-Purpose", "kyc:onboarding"},
+		{"Sec-Fetch-Site", "cross-site"},
+		{"X-Forwarded-For", "203.0.113.9, 192.0.2.77"},
+		{"Sec-GPC", "1"},
+	} {
+		r := call(t, "{ viewer { id } }", nil)
+		r.Header.Set(h[0], h[1])
+		if err := f.Inspect(r, waf.Route{}); err != nil {
+			t.Errorf("%s: %s: %v %v", h[0], h[1], err, met)
+		}
+	}
+	for _, address := range []string{
+		"/schema.graphql", "/v1/downloads/dl_abcdefghijklmnopqrstuvwxyz234567-_", "/v1/imports/imp_abcdefghijklmnopqrstuvwxyz234567?after=100",
+		"/v1/uploads?subject=sub_abcdefghijklmnop234567&dataset=dst_abcdefghijklmnop234567", "/v1/imports?mapping=legislators", "/v1/imports?dataset=Members%20of%20Congress&mode=check&origin=THIRD_PARTY",
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1:8080"+address, http.NoBody)
+		if err := f.Inspect(r, waf.Route{}); err != nil {
+			t.Errorf("%s: %v %v", address, err, met)
+		}
 	}
 }
 
