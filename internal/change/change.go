@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
@@ -23,6 +24,7 @@ import (
 type Change struct {
 	Action  string        // "record.update"
 	Object  string        // id of the object changed
+	Outcome audit.Outcome // OK when empty
 	Fields  []string      // names of the fields changed
 	Touches []audit.Touch // the persons' data touched
 	Then    []job.Spec
@@ -106,6 +108,19 @@ func (r *Runner) Do(ctx context.Context, fn func(ctx context.Context) (Change, e
 	})
 }
 
+// touches returns what is sealed of the touches: those of a secret change are
+// secret each.
+func (c *Change) touches() []audit.Touch {
+	if !c.Secret {
+		return c.Touches
+	}
+	touches := slices.Clone(c.Touches)
+	for i := range touches {
+		touches[i].Secret = true
+	}
+	return touches
+}
+
 // DoPlain is Do for a change of which no more than action and object is told. It
 // names no type of this package, so that package job, which this one imports,
 // can ask for it by an interface of its own.
@@ -117,6 +132,13 @@ func (r *Runner) DoPlain(ctx context.Context, action, object string, fn func(ctx
 func (r *Runner) DoQuiet(ctx context.Context, action, object string, fn func(ctx context.Context) error) error {
 	return r.Do(ctx, func(ctx context.Context) (Change, error) {
 		return Change{Action: action, Object: object, Quiet: true}, fn(ctx)
+	})
+}
+
+// DoFailed is DoPlain, or DoQuiet, for the end of what failed.
+func (r *Runner) DoFailed(ctx context.Context, action, object string, quiet bool, fn func(ctx context.Context) error) error {
+	return r.Do(ctx, func(ctx context.Context) (Change, error) {
+		return Change{Action: action, Object: object, Outcome: audit.Failed, Quiet: quiet}, fn(ctx)
 	})
 }
 
@@ -189,7 +211,7 @@ func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Chan
 		rows, queued := make([]audit.Row, len(changes)), []*job.Job(nil)
 		for i, c := range changes {
 			rows[i], err = r.recorder.Row(ctx, at, audit.Event{
-				Action: c.Action, Object: c.Object, Fields: c.Fields, Touches: c.Touches,
+				Action: c.Action, Object: c.Object, Outcome: c.Outcome, Fields: c.Fields, Touches: c.touches(),
 			})
 			if err != nil {
 				return err

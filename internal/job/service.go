@@ -60,6 +60,8 @@ type Changes interface {
 	DoPlain(ctx context.Context, action, object string, fn func(ctx context.Context) error) error
 	// DoQuiet leaves the change out of the change feed.
 	DoQuiet(ctx context.Context, action, object string, fn func(ctx context.Context) error) error
+	// DoFailed is for the end of what failed.
+	DoFailed(ctx context.Context, action, object string, quiet bool, fn func(ctx context.Context) error) error
 }
 
 // Timing tunes the service. The zero value of a field is its default.
@@ -279,7 +281,7 @@ func (s *Service) move(ctx context.Context, next *Job, swap func(ctx context.Con
 	case Succeeded:
 		return do(ctx, "job.finish", next.ID, swap)
 	case Parked:
-		return do(ctx, "job.park", next.ID, swap)
+		return s.changes.DoFailed(ctx, "job.park", next.ID, next.Quiet, swap)
 	default:
 		return swap(ctx)
 	}

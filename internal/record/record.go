@@ -6,6 +6,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/vogter/vogter/internal/audit"
@@ -137,6 +138,13 @@ func (r *Record) touches(digest []byte, fields []string) []audit.Touch {
 		touches = append(touches, audit.Touch{Subject: s, Object: r.ID, Version: r.Version, Digest: digest, Fields: fields})
 	}
 	return touches
+}
+
+// ordinary reports whether r, described, has a value about the person that is
+// not secret by AML law. One that has none may be there for the sake of a secret
+// one, and the person isn't told of it.
+func (r *Record) ordinary(person string) bool {
+	return slices.ContainsFunc(r.Fields, func(f Field) bool { return f.Secrecy != dataset.AML && r.about(&f) == person })
 }
 
 // files returns the ids of the files that r names.

@@ -205,7 +205,10 @@ func (s *Service) answer(ctx context.Context, action string, read ...*Record) er
 	}
 	var touches []audit.Touch
 	for _, r := range read {
-		touches = append(touches, r.touches(nil, nil)...)
+		for _, t := range r.touches(nil, nil) {
+			t.Secret = !r.ordinary(t.Subject)
+			touches = append(touches, t)
+		}
 	}
 	object := ""
 	if len(read) == 1 {
