@@ -23,6 +23,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
@@ -49,6 +50,7 @@ type World struct {
 	Storage  *s3.Server
 	Bucket   *blob.Bucket
 	Keys     *mongo.KeyStore
+	KMS      kms.Wrapper
 	Vault    *vault.Vault
 	Changes  *change.Runner
 	Recorder *audit.Recorder
@@ -74,7 +76,8 @@ func Start(tb testing.TB) *World {
 	w := &World{TB: tb, DB: db, handlers: map[string]func(context.Context, *job.Run) error{}, Storage: s3.Start(tb), Keys: testenv.KeyStore(tb), data: raw(tb, uri)}
 	w.Bucket = w.Storage.Bucket(tb)
 	var err error
-	w.Vault, err = vault.New(vault.Config{Store: w.Keys, KMS: testenv.KMS(tb), Now: w.Now})
+	w.KMS = testenv.KMS(tb)
+	w.Vault, err = vault.New(vault.Config{Store: w.Keys, KMS: w.KMS, Now: w.Now})
 	w.ok(err)
 	w.Changes, w.Recorder = testenv.Changes(tb, db, w.Vault, vault.Hasher{Vault: w.Vault}, nil)
 	permit := testenv.Authorizer(tb)
