@@ -123,10 +123,3 @@ type Store interface {
 	// Closes returns the latest closes, newest first.
 	Closes(ctx context.Context, limit int) ([]*Close, error)
 }
-
-// Plan is when an epoch's master is meant to be destroyed, and from when what it
-// protected is irrecoverable: even the key management's own snapshots are gone.
-type Plan struct {
-	DestroyAt       time.Time
-	IrrecoverableAt time.Time
-}

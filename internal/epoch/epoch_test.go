@@ -689,16 +689,16 @@ func TestLateness(t *testing.T) {
 	if want := "vault.epoch.late " + m.KeyRef; !slices.Contains(r.alarms, want) {
 		t.Errorf("alarms: %v, want %s", r.alarms, want)
 	}
-	plan, actual, err := r.s.Plan(t.Context(), m.Epoch)
+	planned, actual, err := r.s.Irrecoverable(t.Context(), m.Epoch)
 	r.ok(err)
-	if want := m.Epoch.Start().Add(22 * 24 * time.Hour); actual || !plan.DestroyAt.Equal(want) {
-		t.Errorf("planned for %s, want %s; actual: %t", plan.DestroyAt, want, actual)
+	if want := m.Epoch.Start().Add(22 * 24 * time.Hour); actual != nil || !planned.Equal(want) {
+		t.Errorf("planned for %s, want %s; actual: %v", planned, want, actual)
 	}
 	c := r.through(r.approved())
-	plan, actual, err = r.s.Plan(t.Context(), m.Epoch)
+	_, actual, err = r.s.Irrecoverable(t.Context(), m.Epoch)
 	r.ok(err)
-	if at := r.master(c.Epoch).DestroyedAt; !actual || !plan.IrrecoverableAt.Equal(at) {
-		t.Errorf("irrecoverable at %s, destroyed at %s; actual: %t", plan.IrrecoverableAt, at, actual)
+	if at := r.master(c.Epoch).DestroyedAt; actual == nil || !actual.Equal(at) {
+		t.Errorf("irrecoverable at %v, destroyed at %s", actual, at)
 	}
 	if !strings.HasPrefix(m.KeyRef, "vogter-epoch-") {
 		t.Errorf("the master is called %s", m.KeyRef)

@@ -49,11 +49,14 @@ func (s *Service) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, m := range masters {
-		plan := s.plan(m)
+		destroy := m.DestroyedAt
+		if destroy.IsZero() {
+			destroy = s.planned(m.Epoch)
+		}
 		e := EpochStatus{
 			Epoch: int(m.Epoch), State: m.State, Begins: m.Epoch.Start(), Ends: m.Epoch.End(), OpenedAt: m.CreatedAt,
 			ClosedAt: present(m.ClosedAt), DisabledAt: present(m.DisabledAt), DestroyedAt: present(m.DestroyedAt),
-			DestroyAt: plan.DestroyAt, IrrecoverableAt: plan.IrrecoverableAt, Late: s.late(m),
+			DestroyAt: destroy, IrrecoverableAt: destroy.Add(s.KMS.Recovery()), Late: s.late(m),
 		}
 		if e.DataKeys, err = s.Keys.CountDataKeys(ctx, m.Epoch, countMax); err != nil {
 			return nil, err
@@ -68,15 +71,6 @@ func present(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// plan returns when the master is destroyed, and was if it is.
-func (s *Service) plan(m vault.Master) Plan {
-	at := m.DestroyedAt
-	if at.IsZero() {
-		at = s.planned(m.Epoch)
-	}
-	return Plan{DestroyAt: at, IrrecoverableAt: at.Add(s.KMS.Recovery())}
 }
 
 // planned returns when an epoch's master is meant to be destroyed.
@@ -97,29 +91,26 @@ func (s *Service) late(m vault.Master) bool {
 	}
 }
 
-// Plan returns when what is erased now under keys of the epochs becomes
-// irrecoverable: when the last of their masters is, and those of older epochs are.
-// Actual reports that all of them are destroyed.
-func (s *Service) Plan(ctx context.Context, epochs ...vault.Epoch) (p Plan, actual bool, err error) {
+// Irrecoverable returns from when what was erased under keys of the epochs can be
+// brought back by nobody: as planned, and as it is once the masters of these
+// epochs, and of all before, are destroyed; nil until then.
+func (s *Service) Irrecoverable(ctx context.Context, epochs ...vault.Epoch) (planned time.Time, actual *time.Time, err error) {
 	masters, err := s.Keys.Masters(ctx)
 	if err != nil || len(epochs) == 0 {
-		return p, false, err
+		return planned, nil, err
 	}
-	newest, actual := slices.Max(epochs), true
+	newest, last := slices.Max(epochs), time.Time{}
+	planned = s.planned(newest).Add(s.KMS.Recovery())
 	for _, m := range masters {
-		if m.Epoch > newest {
-			continue
-		}
-		actual = actual && m.State == vault.MasterDestroyed
-		of := s.plan(m)
-		if of.DestroyAt.After(p.DestroyAt) {
-			p.DestroyAt = of.DestroyAt
-		}
-		if of.IrrecoverableAt.After(p.IrrecoverableAt) {
-			p.IrrecoverableAt = of.IrrecoverableAt
+		switch {
+		case m.Epoch > newest:
+		case m.State != vault.MasterDestroyed:
+			return planned, nil, nil
+		case m.DestroyedAt.After(last):
+			last = m.DestroyedAt
 		}
 	}
-	return p, actual, nil
+	return planned, present(last.Add(s.KMS.Recovery())), nil
 }
 
 // Watch raises an alarm for each epoch that is late. It needs a system context.

@@ -187,6 +187,11 @@ type Appender interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
 }
 
+// Epochs tells when keys of epochs are gone for good.
+type Epochs interface {
+	Irrecoverable(ctx context.Context, epochs ...vault.Epoch) (planned time.Time, actual *time.Time, err error)
+}
+
 // Config is what a Service needs. All but Trace is required.
 type Config struct {
 	Store   Store
@@ -195,6 +200,7 @@ type Config struct {
 	Ledger  Appender
 	Lookups Eraser
 	Data    []Eraser
+	Epochs  Epochs
 	Changes *change.Runner
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -278,11 +284,6 @@ func (s *Service) Get(ctx context.Context, shreddingID string) (*Shredding, erro
 		return nil, ErrNotFound
 	}
 	return s.Store.Find(ctx, shreddingID)
-}
-
-// List returns shreddings of all tenants, newest first. It needs a system context.
-func (s *Service) List(ctx context.Context, after *page.Position, limit int) ([]*Shredding, error) {
-	return s.Store.List(ctx, after, limit)
 }
 
 // Run is the work of JobShred.

@@ -45,6 +45,7 @@ type Position struct {
 type List struct {
 	Of    id.Type // the type of the objects listed
 	Scope string  // what tells this list from others of the same type: an id, or ""
+	All   bool    // it lists objects of all tenants
 }
 
 const scopeBytes = 6
@@ -74,7 +75,13 @@ func (l List) After(ctx context.Context, r Request) (*Position, error) {
 	}
 	const head = scopeBytes + 8
 	b, err := base64.RawURLEncoding.DecodeString(*r.After)
-	if err != nil || len(b) < head || !slices.Equal(b[:scopeBytes], l.scope()) || id.Check(l.Of, of, string(b[head:])) != nil {
+	if err != nil || len(b) < head || !slices.Equal(b[:scopeBytes], l.scope()) {
+		return nil, ErrCursor
+	}
+	if l.All {
+		of, _ = id.TenantOf(string(b[head:]))
+	}
+	if id.Check(l.Of, of, string(b[head:])) != nil {
 		return nil, ErrCursor
 	}
 	ms := binary.BigEndian.Uint64(b[scopeBytes:head])
