@@ -59,9 +59,9 @@ func (p *platform) commit(of tenant.ID, c change.Change) {
 }
 
 // as returns a context of a member with clearances.
-func (p *platform) as(of tenant.ID, clear ...authz.Clearance) context.Context {
+func (p *platform) as(of tenant.ID, cleared ...authz.Clearance) context.Context {
 	return authz.NewContext(tenant.NewContext(p.Context(), of), authz.Principal{
-		Kind: authz.KindMember, ID: id.New(id.Member, of), Tenant: of, Role: authz.RoleCaseHandler, Clearances: clear,
+		Kind: authz.KindMember, ID: id.New(id.Member, of), Tenant: of, Role: authz.RoleCaseHandler, Clearances: cleared,
 	})
 }
 

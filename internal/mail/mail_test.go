@@ -43,7 +43,7 @@ type server struct {
 type how int
 
 const (
-	clear how = iota
+	plain how = iota
 	starttls
 	implicit
 )
@@ -157,11 +157,11 @@ func TestTLS(t *testing.T) {
 		"STARTTLS":                     {starttls, "smtp", "", true, nil},
 		"STARTTLS of somebody":         {starttls, "smtp", "", false, mail.ErrUnreachable},
 		"STARTTLS of anybody":          {starttls, "smtp", "?skip_ssl_verify=true", false, nil},
-		"no STARTTLS where it must be": {clear, "smtp", "", true, mail.ErrUnreachable},
-		"no STARTTLS, as told":         {clear, "smtp", "?disable_starttls=true", true, nil},
+		"no STARTTLS where it must be": {plain, "smtp", "", true, mail.ErrUnreachable},
+		"no STARTTLS, as told":         {plain, "smtp", "?disable_starttls=true", true, nil},
 		"TLS":                          {implicit, "smtps", "", true, nil},
 		"TLS of somebody":              {implicit, "smtps", "", false, mail.ErrUnreachable},
-		"no TLS where it must be":      {clear, "smtps", "", true, mail.ErrUnreachable},
+		"no TLS where it must be":      {plain, "smtps", "", true, mail.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, tt.speaks, nil)
@@ -194,7 +194,7 @@ func TestAMailCantBeBent(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, body, _ := strings.Cut(s.messages[0], "\r\n\r\n")
-	for _, line := range strings.Split(head, "\r\n") {
+	for line := range strings.SplitSeq(head, "\r\n") {
 		if strings.HasPrefix(line, "Bcc") {
 			t.Errorf("a header was added: %s", line)
 		}
