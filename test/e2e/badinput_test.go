@@ -424,7 +424,7 @@ func (b *bad) downloads(t *testing.T) []badCall {
 		get("link of another tenant", link, &stranger, 404, "NOT_FOUND"),
 		get("link without a credential", link, &nobody, 401, "UNAUTHENTICATED"),
 		get("unknown link", links+path.Base(link)[:40]+"AAA", nil, 404, "NOT_FOUND"),
-		get("malformed link", links+"%20%00%ff", nil, 404, "NOT_FOUND"),
+		get("malformed link, for the firewall", links+"%20%00%ff", nil, 403, "FORBIDDEN"),
 		get("very long link", links+strings.Repeat("A", 10_000), nil, 404, "NOT_FOUND"),
 	}
 }
