@@ -54,7 +54,7 @@ bench-engine: ## Measure the document engine against bare Pebble and a canned se
 fuzz: ## Run each fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list $(PKG)); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg; \
 		done; \
 	done
 
