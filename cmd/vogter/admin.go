@@ -19,6 +19,8 @@ import (
 type adminCmd struct {
 	Bootstrap bootstrapCmd   `cmd:"" help:"Make the provider tenant and invite its first operator, once."`
 	Engine    adminEngineCmd `cmd:"" help:"Tools of the embedded document engine."`
+	Sign      adminSignCmd   `cmd:"" help:"The keys that the platform signs with."`
+	Audit     adminAuditCmd  `cmd:"" help:"The audit log as a whole."`
 }
 
 type adminEngineCmd struct {

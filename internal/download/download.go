@@ -127,6 +127,7 @@ func NewService(c Config) *Service { return &Service{c} }
 type content struct {
 	io.ReadSeekCloser
 	subject string
+	secret  bool // by AML law: the person isn't told
 	name    personal.Text
 	media   string
 	expires time.Time // its own end; zero for none
@@ -156,7 +157,7 @@ func (s *Service) open(ctx context.Context, object string) (*content, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &content{ReadSeekCloser: r, subject: f.Subject, name: f.Name, media: f.MediaType}, nil
+		return &content{ReadSeekCloser: r, subject: f.Subject, secret: f.Secret(), name: f.Name, media: f.MediaType}, nil
 	}
 	if id.TypeOf(object) == id.AuditExport {
 		e, r, err := s.Audits.OpenExport(ctx, object)
@@ -213,7 +214,7 @@ func (s *Service) Grant(ctx context.Context, in GrantInput) (*Grant, error) {
 		row.ExpiresAt = c.expires
 	}
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return changed("download.grant", row), s.Store.Insert(ctx, row)
+		return changed("download.grant", row, c.secret), s.Store.Insert(ctx, row)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("grant download: %w", err)
@@ -261,9 +262,9 @@ func (s *Service) use(ctx context.Context, token string, resume bool) (*Row, *co
 	}
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		if resume {
-			return changed("download.resume", row), nil
+			return changed("download.resume", row, c.secret), nil
 		}
-		return changed("download.open", row), s.Store.Use(ctx, row.Hash)
+		return changed("download.open", row, c.secret), s.Store.Use(ctx, row.Hash)
 	})
 	if err != nil {
 		_ = c.Close() // nothing was read
@@ -277,20 +278,20 @@ func hash(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func changed(action string, r *Row) change.Change {
+func changed(action string, r *Row, secret bool) change.Change {
 	return change.Change{
-		Action: action, Object: r.Object, Touches: touches(r),
+		Action: action, Object: r.Object, Touches: touches(r, secret),
 		Quiet: true, // it is a read, and of what may be secret
 	}
 }
 
 // touches returns the person's data that a grant is of; a bundle of the audit
 // log is of nobody's.
-func touches(r *Row) []audit.Touch {
+func touches(r *Row, secret bool) []audit.Touch {
 	if r.Subject == "" {
 		return nil
 	}
-	return []audit.Touch{{Subject: r.Subject, Object: r.Object}}
+	return []audit.Touch{{Subject: r.Subject, Object: r.Object, Secret: secret}}
 }
 
 // Handler serves GET /v1/downloads/{token}. Principal, tenant and request must

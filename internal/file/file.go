@@ -84,7 +84,7 @@ type File struct {
 	Object    Object
 	CreatedAt time.Time
 
-	secret bool // while it is uploaded: whether its changes are told to the cleared only
+	secret bool // whether it is, or may come to be, secret by AML law
 }
 
 // Object is what lies in object storage under the file's id.
@@ -195,6 +195,10 @@ func NewService(c Config) *Service {
 	shares := turns.Shares{Process: 8, Tenant: 3, Caller: 2, Wait: 10 * time.Second}
 	return &Service{Config: c, uploads: turns.New(shares)}
 }
+
+// Secret reports whether a file that was found is, or may come to be, secret by
+// AML law.
+func (f *File) Secret() bool { return f.secret }
 
 // Owner returns the owner of the key that a file is sealed under.
 func Owner(of tenant.ID, f *File) vault.Owner { return record.Unit(of, f.Subject, f.Dataset) }
@@ -423,7 +427,9 @@ func (s *Service) Get(ctx context.Context, fileID string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Recorder.Read(ctx, "file.read", f.ID, audit.Touch{Subject: f.Subject, Object: f.ID, Fields: []string{"name"}}); err != nil {
+	if err := s.Recorder.Read(ctx, "file.read", f.ID, audit.Touch{
+		Subject: f.Subject, Object: f.ID, Fields: []string{"name"}, Secret: f.secret,
+	}); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -485,6 +491,7 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 	for i := range data {
 		data[i].Restricted, data[i].About = person.State == subject.Restricted, f.Subject
 	}
+	f.secret = secret(d)
 	return f, data, nil
 }
 
