@@ -58,6 +58,8 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		Viewer   struct{ ID string }
 		Sessions []struct{ ID string }
 	}](t, owner, `{ viewer { id } sessions { id } }`, nil)
+	hooked, told := mine.delivered(t, p)
+	defer mine.unhook(t, hooked)
 	field := vars{"key": "extra", "type": "STRING"}
 	values := []vars{{"key": "title", "value": "x"}}
 
@@ -91,6 +93,15 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("tenantPolicies", `{ tenantPolicies { nodes { id name } } }`, nil, ""),
 		query("policySchema", `{ policySchema }`, nil, ""),
 		query("importMappings", `{ importMappings { id name document } }`, nil, ""),
+		query("changes", `{ changes { nodes { id object subjects } } }`, nil, ""),
+		query("webhooks", `{ webhooks { id url } }`, nil, ""),
+		query("deliveries", `query($id: ID!) { deliveries(webhook: $id) { nodes { id } } }`, vars{"id": hooked.ID}, "NOT_FOUND"),
+
+		mutation("updateWebhook", "webhook { id }", vars{"id": hooked.ID, "expectedVersion": hooked.Version, "events": []string{"*"}}, "NOT_FOUND"),
+		mutation("deleteWebhook", "id", vars{"id": hooked.ID}, "NOT_FOUND"),
+		mutation("verifyWebhook", "webhook { id }", vars{"id": hooked.ID}, "NOT_FOUND"),
+		mutation("rotateWebhookSecret", "webhook { id }", vars{"id": hooked.ID}, "NOT_FOUND"),
+		mutation("redeliver", "delivery { id }", vars{"delivery": told.ID}, "NOT_FOUND"),
 
 		query("members", `{ members { nodes { id email } } }`, nil, ""),
 		query("member", `query($id: ID!) { member(id: $id) { id } }`, vars{"id": people.Viewer.ID}, "NOT_FOUND"),
