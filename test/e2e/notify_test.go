@@ -118,6 +118,21 @@ func (c client) deliveries(t *testing.T, webhookID string) []delivery {
 		vars{"webhook": webhookID}).Deliveries.Nodes
 }
 
+// delivered makes a webhook that was told of something.
+func (c client) delivered(t *testing.T, p *platform) (made hook, told delivery) {
+	t.Helper()
+	made, _ = c.webhook(t, newEndpoint(t), "subject.create")
+	c.createPerson(t, p.someone().input())
+	eventually(t, 30*time.Second, "there is a delivery that succeeded", func() bool {
+		ds := c.deliveries(t, made.ID)
+		if len(ds) > 0 {
+			told = ds[0]
+		}
+		return told.State == "SUCCEEDED"
+	})
+	return made, told
+}
+
 // changed is a change as the feed tells it.
 type changed struct {
 	ID, Action, Object string
