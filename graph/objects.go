@@ -38,6 +38,7 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Policy:      {authz.PolicyRead, func(ctx context.Context) (node.Node, error) { return r.policies.Get(ctx, nodeID) }},
 		id.Audit:       {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.audits.Get(ctx, nodeID) }},
 		id.AuditExport: {authz.AuditExport, func(ctx context.Context) (node.Node, error) { return r.audits.GetExport(ctx, nodeID) }},
+		id.EpochClose:  {authz.VaultRead, func(ctx context.Context) (node.Node, error) { return r.epochs.Get(ctx, nodeID) }},
 		id.Job:         {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]

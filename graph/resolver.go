@@ -12,6 +12,8 @@ import (
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/epoch"
+	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"
@@ -44,6 +46,8 @@ type Services struct {
 	Imports    Imports
 	Exports    Exports
 	Audits     Audits
+	Epochs     Epochs
+	Erasures   Erasures
 	Jobs       Jobs
 	Feed       Feed
 	Webhooks   Webhooks
@@ -65,6 +69,20 @@ type Policies interface {
 	Propose(ctx context.Context, in policy.ProposeInput) (*policy.Policy, error)
 	Approve(ctx context.Context, in policy.ApproveInput) (*policy.Policy, error)
 	Retire(ctx context.Context, in policy.RetireInput) (*policy.Policy, error)
+}
+
+// Epochs is what the API needs of package epoch.
+type Epochs interface {
+	Status(ctx context.Context) (*epoch.Status, error)
+	Get(ctx context.Context, closeID string) (*epoch.Close, error)
+	Request(ctx context.Context, in epoch.RequestInput) (*epoch.Close, error)
+	Approve(ctx context.Context, in epoch.DecideInput) (*epoch.Close, error)
+	Halt(ctx context.Context, in epoch.DecideInput) (*epoch.Close, error)
+}
+
+// Erasures is what the API needs of package erasure.
+type Erasures interface {
+	Overview(ctx context.Context, r page.Request) (*erasure.Connection, error)
 }
 
 // Tenants is what the API needs of package tenancy.
@@ -231,6 +249,8 @@ type Resolver struct {
 	imports    Imports
 	exports    Exports
 	audits     Audits
+	epochs     Epochs
+	erasures   Erasures
 	jobs       Jobs
 	feed       Feed
 	webhooks   Webhooks
@@ -238,6 +258,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

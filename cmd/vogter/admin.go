@@ -21,6 +21,7 @@ type adminCmd struct {
 	Engine    adminEngineCmd `cmd:"" help:"Tools of the embedded document engine."`
 	Sign      adminSignCmd   `cmd:"" help:"The keys that the platform signs with."`
 	Audit     adminAuditCmd  `cmd:"" help:"The audit log as a whole."`
+	Keys      adminKeysCmd   `cmd:"" help:"The keys of what is encrypted."`
 }
 
 type adminEngineCmd struct {

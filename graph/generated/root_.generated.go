@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
@@ -113,6 +114,10 @@ type ComplexityRoot struct {
 		Name   func(childComplexity int) int
 		Source func(childComplexity int) int
 		Tenant func(childComplexity int) int
+	}
+
+	ApproveEpochClosePayload struct {
+		Close func(childComplexity int) int
 	}
 
 	ApproveTenantPolicyPayload struct {
@@ -349,6 +354,23 @@ type ComplexityRoot struct {
 		Access func(childComplexity int) int
 	}
 
+	EpochClose struct {
+		ApprovedAt  func(childComplexity int) int
+		ApprovedBy  func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Number      func(childComplexity int) int
+		RequestedAt func(childComplexity int) int
+		RequestedBy func(childComplexity int) int
+		State       func(childComplexity int) int
+		Steps       func(childComplexity int) int
+		Trouble     func(childComplexity int) int
+	}
+
+	EpochCloseStepDone struct {
+		At   func(childComplexity int) int
+		Step func(childComplexity int) int
+	}
+
 	Export struct {
 		CreatedAt func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
@@ -375,6 +397,10 @@ type ComplexityRoot struct {
 
 	GrantDownloadPayload struct {
 		Grant func(childComplexity int) int
+	}
+
+	HaltEpochClosePayload struct {
+		Close func(childComplexity int) int
 	}
 
 	ImportMapping struct {
@@ -419,6 +445,21 @@ type ComplexityRoot struct {
 		Name    func(childComplexity int) int
 	}
 
+	KeyEpoch struct {
+		Begins          func(childComplexity int) int
+		ClosedAt        func(childComplexity int) int
+		DataKeys        func(childComplexity int) int
+		DestroyAt       func(childComplexity int) int
+		DestroyedAt     func(childComplexity int) int
+		DisabledAt      func(childComplexity int) int
+		Ends            func(childComplexity int) int
+		Epoch           func(childComplexity int) int
+		IrrecoverableAt func(childComplexity int) int
+		Late            func(childComplexity int) int
+		OpenedAt        func(childComplexity int) int
+		State           func(childComplexity int) int
+	}
+
 	LeaveTenantPayload struct {
 		Access func(childComplexity int) int
 	}
@@ -458,6 +499,7 @@ type ComplexityRoot struct {
 	Mutation struct {
 		AcceptInvitation        func(childComplexity int, input tenancy.AcceptInput) int
 		AddDatasetField         func(childComplexity int, input dataset.AddFieldInput) int
+		ApproveEpochClose       func(childComplexity int, input epoch.DecideInput) int
 		ApproveTenantPolicy     func(childComplexity int, input policy.ApproveInput) int
 		ChangeMember            func(childComplexity int, input tenancy.ChangeInput) int
 		CreateAPIKey            func(childComplexity int, input machine.CreateInput) int
@@ -472,12 +514,14 @@ type ComplexityRoot struct {
 		EnterTenant             func(childComplexity int, input breakglass.EnterInput) int
 		ExportAudit             func(childComplexity int, input trail.ExportAuditInput) int
 		GrantDownload           func(childComplexity int, input download.GrantInput) int
+		HaltEpochClose          func(childComplexity int, input epoch.DecideInput) int
 		InviteMember            func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant             func(childComplexity int, input breakglass.LeaveInput) int
 		ProposeTenantPolicy     func(childComplexity int, input policy.ProposeInput) int
 		Redeliver               func(childComplexity int, input webhook.RedeliverInput) int
 		RemoveMember            func(childComplexity int, input tenancy.RemoveInput) int
 		RenameDatasetField      func(childComplexity int, input dataset.RenameFieldInput) int
+		RequestEpochClose       func(childComplexity int, input epoch.RequestInput) int
 		RequestExport           func(childComplexity int, input export.RequestInput) int
 		ResendInvitation        func(childComplexity int, input tenancy.ResendInput) int
 		RetireDataset           func(childComplexity int, input dataset.RetireInput) int
@@ -587,6 +631,7 @@ type ComplexityRoot struct {
 		Dataset          func(childComplexity int, id string) int
 		Datasets         func(childComplexity int) int
 		Deliveries       func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		EpochClose       func(childComplexity int, id string) int
 		ExplainDecision  func(childComplexity int, input policy.ExplainInput) int
 		Export           func(childComplexity int, id string) int
 		FindRecords      func(childComplexity int, by record.By, first int, after *string) int
@@ -607,6 +652,8 @@ type ComplexityRoot struct {
 		Subjects         func(childComplexity int, first int, after *string) int
 		Tenant           func(childComplexity int) int
 		TenantPolicies   func(childComplexity int, first int, after *string) int
+		VaultErasures    func(childComplexity int, first int, after *string) int
+		VaultStatus      func(childComplexity int) int
 		Viewer           func(childComplexity int) int
 		Webhooks         func(childComplexity int) int
 	}
@@ -671,6 +718,10 @@ type ComplexityRoot struct {
 
 	RenameDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
+	}
+
+	RequestEpochClosePayload struct {
+		Close func(childComplexity int) int
 	}
 
 	RequestExportPayload struct {
@@ -859,6 +910,32 @@ type ComplexityRoot struct {
 	UpsertSubjectPayload struct {
 		Created func(childComplexity int) int
 		Subject func(childComplexity int) int
+	}
+
+	VaultErasure struct {
+		CreatedAt       func(childComplexity int) int
+		ID              func(childComplexity int) int
+		IrrecoverableAt func(childComplexity int) int
+		KeysDestroyedAt func(childComplexity int) int
+		PlannedAt       func(childComplexity int) int
+		State           func(childComplexity int) int
+		Tenant          func(childComplexity int) int
+	}
+
+	VaultErasureConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	VaultErasureEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	VaultStatus struct {
+		Closes func(childComplexity int) int
+		Epochs func(childComplexity int) int
 	}
 
 	VerifyWebhookPayload struct {
@@ -1103,6 +1180,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AppliedPolicy.Tenant(childComplexity), true
+
+	case "ApproveEpochClosePayload.close":
+		if e.ComplexityRoot.ApproveEpochClosePayload.Close == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveEpochClosePayload.Close(childComplexity), true
 
 	case "ApproveTenantPolicyPayload.policy":
 		if e.ComplexityRoot.ApproveTenantPolicyPayload.Policy == nil {
@@ -1935,6 +2019,74 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.EnterTenantPayload.Access(childComplexity), true
 
+	case "EpochClose.approvedAt":
+		if e.ComplexityRoot.EpochClose.ApprovedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.ApprovedAt(childComplexity), true
+	case "EpochClose.approvedBy":
+		if e.ComplexityRoot.EpochClose.ApprovedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.ApprovedBy(childComplexity), true
+	case "EpochClose.id":
+		if e.ComplexityRoot.EpochClose.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.ID(childComplexity), true
+	case "EpochClose.epoch":
+		if e.ComplexityRoot.EpochClose.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.Number(childComplexity), true
+	case "EpochClose.requestedAt":
+		if e.ComplexityRoot.EpochClose.RequestedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.RequestedAt(childComplexity), true
+	case "EpochClose.requestedBy":
+		if e.ComplexityRoot.EpochClose.RequestedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.RequestedBy(childComplexity), true
+	case "EpochClose.state":
+		if e.ComplexityRoot.EpochClose.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.State(childComplexity), true
+	case "EpochClose.steps":
+		if e.ComplexityRoot.EpochClose.Steps == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.Steps(childComplexity), true
+	case "EpochClose.trouble":
+		if e.ComplexityRoot.EpochClose.Trouble == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochClose.Trouble(childComplexity), true
+
+	case "EpochCloseStepDone.at":
+		if e.ComplexityRoot.EpochCloseStepDone.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochCloseStepDone.At(childComplexity), true
+	case "EpochCloseStepDone.step":
+		if e.ComplexityRoot.EpochCloseStepDone.Step == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EpochCloseStepDone.Step(childComplexity), true
+
 	case "Export.createdAt":
 		if e.ComplexityRoot.Export.CreatedAt == nil {
 			break
@@ -2034,6 +2186,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.GrantDownloadPayload.Grant(childComplexity), true
+
+	case "HaltEpochClosePayload.close":
+		if e.ComplexityRoot.HaltEpochClosePayload.Close == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HaltEpochClosePayload.Close(childComplexity), true
 
 	case "ImportMapping.document":
 		if e.ComplexityRoot.ImportMapping.Document == nil {
@@ -2184,6 +2343,79 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.JobStep.Name(childComplexity), true
+
+	case "KeyEpoch.begins":
+		if e.ComplexityRoot.KeyEpoch.Begins == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.Begins(childComplexity), true
+	case "KeyEpoch.closedAt":
+		if e.ComplexityRoot.KeyEpoch.ClosedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.ClosedAt(childComplexity), true
+	case "KeyEpoch.dataKeys":
+		if e.ComplexityRoot.KeyEpoch.DataKeys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.DataKeys(childComplexity), true
+	case "KeyEpoch.destroyAt":
+		if e.ComplexityRoot.KeyEpoch.DestroyAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.DestroyAt(childComplexity), true
+	case "KeyEpoch.destroyedAt":
+		if e.ComplexityRoot.KeyEpoch.DestroyedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.DestroyedAt(childComplexity), true
+	case "KeyEpoch.disabledAt":
+		if e.ComplexityRoot.KeyEpoch.DisabledAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.DisabledAt(childComplexity), true
+	case "KeyEpoch.ends":
+		if e.ComplexityRoot.KeyEpoch.Ends == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.Ends(childComplexity), true
+	case "KeyEpoch.epoch":
+		if e.ComplexityRoot.KeyEpoch.Epoch == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.Epoch(childComplexity), true
+	case "KeyEpoch.irrecoverableAt":
+		if e.ComplexityRoot.KeyEpoch.IrrecoverableAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.IrrecoverableAt(childComplexity), true
+	case "KeyEpoch.late":
+		if e.ComplexityRoot.KeyEpoch.Late == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.Late(childComplexity), true
+	case "KeyEpoch.openedAt":
+		if e.ComplexityRoot.KeyEpoch.OpenedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.OpenedAt(childComplexity), true
+	case "KeyEpoch.state":
+		if e.ComplexityRoot.KeyEpoch.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyEpoch.State(childComplexity), true
 
 	case "LeaveTenantPayload.access":
 		if e.ComplexityRoot.LeaveTenantPayload.Access == nil {
@@ -2338,6 +2570,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AddDatasetField(childComplexity, args["input"].(dataset.AddFieldInput)), true
+	case "Mutation.approveEpochClose":
+		if e.ComplexityRoot.Mutation.ApproveEpochClose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveEpochClose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
 	case "Mutation.approveTenantPolicy":
 		if e.ComplexityRoot.Mutation.ApproveTenantPolicy == nil {
 			break
@@ -2492,6 +2735,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.GrantDownload(childComplexity, args["input"].(download.GrantInput)), true
+	case "Mutation.haltEpochClose":
+		if e.ComplexityRoot.Mutation.HaltEpochClose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_haltEpochClose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.HaltEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
 	case "Mutation.inviteMember":
 		if e.ComplexityRoot.Mutation.InviteMember == nil {
 			break
@@ -2558,6 +2812,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RenameDatasetField(childComplexity, args["input"].(dataset.RenameFieldInput)), true
+	case "Mutation.requestEpochClose":
+		if e.ComplexityRoot.Mutation.RequestEpochClose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestEpochClose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestEpochClose(childComplexity, args["input"].(epoch.RequestInput)), true
 	case "Mutation.requestExport":
 		if e.ComplexityRoot.Mutation.RequestExport == nil {
 			break
@@ -3190,6 +3455,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Deliveries(childComplexity, args["webhook"].(string), args["state"].(*webhook.DeliveryState), args["first"].(int), args["after"].(*string)), true
+	case "Query.epochClose":
+		if e.ComplexityRoot.Query.EpochClose == nil {
+			break
+		}
+
+		args, err := ec.field_Query_epochClose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.EpochClose(childComplexity, args["id"].(string)), true
 	case "Query.explainDecision":
 		if e.ComplexityRoot.Query.ExplainDecision == nil {
 			break
@@ -3386,6 +3662,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.TenantPolicies(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.vaultErasures":
+		if e.ComplexityRoot.Query.VaultErasures == nil {
+			break
+		}
+
+		args, err := ec.field_Query_vaultErasures_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.VaultErasures(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.vaultStatus":
+		if e.ComplexityRoot.Query.VaultStatus == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.VaultStatus(childComplexity), true
 	case "Query.viewer":
 		if e.ComplexityRoot.Query.Viewer == nil {
 			break
@@ -3617,6 +3910,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RenameDatasetFieldPayload.Dataset(childComplexity), true
+
+	case "RequestEpochClosePayload.close":
+		if e.ComplexityRoot.RequestEpochClosePayload.Close == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEpochClosePayload.Close(childComplexity), true
 
 	case "RequestExportPayload.export":
 		if e.ComplexityRoot.RequestExportPayload.Export == nil {
@@ -4212,6 +4512,94 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpsertSubjectPayload.Subject(childComplexity), true
 
+	case "VaultErasure.createdAt":
+		if e.ComplexityRoot.VaultErasure.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.CreatedAt(childComplexity), true
+	case "VaultErasure.id":
+		if e.ComplexityRoot.VaultErasure.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.ID(childComplexity), true
+	case "VaultErasure.irrecoverableAt":
+		if e.ComplexityRoot.VaultErasure.IrrecoverableAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.IrrecoverableAt(childComplexity), true
+	case "VaultErasure.keysDestroyedAt":
+		if e.ComplexityRoot.VaultErasure.KeysDestroyedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.KeysDestroyedAt(childComplexity), true
+	case "VaultErasure.plannedAt":
+		if e.ComplexityRoot.VaultErasure.PlannedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.PlannedAt(childComplexity), true
+	case "VaultErasure.state":
+		if e.ComplexityRoot.VaultErasure.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.State(childComplexity), true
+	case "VaultErasure.tenant":
+		if e.ComplexityRoot.VaultErasure.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasure.Tenant(childComplexity), true
+
+	case "VaultErasureConnection.edges":
+		if e.ComplexityRoot.VaultErasureConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasureConnection.Edges(childComplexity), true
+	case "VaultErasureConnection.nodes":
+		if e.ComplexityRoot.VaultErasureConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasureConnection.Nodes(childComplexity), true
+	case "VaultErasureConnection.pageInfo":
+		if e.ComplexityRoot.VaultErasureConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasureConnection.PageInfo(childComplexity), true
+
+	case "VaultErasureEdge.cursor":
+		if e.ComplexityRoot.VaultErasureEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasureEdge.Cursor(childComplexity), true
+	case "VaultErasureEdge.node":
+		if e.ComplexityRoot.VaultErasureEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultErasureEdge.Node(childComplexity), true
+
+	case "VaultStatus.closes":
+		if e.ComplexityRoot.VaultStatus.Closes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultStatus.Closes(childComplexity), true
+	case "VaultStatus.epochs":
+		if e.ComplexityRoot.VaultStatus.Epochs == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultStatus.Epochs(childComplexity), true
+
 	case "VerifyWebhookPayload.job":
 		if e.ComplexityRoot.VerifyWebhookPayload.Job == nil {
 			break
@@ -4358,6 +4746,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAcceptInvitationInput,
 		ec.unmarshalInputAddDatasetFieldInput,
+		ec.unmarshalInputApproveEpochCloseInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputAuditFilter,
 		ec.unmarshalInputChangeMemberInput,
@@ -4377,6 +4766,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputExportAuditInput,
 		ec.unmarshalInputFirstOwnerInput,
 		ec.unmarshalInputGrantDownloadInput,
+		ec.unmarshalInputHaltEpochCloseInput,
 		ec.unmarshalInputInviteMemberInput,
 		ec.unmarshalInputLeaveTenantInput,
 		ec.unmarshalInputNameAndBirthDateInput,
@@ -4390,6 +4780,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRegistrationInput,
 		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
+		ec.unmarshalInputRequestEpochCloseInput,
 		ec.unmarshalInputRequestExportInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRetireDatasetInput,
@@ -6535,6 +6926,162 @@ extend type Mutation {
   updateTenant(input: UpdateTenantInput!): UpdateTenantPayload! @can(do: TENANT_UPDATE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/vault.graphql", Input: `enum KeyEpochState {
+  "New keys are made in it."
+  OPEN
+  "It only opens what was sealed."
+  CLOSED
+  "Nothing needs its master key any more, which can still be enabled."
+  DISABLED
+  "What was erased in it, or before, is irrecoverable, in every backup."
+  DESTROYED
+}
+
+"A period of 14 days that shares a master key in the key management service."
+type KeyEpoch {
+  epoch: Int!
+  state: KeyEpochState!
+  begins: Time!
+  ends: Time!
+  openedAt: Time!
+  closedAt: Time
+  disabledAt: Time
+  destroyedAt: Time
+  "When its master key is meant to be destroyed; once it is, when it was."
+  destroyAt: Time!
+  "From when nothing erased in it can be brought back: the key management's own time of recovery has passed too."
+  irrecoverableAt: Time!
+  "Keys wrapped in it, up to 1,000,000."
+  dataKeys: Int!
+  "It should be further by now."
+  late: Boolean!
+}
+
+enum EpochCloseState {
+  "Waits for the approval of another operator."
+  REQUESTED
+  RUNNING
+  HALTED
+  "The master key is being destroyed: it can't be halted any more."
+  FINISHING
+  DONE
+}
+
+enum EpochCloseStep {
+  OPEN_NEXT
+  FLIP
+  DRAIN
+  REINDEX
+  REWRAP
+  PROVE
+  RESTORE
+  DISABLE
+  WAIT
+  DESTROY
+  FORGET
+}
+
+"""
+The closing of an epoch: every key that its master protects is moved to the next,
+it is proven that nothing needs the master, and it is destroyed. Two operators decide.
+"""
+type EpochClose implements Node {
+  id: ID!
+  epoch: Int!
+  state: EpochCloseState!
+  "Id of the operator who asked."
+  requestedBy: ID!
+  requestedAt: Time!
+  approvedBy: ID
+  approvedAt: Time
+  steps: [EpochCloseStepDone!]!
+  "Why it doesn't go on, if it doesn't."
+  trouble: String
+}
+
+type EpochCloseStepDone {
+  step: EpochCloseStep!
+  at: Time!
+}
+
+enum ErasureState {
+  RUNNING
+  DONE
+}
+
+"What an operator sees of a tenant's erasure: that there was one, and how far it is."
+type VaultErasure {
+  id: ID!
+  tenant: ID!
+  state: ErasureState!
+  createdAt: Time!
+  "Since when nobody can read the data."
+  keysDestroyedAt: Time
+  "From when, by plan, nobody can bring it back from any backup."
+  plannedAt: Time
+  "When that came true."
+  irrecoverableAt: Time
+}
+
+type VaultErasureEdge {
+  cursor: String!
+  node: VaultErasure!
+}
+
+type VaultErasureConnection {
+  edges: [VaultErasureEdge!]!
+  nodes: [VaultErasure!]!
+  pageInfo: PageInfo!
+}
+
+type VaultStatus {
+  "The newest first."
+  epochs: [KeyEpoch!]!
+  "The latest, newest first."
+  closes: [EpochClose!]!
+}
+
+input RequestEpochCloseInput {
+  epoch: Int!
+}
+
+type RequestEpochClosePayload {
+  close: EpochClose!
+}
+
+input ApproveEpochCloseInput {
+  id: ID!
+}
+
+type ApproveEpochClosePayload {
+  close: EpochClose!
+}
+
+input HaltEpochCloseInput {
+  id: ID!
+}
+
+type HaltEpochClosePayload {
+  close: EpochClose!
+}
+
+extend type Query {
+  "How the platform's keys are."
+  vaultStatus: VaultStatus! @can(do: VAULT_READ)
+  "The erasures of all tenants, the newest first."
+  vaultErasures(first: Int! = 20, after: String): VaultErasureConnection! @can(do: VAULT_READ)
+  epochClose(id: ID!): EpochClose! @can(do: VAULT_READ)
+}
+
+extend type Mutation {
+  "Asks for the closing of an epoch. Another operator must approve it."
+  requestEpochClose(input: RequestEpochCloseInput!): RequestEpochClosePayload! @can(do: VAULT_MANAGE) @idempotent
+  "Lets a closing be carried out, by another operator than the one who asked."
+  approveEpochClose(input: ApproveEpochCloseInput!): ApproveEpochClosePayload! @can(do: VAULT_MANAGE)
+  "Gives a closing up, as long as the master key isn't being destroyed, and makes the key usable again. One operator is enough."
+  haltEpochClose(input: HaltEpochCloseInput!): HaltEpochClosePayload! @can(do: VAULT_MANAGE)
+}
+`, BuiltIn: false},
 }
 var parsedSchema = gqlparser.MustLoadSchema(sources...)
 
@@ -6650,6 +7197,14 @@ func (ec *executionContext) childFields_AppliedPolicy(ctx context.Context, field
 		return ec.fieldContext_AppliedPolicy_source(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AppliedPolicy", field.Name)
+}
+
+func (ec *executionContext) childFields_ApproveEpochClosePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "close":
+		return ec.fieldContext_ApproveEpochClosePayload_close(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveEpochClosePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ApproveTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -7120,6 +7675,40 @@ func (ec *executionContext) childFields_EnterTenantPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type EnterTenantPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_EpochClose(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_EpochClose_id(ctx, field)
+	case "epoch":
+		return ec.fieldContext_EpochClose_epoch(ctx, field)
+	case "state":
+		return ec.fieldContext_EpochClose_state(ctx, field)
+	case "requestedBy":
+		return ec.fieldContext_EpochClose_requestedBy(ctx, field)
+	case "requestedAt":
+		return ec.fieldContext_EpochClose_requestedAt(ctx, field)
+	case "approvedBy":
+		return ec.fieldContext_EpochClose_approvedBy(ctx, field)
+	case "approvedAt":
+		return ec.fieldContext_EpochClose_approvedAt(ctx, field)
+	case "steps":
+		return ec.fieldContext_EpochClose_steps(ctx, field)
+	case "trouble":
+		return ec.fieldContext_EpochClose_trouble(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EpochClose", field.Name)
+}
+
+func (ec *executionContext) childFields_EpochCloseStepDone(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "step":
+		return ec.fieldContext_EpochCloseStepDone_step(ctx, field)
+	case "at":
+		return ec.fieldContext_EpochCloseStepDone_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EpochCloseStepDone", field.Name)
+}
+
 func (ec *executionContext) childFields_Export(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -7156,6 +7745,14 @@ func (ec *executionContext) childFields_GrantDownloadPayload(ctx context.Context
 		return ec.fieldContext_GrantDownloadPayload_grant(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type GrantDownloadPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_HaltEpochClosePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "close":
+		return ec.fieldContext_HaltEpochClosePayload_close(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type HaltEpochClosePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ImportMapping(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -7240,6 +7837,36 @@ func (ec *executionContext) childFields_JobStep(ctx context.Context, field graph
 		return ec.fieldContext_JobStep_endedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type JobStep", field.Name)
+}
+
+func (ec *executionContext) childFields_KeyEpoch(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "epoch":
+		return ec.fieldContext_KeyEpoch_epoch(ctx, field)
+	case "state":
+		return ec.fieldContext_KeyEpoch_state(ctx, field)
+	case "begins":
+		return ec.fieldContext_KeyEpoch_begins(ctx, field)
+	case "ends":
+		return ec.fieldContext_KeyEpoch_ends(ctx, field)
+	case "openedAt":
+		return ec.fieldContext_KeyEpoch_openedAt(ctx, field)
+	case "closedAt":
+		return ec.fieldContext_KeyEpoch_closedAt(ctx, field)
+	case "disabledAt":
+		return ec.fieldContext_KeyEpoch_disabledAt(ctx, field)
+	case "destroyedAt":
+		return ec.fieldContext_KeyEpoch_destroyedAt(ctx, field)
+	case "destroyAt":
+		return ec.fieldContext_KeyEpoch_destroyAt(ctx, field)
+	case "irrecoverableAt":
+		return ec.fieldContext_KeyEpoch_irrecoverableAt(ctx, field)
+	case "dataKeys":
+		return ec.fieldContext_KeyEpoch_dataKeys(ctx, field)
+	case "late":
+		return ec.fieldContext_KeyEpoch_late(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyEpoch", field.Name)
 }
 
 func (ec *executionContext) childFields_LeaveTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -7576,6 +8203,14 @@ func (ec *executionContext) childFields_RenameDatasetFieldPayload(ctx context.Co
 		return ec.fieldContext_RenameDatasetFieldPayload_dataset(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RenameDatasetFieldPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEpochClosePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "close":
+		return ec.fieldContext_RequestEpochClosePayload_close(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEpochClosePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestExportPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -7944,6 +8579,58 @@ func (ec *executionContext) childFields_UpsertSubjectPayload(ctx context.Context
 		return ec.fieldContext_UpsertSubjectPayload_created(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpsertSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_VaultErasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_VaultErasure_id(ctx, field)
+	case "tenant":
+		return ec.fieldContext_VaultErasure_tenant(ctx, field)
+	case "state":
+		return ec.fieldContext_VaultErasure_state(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_VaultErasure_createdAt(ctx, field)
+	case "keysDestroyedAt":
+		return ec.fieldContext_VaultErasure_keysDestroyedAt(ctx, field)
+	case "plannedAt":
+		return ec.fieldContext_VaultErasure_plannedAt(ctx, field)
+	case "irrecoverableAt":
+		return ec.fieldContext_VaultErasure_irrecoverableAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VaultErasure", field.Name)
+}
+
+func (ec *executionContext) childFields_VaultErasureConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_VaultErasureConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_VaultErasureConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_VaultErasureConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VaultErasureConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_VaultErasureEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_VaultErasureEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_VaultErasureEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VaultErasureEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_VaultStatus(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "epochs":
+		return ec.fieldContext_VaultStatus_epochs(ctx, field)
+	case "closes":
+		return ec.fieldContext_VaultStatus_closes(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VaultStatus", field.Name)
 }
 
 func (ec *executionContext) childFields_VerifyWebhookPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
@@ -25,6 +26,10 @@ type AcceptInvitationPayload struct {
 
 type AddDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type ApproveEpochClosePayload struct {
+	Close *epoch.Close `json:"close"`
 }
 
 type ApproveTenantPolicyPayload struct {
@@ -90,6 +95,10 @@ type GrantDownloadPayload struct {
 	Grant *download.Grant `json:"grant"`
 }
 
+type HaltEpochClosePayload struct {
+	Close *epoch.Close `json:"close"`
+}
+
 type InviteMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
@@ -112,6 +121,10 @@ type RemoveMemberPayload struct {
 
 type RenameDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type RequestEpochClosePayload struct {
+	Close *epoch.Close `json:"close"`
 }
 
 type RequestExportPayload struct {

@@ -95,6 +95,7 @@ type Platform struct {
 	authorizer *authz.Engine
 	policies   *policy.Service
 	audit      auditLog
+	keys       lifeOfKeys
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -142,7 +143,14 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	if err := p.db.EnsureIndexes(indexing); err != nil {
 		return nil, err
 	}
-	return p, p.build(mongo.NewKeyStore(p.keysDB), wrapper)
+	keys := mongo.NewKeyStore(p.keysDB)
+	if err := keys.EnsureIndexes(indexing); err != nil {
+		return nil, err
+	}
+	if err := p.build(keys, wrapper); err != nil {
+		return nil, err
+	}
+	return p, p.checkLedger(ctx)
 }
 
 // openKMS returns the key management service that the settings name.
@@ -213,6 +221,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
 		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
 	})
+	p.openKeys(v, keys, wrapper, changes, tenants, subjects)
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
 		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,
@@ -302,7 +311,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		return server.Serve(ctx, l, h, listening)
-	}, p.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
+	}, p.evictions.Run, p.keys.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
 }
 
 func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (http.Handler, error) {
@@ -314,7 +323,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Services: graph.Services{
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
-			Exports: p.Exports, Audits: p.audit.trail, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
+			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
 		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -356,6 +365,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	mux.Handle(export.JobBuild, func(ctx context.Context, r *job.Run) error { return p.Exports.Build(ctx, r) })
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
+	p.workKeys(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
@@ -371,7 +381,7 @@ func (p *Platform) Work(ctx context.Context) error {
 		Jobs: p.Jobs, Redis: p.redis, Mux: mux, Log: p.log, Concurrency: p.Config.WorkerConcurrency,
 		Grace: p.Config.ShutdownGrace,
 	})
-	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run, p.audit.sealer.Run)
+	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run, p.audit.sealer.Run, p.keys.evictions.Run)
 }
 
 // run runs the parts until ctx ends or one of them fails. The relay runs

@@ -72,6 +72,9 @@ type StepDone struct {
 	At   time.Time
 }
 
+// Number returns the epoch's number.
+func (c *Close) Number() int { return int(c.Epoch) }
+
 // Next returns the step to be done, "" when all are.
 func (c *Close) Next() Step {
 	all := Steps()

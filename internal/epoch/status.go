@@ -14,12 +14,12 @@ const countMax = 1_000_000
 
 // Status tells how the keys are.
 type Status struct {
-	Epochs []EpochStatus // the newest first
-	Closes []*Close      // the latest, newest first
+	Epochs []Period // the newest first
+	Closes []*Close // the latest, newest first
 }
 
-// EpochStatus is one epoch.
-type EpochStatus struct {
+// Period is one epoch.
+type Period struct {
 	Epoch       int
 	State       vault.MasterState
 	Begins      time.Time
@@ -53,7 +53,7 @@ func (s *Service) Status(ctx context.Context) (*Status, error) {
 		if destroy.IsZero() {
 			destroy = s.planned(m.Epoch)
 		}
-		e := EpochStatus{
+		e := Period{
 			Epoch: int(m.Epoch), State: m.State, Begins: m.Epoch.Start(), Ends: m.Epoch.End(), OpenedAt: m.CreatedAt,
 			ClosedAt: present(m.ClosedAt), DisabledAt: present(m.DisabledAt), DestroyedAt: present(m.DestroyedAt),
 			DestroyAt: destroy, IrrecoverableAt: destroy.Add(s.KMS.Recovery()), Late: s.late(m),

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/epoch"
+	"github.com/vogter/vogter/internal/erasure"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/ledger"
+	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+	"github.com/vogter/vogter/jobs"
+)
+
+// ledgerKeep is how long entries of the ledger are locked: longer than any backup
+// is kept that they speak of.
+const ledgerKeep = 400 * 24 * time.Hour
+
+// lifeOfKeys is what ends keys: epochs, and erasures with their ledger.
+type lifeOfKeys struct {
+	epochs    *epoch.Service
+	erasures  *erasure.Service
+	evictions *erasure.Evictions
+	ledger    *ledger.Ledger
+}
+
+// openKeys makes the services that end keys. Those of subjects and records must be there.
+func (p *Platform) openKeys(
+	v *vault.Vault, keys *mongo.KeyStore, wrapper kms.Wrapper, changes *change.Runner, tenants tenancy.Store, subjects *mongo.SubjectStore,
+) {
+	k := &p.keys
+	k.epochs = epoch.NewService(epoch.Config{
+		Store: mongo.NewEpochStore(p.db), Keys: keys, KMS: wrapper, Vault: v, Provider: tenants, Changes: changes, Log: p.log, Now: p.now,
+		Lookups: mongo.NewLookupRenewal(mongo.RenewalConfig{
+			DB: p.db, Keys: keys, Vault: v, Subjects: subjects, Records: mongo.NewRecordStore(p.db, v, p.log),
+			RecordKeys: p.Records.LookupKeys, Log: p.log, Now: p.now,
+		}),
+	})
+	k.ledger = ledger.New(ledger.Config{
+		Store: mongo.NewLedgerStore(p.db), Objects: p.bucket, Signer: p.audit.ring, Now: p.now, Keep: ledgerKeep,
+	})
+	k.evictions = erasure.NewEvictions(p.redis, v, p.log)
+	k.erasures = erasure.NewService(erasure.Config{
+		Store: mongo.NewShredStore(p.db), Keys: keys, Caches: k.evictions, Ledger: k.ledger, Lookups: mongo.LookupEraser(p.db),
+		Data: mongo.Erasers(p.db, p.bucket), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
+	})
+}
+
+// checkLedger brings a restored database up to the ledger, before anything is
+// served or worked on.
+func (p *Platform) checkLedger(ctx context.Context) error {
+	return p.keys.ledger.Check(tenant.System(ctx, "ledger"), strings.ToLower(rand.Text()), func(ctx context.Context, e ledger.Entry) error {
+		handled, err := p.keys.erasures.Replay(ctx, e)
+		if err == nil && !handled {
+			err = fmt.Errorf("%s: %w", e.Kind, ledger.ErrNoReplay)
+		}
+		return err
+	})
+}
+
+// workKeys has the worker end keys.
+func (p *Platform) workKeys(mux jobs.Mux, sweeper *jobs.Sweeper) {
+	mux.Handle(erasure.JobShred, func(ctx context.Context, r *job.Run) error { return p.keys.erasures.Run(ctx, r) })
+	sweeper.Sweep("epochs", time.Minute, p.keys.epochs.Sweep)
+	sweeper.Sweep("late epochs", 6*time.Hour, p.keys.epochs.Watch)
+}
+
+// KeyStatus tells how the keys are.
+func (p *Platform) KeyStatus(ctx context.Context) (*epoch.Status, error) {
+	of, err := p.keys.epochs.Provider.ProviderID(tenant.System(ctx, "key status"))
+	if err != nil {
+		return nil, fmt.Errorf("find the provider: %w", err)
+	}
+	return p.keys.epochs.Status(tenant.NewContext(ctx, of))
+}
