@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -339,7 +340,7 @@ func TestFirewall(t *testing.T) {
 	if strings.Contains(body, "941") {
 		t.Errorf("the caller is told which rule it met: %s", body)
 	}
-	if _, body = talk(t, addr, 0, call("Authorization: Bearer vgt_good\r\n", attack)); body != fmt.Sprint(len(attack)) {
+	if _, body = talk(t, addr, 0, call("Authorization: Bearer vgt_good\r\n", attack)); body != strconv.Itoa(len(attack)) {
 		t.Errorf("a machine: got %s", body)
 	}
 	if _, body = talk(t, addr, 0, call("", `{"query": "{ viewer { id } }"}`)); body != "30" {

@@ -75,8 +75,8 @@ func TestAllowedOrigins(t *testing.T) {
 		if theirs, err := s.Allows(asProvider, portal); err != nil || theirs {
 			t.Errorf("%q: another tenant's: %v, %v", step.origins, theirs, err)
 		}
-		if any, err := s.Allows(tenant.System(t.Context(), "test"), portal); err != nil || any != step.allowed {
-			t.Errorf("%q: anybody's: %v, %v", step.origins, any, err)
+		if anybodys, err := s.Allows(tenant.System(t.Context(), "test"), portal); err != nil || anybodys != step.allowed {
+			t.Errorf("%q: anybody's: %v, %v", step.origins, anybodys, err)
 		}
 	}
 	if _, err := s.Allows(t.Context(), portal); err == nil {
