@@ -114,7 +114,7 @@ func (r *Ring) Keys(ctx context.Context) (*KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.load(ctx, false); err != nil {
+	if err := r.load(ctx, true); err != nil { // another process may have made one just now
 		return nil, err
 	}
 	s := &KeySet{}
