@@ -29,6 +29,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/webhook"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -68,6 +69,10 @@ type (
 	}
 	worldPolicies struct {
 		graph.Policies
+		*world
+	}
+	worldWebhooks struct {
+		graph.Webhooks
 		*world
 	}
 	worldAccess struct {
@@ -116,6 +121,14 @@ func (w worldTenants) Member(ctx context.Context, memberID string) (*tenancy.Mem
 
 func (w worldPolicies) Get(ctx context.Context, policyID string) (*policy.Policy, error) {
 	return &policy.Policy{ID: policyID}, w.note(ctx, "policy.read")
+}
+
+func (w worldWebhooks) Get(ctx context.Context, webhookID string) (*webhook.Webhook, error) {
+	return &webhook.Webhook{ID: webhookID}, w.note(ctx, "webhook.read")
+}
+
+func (w worldWebhooks) GetDelivery(ctx context.Context, deliveryID string) (*webhook.Delivery, error) {
+	return &webhook.Delivery{ID: deliveryID}, w.note(ctx, "delivery.read")
 }
 
 func (w worldAccess) Get(ctx context.Context, grantID string) (*breakglass.Grant, error) {
@@ -214,6 +227,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		w = &world{recorder: r}
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
+			Webhooks: worldWebhooks{world: w},
 			Policies: worldPolicies{world: w}, Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w},
 			Jobs: worldJobs{world: w},
@@ -316,6 +330,7 @@ func TestNode(t *testing.T) {
 		string(one): {"Tenant", "TENANT_READ"}, "key_1": {"ApiKey", "API_KEY_MANAGE"}, "dst_1": {"Dataset", "DATASET_READ"},
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
 		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
+		"whk_1": {"Webhook", "WEBHOOK_MANAGE"}, "dlv_1": {"Delivery", "WEBHOOK_MANAGE"},
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
 	}
 	for _, def := range load(t).PossibleTypes["Node"] {
