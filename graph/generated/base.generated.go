@@ -3032,7 +3032,7 @@ func (ec *executionContext) _Mutation_leaveTenant(ctx context.Context, field gra
 			directive0 := next
 
 			directive1 := func(ctx context.Context) (any, error) {
-				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "TENANT_ENTER")
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SESSION_MANAGE")
 				if err != nil {
 					var zeroVal *model.LeaveTenantPayload
 					return zeroVal, err

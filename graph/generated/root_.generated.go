@@ -5994,7 +5994,7 @@ extend type Mutation {
   """
   enterTenant(input: EnterTenantInput!): EnterTenantPayload! @can(do: TENANT_ENTER) @idempotent
   "Ends the calling operator's access to a tenant."
-  leaveTenant(input: LeaveTenantInput!): LeaveTenantPayload! @can(do: TENANT_ENTER)
+  leaveTenant(input: LeaveTenantInput!): LeaveTenantPayload! @can(do: SESSION_MANAGE)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/notify.graphql", Input: `"One change of the tenant's data or settings, with ids and names only."

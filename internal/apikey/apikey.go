@@ -100,22 +100,24 @@ const hashPurpose = "api key"
 
 // Config is what a Service is made of.
 type Config struct {
-	Store   Store
-	Changes *change.Runner
-	Hasher  Hasher
-	Denied  machine.Denied // may be nil
-	Log     *slog.Logger
-	Now     func() time.Time
+	Store      Store
+	Changes    *change.Runner
+	Authorizer authz.Authorizer
+	Hasher     Hasher
+	Denied     machine.Denied // may be nil
+	Log        *slog.Logger
+	Now        func() time.Time
 }
 
 // Service keeps a tenant's keys, and checks those that callers send.
 type Service struct {
-	store   Store
-	changes *change.Runner
-	hasher  Hasher
-	denied  machine.Denied
-	uses    *machine.Uses
-	now     func() time.Time
+	store      Store
+	changes    *change.Runner
+	authorizer authz.Authorizer
+	hasher     Hasher
+	denied     machine.Denied
+	uses       *machine.Uses
+	now        func() time.Time
 }
 
 // NewService returns a Service.
@@ -123,7 +125,7 @@ func NewService(c Config) *Service {
 	if c.Denied == nil {
 		c.Denied = func(context.Context, string, machine.Reason) {}
 	}
-	return &Service{c.Store, c.Changes, c.Hasher, c.Denied, machine.NewUses(c.Store, c.Log), c.Now}
+	return &Service{c.Store, c.Changes, c.Authorizer, c.Hasher, c.Denied, machine.NewUses(c.Store, c.Log), c.Now}
 }
 
 // Run writes down when keys were used, until ctx ends.
@@ -136,7 +138,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (k *APIKey, secret
 		return nil, nil, err
 	}
 	k = &APIKey{}
-	if k.Client, err = machine.New(ctx, id.New(id.APIKey, of), in, s.now()); err != nil {
+	if k.Client, err = machine.New(ctx, s.authorizer, id.New(id.APIKey, of), in, s.now()); err != nil {
 		return nil, nil, err
 	}
 	first, token, err := s.secret(ctx, k.ID, k.CreatedAt)

@@ -61,11 +61,11 @@ func start(t *testing.T) *env {
 	t.Helper()
 	db, v := testenv.Mongo(t), testenv.Vault(t)
 	h := vault.Hasher{Vault: v}
-	e := &env{one: tenant.NewContext(t.Context(), testenv.One), two: tenant.NewContext(t.Context(), testenv.Two)}
+	e := &env{one: authz.NewContext(tenant.NewContext(t.Context(), testenv.One), authz.Principal{Kind: authz.KindSystem, ID: "test"}), two: tenant.NewContext(t.Context(), testenv.Two)}
 	e.set(testenv.Now())
 	e.changes, _ = testenv.Changes(t, db, v, h, nil)
 	e.Service = apikey.NewService(apikey.Config{
-		Store: mongo.NewAPIKeyStore(db), Changes: e.changes, Hasher: h, Denied: e.tell, Log: testenv.Logger(t),
+		Store: mongo.NewAPIKeyStore(db), Changes: e.changes, Authorizer: testenv.Authorizer(t), Hasher: h, Denied: e.tell, Log: testenv.Logger(t),
 		Now: e.now,
 	})
 	return e
@@ -180,7 +180,10 @@ func TestAnotherTenantSeesNothing(t *testing.T) {
 func TestCreateRefusals(t *testing.T) {
 	e := start(t)
 	owner := func(clearances ...authz.Clearance) context.Context {
-		return authz.NewContext(e.one, authz.Principal{Kind: authz.KindMember, ID: "mem_1", Tenant: testenv.One, Clearances: clearances})
+		return authz.NewContext(e.one, authz.Principal{
+			Kind: authz.KindMember, Role: authz.RoleOwner, ID: "mem_1", Tenant: testenv.One, Clearances: clearances,
+			AAL: authz.AAL2, AuthenticatedAt: testenv.Now(),
+		})
 	}
 	past := e.now()
 	cleared := apikey.CreateInput{Name: "a", Clearances: []authz.Clearance{authz.ClearArt9}}
@@ -194,7 +197,13 @@ func TestCreateRefusals(t *testing.T) {
 		{"in the past", "expiresAt", owner(), apikey.CreateInput{Name: "a", ExpiresAt: &past}, errs.Invalid},
 		{"permission", "permissions", owner(), apikey.CreateInput{Name: "a", Permissions: []authz.Permission{authz.TenantCreate}}, errs.Invalid},
 		{"network", "networks", owner(), apikey.CreateInput{Name: "a", Networks: []string{"office"}}, errs.Invalid},
-		{"clearance that nobody has", "clearances", e.one, cleared, errs.Forbidden},
+		{"clearance that nobody has", "clearances", owner(), cleared, errs.Forbidden},
+		{
+			"permission that the creator lacks", "permissions",
+			authz.NewContext(e.one, authz.Principal{Kind: authz.KindOperator, Role: authz.RoleOperator, ID: "mem_2"}),
+			apikey.CreateInput{Name: "a", Permissions: []authz.Permission{authz.RecordRead}},
+			errs.Forbidden,
+		},
 		{"clearance that the creator lacks", "clearances", owner(authz.ClearAML), cleared, errs.Forbidden},
 		{"clearance of the creator", "", owner(authz.ClearAML, authz.ClearArt9), cleared, ""},
 		{"by the operator", "", authz.NewContext(e.one, authz.Principal{Kind: authz.KindOperator, ID: "mem_2"}), cleared, ""},

@@ -43,6 +43,7 @@ import (
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
@@ -95,6 +96,7 @@ type Platform struct {
 	authorizer *authz.Engine
 	policies   *policy.Service
 	audit      auditLog
+	limiter    *ratelimit.Limiter
 	keys       lifeOfKeys
 }
 
@@ -191,6 +193,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		return err
 	}
 	tenants := mongo.NewTenantStore(p.db, v)
+	if err := p.openLimits(hasher, tenants); err != nil {
+		return err
+	}
 	subjects := mongo.NewSubjectStore(p.db, v, p.log)
 	p.evictions = authn.NewEvictions(p.redis, p.log)
 	p.Tenants = tenancy.NewService(tenancy.Config{
@@ -202,7 +207,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: mongo.NewBreakGlassStore(p.db, v), Changes: changes, Tenants: p.Tenants, Mail: p.notices, Vault: v, Now: p.now,
 	})
 	p.APIKeys = apikey.NewService(apikey.Config{
-		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Hasher: hasher, Log: p.log, Now: p.now,
+		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Authorizer: p.authorizer, Hasher: hasher, Log: p.log, Now: p.now,
 	})
 	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
@@ -245,7 +250,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 
 // openOAuth makes the service of OAuth clients, and a client of Hydra if there is one.
 func (p *Platform) openOAuth(changes *change.Runner) {
-	c := oauth.Config{Store: mongo.NewOAuthStore(p.db), Changes: changes, Log: p.log, Now: p.now, Audience: p.Config.URL()}
+	c := oauth.Config{
+		Store: mongo.NewOAuthStore(p.db), Changes: changes, Authorizer: p.authorizer, Log: p.log, Now: p.now, Audience: p.Config.URL(),
+	}
 	if p.Config.Hydra.PublicURL == "" {
 		p.log.Info("OAuth is off: VOGTER_HYDRA_PUBLIC_URL is not set") //nolint:sloglint // there is no call yet
 	} else {
@@ -325,21 +332,21 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
-		Recorder: p.Recorder, Log: p.log, Introspection: p.Config.Mode == config.Development, Stop: stop,
+		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
-		Firewall: firewall, Origins: p.Tenants,
+		Limiter: p.limiter, Firewall: firewall, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
 		Routes: append(api.Routes(),
-			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Handler: file.Handler(p.files, p.authorizer)},
-			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Handler: download.Handler(p.downloads)},
+			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
+			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if err := p.keySet(w, r); err != nil {
 					httperr.Write(w, r, err, p.log)
 				}
 			})},
-			server.Route{Pattern: "POST /v1/imports", Stream: true, Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+			server.Route{Pattern: "POST /v1/imports", Stream: true, Uses: server.ByTenant(ratelimit.Imports), Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
 			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
 		Checks: append([]server.Check{
@@ -347,7 +354,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			{Name: "keys", Ready: p.keysDB.Ping},
 			{Name: "queue", Ready: p.queue.Ping},
 			{Name: "objects", Ready: p.bucket.Ping},
-			{Name: "identity", Ready: p.Identity.Ready},
+			{Name: "identity", Ready: p.Identity.Ready, Optional: true}, // cached sessions and machine clients go on
 		}, p.authorization()...),
 	})
 }

@@ -486,8 +486,9 @@ func TestServersTellEachOther(t *testing.T) {
 	t.Logf("known on the other server after %s", time.Since(changed).Round(100*time.Microsecond))
 
 	// Without Redis this server knows at once all the same.
-	opts.Addr, opts.Network = "127.0.0.1:1", "tcp"
-	alone := authn.NewEvictions(redis.NewClient(opts), testenv.Logger(t))
+	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { _ = nowhere.Close() })
+	alone := authn.NewEvictions(nowhere, testenv.Logger(t))
 	a, err := authn.New(authn.Config{Keys: keys{}, Sessions: &sessions{}, Members: m, Evictions: alone, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)

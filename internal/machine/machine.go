@@ -40,26 +40,30 @@ type Client struct {
 // CreateInput asks for a client.
 type CreateInput struct {
 	Name        string
-	Permissions []authz.Permission // authz.ForKeys when nil
+	Permissions []authz.Permission // those of authz.ForKeys that the creator has when nil
 	Clearances  []authz.Clearance  // none when nil
 	Networks    []string           // any when empty
 	ExpiresAt   *time.Time
 }
 
 // New returns the client with this id that the caller in ctx asks for at now. A
-// client is never cleared for more than its creator is, unless that is the
-// platform or its operator, who set up a tenant's first.
-func New(ctx context.Context, clientID string, in CreateInput, now time.Time) (Client, error) {
+// client may never do more than its creator may, nor is it cleared for more,
+// unless that is the platform or its operator, who set up a tenant's first.
+func New(ctx context.Context, a authz.Authorizer, clientID string, in CreateInput, now time.Time) (Client, error) {
 	c := Client{
 		ID: clientID, Permissions: in.Permissions, Clearances: in.Clearances, CreatedAt: now.UTC().Truncate(time.Millisecond),
 		ExpiresAt: in.ExpiresAt, Version: 1,
 	}
+	may := func(p authz.Permission) bool { return a.Can(ctx, p).Allowed }
 	if c.Permissions == nil {
-		c.Permissions = authz.ForKeys()
+		c.Permissions = slices.DeleteFunc(authz.ForKeys(), func(p authz.Permission) bool { return !may(p) })
 	}
 	for _, p := range c.Permissions {
 		if !slices.Contains(authz.ForKeys(), p) {
 			return c, errs.New(errs.Invalid, "a machine client can't hold %s", p).At("permissions")
+		}
+		if !may(p) {
+			return c, errs.New(errs.Forbidden, "you can't give a permission that you don't have: %s", p).At("permissions")
 		}
 	}
 	creator := authz.FromContext(ctx)

@@ -111,12 +111,13 @@ type Server interface {
 
 // Config is what a Service is made of.
 type Config struct {
-	Store   Store
-	Server  Server // nil: OAuth is off
-	Changes *change.Runner
-	Denied  machine.Denied // may be nil
-	Log     *slog.Logger
-	Now     func() time.Time
+	Store      Store
+	Server     Server // nil: OAuth is off
+	Changes    *change.Runner
+	Authorizer authz.Authorizer
+	Denied     machine.Denied // may be nil
+	Log        *slog.Logger
+	Now        func() time.Time
 	// Audience names this platform in tokens, and TokenURL is where they are got.
 	Audience, TokenURL string
 }
@@ -149,7 +150,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Client, *Credent
 		return nil, nil, ErrOff
 	}
 	c := &Client{TokenFormat: in.TokenFormat, BusyUntil: s.busy()}
-	if c.Client, err = machine.New(ctx, id.New(id.OAuthClient, of), in.CreateInput, s.Now()); err != nil {
+	if c.Client, err = machine.New(ctx, s.Authorizer, id.New(id.OAuthClient, of), in.CreateInput, s.Now()); err != nil {
 		return nil, nil, err
 	}
 	clientID, err := s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {

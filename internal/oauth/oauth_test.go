@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/network"
@@ -68,12 +69,12 @@ func start(t *testing.T) *env {
 	db, h := testenv.Mongo(t), orytest.StartHydra(t)
 	e := &env{
 		hydra: h, server: &breakable{Server: h.Client}, store: mongo.NewOAuthStore(db), clock: testenv.Now(),
-		one: tenant.NewContext(t.Context(), testenv.One), two: tenant.NewContext(t.Context(), testenv.Two),
+		one: authz.NewContext(tenant.NewContext(t.Context(), testenv.One), authz.Principal{Kind: authz.KindSystem, ID: "test"}), two: tenant.NewContext(t.Context(), testenv.Two),
 	}
 	v := testenv.Vault(t)
 	e.changes, _ = testenv.Changes(t, db, v, vault.Hasher{Vault: v}, nil)
 	e.Service = oauth.NewService(oauth.Config{
-		Store: e.store, Server: e.server, Changes: e.changes, Log: testenv.Logger(t), Now: e.now,
+		Store: e.store, Server: e.server, Changes: e.changes, Authorizer: testenv.Authorizer(t), Log: testenv.Logger(t), Now: e.now,
 		Denied:   func(_ context.Context, _ string, r machine.Reason) { e.denied = append(e.denied, r) },
 		Audience: audience, TokenURL: h.Client.TokenURL(),
 	})
@@ -235,7 +236,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	try(from("198.51.100.1"), c.ID)
-	for _, unknown := range []string{"", "x", "oac_", c.ID + "a", c.ID[:len(c.ID)-1] + "a", "key" + c.ID[3:]} {
+	for _, unknown := range []string{"", "x", "oac_", c.ID + "a", id.New(id.OAuthClient, testenv.One), "key" + c.ID[3:]} {
 		try(from("192.0.2.1"), unknown)
 	}
 	e.later(time.Hour)
@@ -246,8 +247,9 @@ func TestRefusals(t *testing.T) {
 
 	bad := input("portal")
 	bad.Clearances = []authz.Clearance{authz.ClearArt9}
-	if _, _, err := e.Create(e.one, bad); errs.KindOf(err) != errs.Forbidden {
-		t.Errorf("a clearance that nobody has gives %v", err)
+	owner := authz.NewContext(e.one, authz.Principal{Kind: authz.KindMember, Role: authz.RoleOwner, ID: "mem_1", Tenant: testenv.One})
+	if _, _, err := e.Create(owner, bad); errs.KindOf(err) != errs.Forbidden {
+		t.Errorf("a clearance that the creator lacks gives %v", err)
 	}
 
 	t.Run("another tenant sees nothing", func(t *testing.T) {
@@ -274,7 +276,7 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 	t.Run("off", func(t *testing.T) {
-		off := oauth.NewService(oauth.Config{Store: e.store, Changes: e.changes, Log: testenv.Logger(t), Now: e.now})
+		off := oauth.NewService(oauth.Config{Store: e.store, Changes: e.changes, Authorizer: testenv.Authorizer(t), Log: testenv.Logger(t), Now: e.now})
 		_, _, creating := off.Create(e.one, input("a"))
 		_, _, rotating := off.RotateSecret(e.one, oauth.RotateSecretInput{ID: c.ID})
 		for _, err := range []error{creating, rotating, off.Remove(e.one, c.ID)} {

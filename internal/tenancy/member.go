@@ -157,7 +157,7 @@ var (
 	ErrTwice     = errs.New(errs.Conflict, "you are a member of this tenant already, by another address").Under("member.once")
 	ErrLastOwner = errs.New(errs.Precondition, "a tenant keeps at least one owner, the provider one operator, without an end: appoint another first").Under("member.lastOwner")
 	ErrSelf      = errs.New(errs.Forbidden, "nobody changes their own role, clearances, purposes or time: ask another owner").Under("member.self")
-	ErrClearance = errs.New(errs.Forbidden, "you can't give a clearance that you don't hold").At("clearances").Under("member.clearances")
+	ErrClearance = errs.New(errs.Forbidden, "you can't give a clearance that you don't hold; an owner can").At("clearances").Under("member.clearances")
 	ErrOperator  = errs.New(errs.Precondition, "operators belong to the provider, and owners to its customers").At("role").Under("member.operator")
 	ErrAuditor   = errs.New(errs.Precondition, "an auditor's membership ends: say when, within %d days", maxAuditDays).At("expiresAt").Under("member.auditorEnds")
 	ErrSpecial   = errs.New(errs.Precondition, "an auditor gets no clearance for special categories").At("clearances").Under("member.auditorClearances")
@@ -207,10 +207,12 @@ func (m *Member) check(of Kind, now time.Time, newEnd bool) error {
 
 const purposeLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-"
 
-// holds reports whether the caller has all of these clearances. The platform's
-// own work (seeding, bootstrap) has.
-func holds(p authz.Principal, clearances []authz.Clearance) bool {
-	if p.Kind == authz.KindSystem {
+// gives reports whether the caller may give all of these clearances: those that
+// it has. The platform's own work (seeding, bootstrap) gives any, and so does an
+// owner, who answers for the tenant and can't give anything to themselves:
+// nobody else could ever clear a first person for what is secret by law.
+func gives(p authz.Principal, clearances []authz.Clearance) bool {
+	if p.Kind == authz.KindSystem || p.Kind == authz.KindMember && p.Role == authz.RoleOwner {
 		return true
 	}
 	return !slices.ContainsFunc(clearances, func(c authz.Clearance) bool { return !slices.Contains(p.Clearances, c) })

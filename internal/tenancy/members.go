@@ -92,7 +92,7 @@ func (s *Service) InviteMember(ctx context.Context, in InviteInput) (*Member, er
 	if err != nil {
 		return nil, err
 	}
-	if !holds(authz.FromContext(ctx), m.Clearances) {
+	if !gives(authz.FromContext(ctx), m.Clearances) {
 		return nil, ErrClearance
 	}
 	memberID, err := s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
@@ -313,7 +313,7 @@ func (s *Service) ChangeMember(ctx context.Context, in ChangeInput) (*Member, er
 		added := slices.DeleteFunc(slices.Clone(m.Clearances), func(c authz.Clearance) bool {
 			return slices.Contains(before.Clearances, c)
 		})
-		if !holds(p, added) {
+		if !gives(p, added) {
 			return change.Change{}, ErrClearance
 		}
 		if leads(m, t.Kind) != leads(&before, t.Kind) {
