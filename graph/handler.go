@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/reqlog"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/schema"
@@ -30,6 +32,8 @@ type Config struct {
 	Services Services
 	Recorder Recorder
 	Log      *slog.Logger
+	// Limiter bounds how often callers come, and what they ask for; nil: nothing does.
+	Limiter *ratelimit.Limiter
 	// Introspection lets callers ask for the schema; not for production.
 	Introspection bool
 	// Stop is closed when the process is about to stop: subscriptions end, so that
@@ -42,6 +46,7 @@ type Config struct {
 type API struct {
 	exec     *executor.Executor
 	recorder Recorder
+	limiter  *ratelimit.Limiter
 	log      *slog.Logger
 	stop     <-chan struct{}
 }
@@ -55,7 +60,7 @@ func New(c Config) *API {
 			Directives: generated.DirectiveRoot{Can: g.can, Idempotent: idempotent},
 			Complexity: costs(),
 		})),
-		recorder: c.Recorder, log: c.Log, stop: c.Stop,
+		recorder: c.Recorder, limiter: c.Limiter, log: c.Log, stop: c.Stop,
 	}
 	a.exec.SetErrorPresenter(presenter(c.Log))
 	a.exec.SetRecoverFunc(recoverer(c.Log))
@@ -106,7 +111,7 @@ func (a *API) audited(ctx context.Context, next graphql.ResponseHandler) *graphq
 // Routes returns the addresses of the API.
 func (a *API) Routes() []server.Route {
 	return []server.Route{
-		{Pattern: "POST /graphql", Handler: a, Fail: a.Fail},
+		{Pattern: "POST /graphql", Handler: a, Counts: true, Fail: a.Fail},
 		{Pattern: "GET /schema.graphql", Handler: http.HandlerFunc(a.schema)},
 	}
 }
@@ -117,13 +122,17 @@ func (a *API) Routes() []server.Route {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	params, err := readRequest(w, r)
 	if err != nil {
-		a.Fail(w, r, err)
+		a.Fail(w, r, cmp.Or(a.count(r.Context(), nil), err))
 		return
 	}
 	params.Headers = r.Header
 	ctx := graphql.StartOperationTrace(r.Context())
 	op, refused := a.exec.CreateOperationContext(ctx, params)
 	if refused != nil {
+		if err := a.count(ctx, nil); err != nil {
+			a.Fail(w, r, err)
+			return
+		}
 		a.write(ctx, w, http.StatusBadRequest, a.exec.DispatchError(graphql.WithOperationContext(ctx, op), refused))
 		return
 	}
@@ -132,6 +141,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, f.Name)
 	}
 	reqlog.Operation(ctx, string(op.Operation.Operation), asked)
+	if err := a.count(ctx, op); err != nil {
+		a.Fail(w, r, err)
+		return
+	}
 	stream := strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 	switch {
 	case stream:
@@ -142,6 +155,26 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		responses, ctx := a.exec.DispatchOperation(ctx, op)
 		a.write(ctx, w, http.StatusOK, responses(ctx))
 	}
+}
+
+// count counts a call, and what an operation costs unless op is nil: it will not
+// be carried out.
+func (a *API) count(ctx context.Context, op *graphql.OperationContext) error {
+	if a.limiter == nil {
+		return nil
+	}
+	uses := server.Uses(ctx)
+	if op != nil {
+		for _, u := range server.ByCaller(ratelimit.Points)(ctx) {
+			uses = append(uses, u.Costing(points(op)))
+		}
+		for _, f := range rootFields(op) {
+			if f.Name == "requestExport" || f.Name == "requestAuditExport" {
+				uses = append(uses, server.ByTenant(ratelimit.Exports)(ctx)...)
+			}
+		}
+	}
+	return a.limiter.Take(ctx, uses...)
 }
 
 var errStream = errs.New(errs.Invalid, "a subscription is answered as a stream: send 'Accept: text/event-stream'")

@@ -113,13 +113,23 @@ func (l *limits) MutateOperationContext(ctx context.Context, op *graphql.Operati
 	if err == nil {
 		err = l.exactEnums(op)
 	}
-	if err == nil && complexity.Calculate(ctx, l.es, op.Operation, op.Variables) > maxComplexity {
-		err = ErrComplexity
+	if err == nil {
+		n := complexity.Calculate(ctx, l.es, op.Operation, op.Variables)
+		op.Stats.SetExtension(l.ExtensionName(), n)
+		if n > maxComplexity {
+			err = ErrComplexity
+		}
 	}
 	if err != nil {
 		return refuse(err)
 	}
 	return nil
+}
+
+// points is what an operation that may be carried out costs, in fields.
+func points(op *graphql.OperationContext) int {
+	n, _ := op.Stats.GetExtension((*limits)(nil).ExtensionName()).(int)
+	return n
 }
 
 // walk counts what an operation asks for. It ends: validation has refused

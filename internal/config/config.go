@@ -23,6 +23,7 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/network"
+	"github.com/vogter/vogter/internal/ratelimit"
 )
 
 // Mode says how much the start demands of the settings.
@@ -61,6 +62,10 @@ type Config struct {
 
 	TLS      TLS
 	Firewall Firewall
+
+	// Limits are how often callers may do things, where not as ratelimit.Defaults has
+	// it: class=quota/window, with commas between.
+	Limits string `env:"VOGTER_LIMITS"`
 
 	// TrustedProxies are the networks of the proxies in front of the API, in CIDR
 	// notation with commas between: whose X-Forwarded-For is believed. None by default.
@@ -350,6 +355,9 @@ func (c *Config) check() []error {
 	}
 	if c.PublicURL != "" && !isHTTP(c.PublicURL) {
 		bad("VOGTER_PUBLIC_URL", "an http or https URL")
+	}
+	if _, err := ratelimit.Parse(c.Limits); err != nil {
+		bad("VOGTER_LIMITS", "classes with a quota and a window, such as requests=6000/1m,code.attempt=3/1h")
 	}
 	if _, err := proxies(c.TrustedProxies); err != nil {
 		bad("VOGTER_TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.0.2.1")

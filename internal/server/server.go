@@ -5,6 +5,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/network"
+	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/reqlog"
 	"github.com/vogter/vogter/internal/waf"
 )
@@ -50,6 +52,10 @@ type Route struct {
 	// Stream says that the body is a file: it may take as long as it keeps coming,
 	// and be anything.
 	Stream bool
+	// Uses are what a call uses up besides Uses, such as ByTenant of a class; nil: nothing.
+	Uses func(ctx context.Context) []ratelimit.Use
+	// Counts says that Handler counts the call itself, when it knows what it costs.
+	Counts bool
 	// Fail is for what goes wrong before and in Handler; Config.Fail when nil.
 	Fail Fail
 }
@@ -64,6 +70,8 @@ type Config struct {
 	// network.AddrFrom.
 	Proxies network.List
 	Routes  []Route
+	// Limiter bounds how often callers come; nil: nothing does.
+	Limiter *ratelimit.Limiter
 	// Firewall looks at calls once it is known who makes them; nil: nothing does.
 	Firewall *waf.Firewall
 	// Origins are the pages of others that browsers may call from; nil: none.
@@ -72,6 +80,8 @@ type Config struct {
 	Checks []Check
 	// Fail answers calls that reach no route, and those of routes without their own.
 	Fail Fail
+	// Refused is told of calls of unknown callers that were refused. It may be nil.
+	Refused func(route string, code errs.Kind)
 	// Stop is closed when the process is about to stop: /readyz says so, while
 	// calls still find answers. It may be nil.
 	Stop <-chan struct{}
@@ -106,8 +116,8 @@ func New(c Config) (http.Handler, error) {
 		if fail == nil {
 			fail = c.Fail
 		}
-		h := noted(shared.middleware(inspected(c.Firewall, r, fail)))
-		mux.Handle(r.Pattern, recovered(c.Log, paced(r.Stream, c.Auth.Middleware(h, fail)), fail))
+		h := noted(shared.middleware(inspected(c, r, fail)))
+		mux.Handle(r.Pattern, recovered(c.Log, paced(r.Stream, limited(c.Limiter, c.Auth, r, h, fail)), fail))
 		if method, path, ok := strings.Cut(r.Pattern, " "); ok {
 			allowed[path] = append(allowed[path], method)
 		}
@@ -147,12 +157,15 @@ type statusWriter struct {
 func (w statusWriter) WriteHeader(int) { w.ResponseWriter.WriteHeader(w.status) }
 
 // inspected calls the handler of a route if the firewall has no objection.
-func inspected(f *waf.Firewall, to Route, fail Fail) http.Handler {
-	if f == nil {
+func inspected(c Config, to Route, fail Fail) http.Handler {
+	if c.Firewall == nil {
 		return to.Handler
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := f.Inspect(r, waf.Route{Public: to.Public, Stream: to.Stream}); err != nil {
+		if err := c.Firewall.Inspect(r, waf.Route{Public: to.Public, Stream: to.Stream}); err != nil {
+			if to.Counts && c.Limiter != nil { // or attacks, which cost us the most, would be free
+				err = cmp.Or(c.Limiter.Take(r.Context(), Uses(r.Context())...), err)
+			}
 			fail(w, r, err)
 			return
 		}
@@ -204,6 +217,9 @@ func logged(conf Config, next http.Handler) http.Handler {
 				"request_id", id, "method", method(r), "route", r.Pattern,
 				"status", rec.written(), "ms", conf.Now().Sub(start).Milliseconds(),
 			}, line.Attrs()...)...)
+			if code, refused := line.Refused(); refused && conf.Refused != nil {
+				conf.Refused(r.Pattern, code)
+			}
 		}()
 		next.ServeHTTP(rec, r)
 	})
