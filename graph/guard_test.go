@@ -29,8 +29,8 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
-	"github.com/vogter/vogter/internal/webhook"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/webhook"
 )
 
 // world is what a tenant has, and notes what it is asked for. Reads go to the
