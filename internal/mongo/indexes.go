@@ -48,6 +48,9 @@ const (
 	lookupKeysColl  = "lookupKeys" // with which index keys a tenant's lookups are made
 	ledgerColl      = "ledger"     // of the platform: the database's id and its place in the ledger
 
+	challengesColl   = "challenges"   // one-time codes of data subjects
+	selfSessionsColl = "selfSessions" // of data subjects
+
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
@@ -111,6 +114,8 @@ func indexes() map[string][]index {
 		auditExportsColl: {{"state", "expiresAt"}},
 		headsAtColl:      {{"tenant", "number", "log"}, {"tenant", "at", "log"}, {"tenant", "log", "size"}},
 		messagesColl:     {{"state", "createdAt"}},
+		challengesColl:   {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
+		selfSessionsColl: {{"tenant", "subject", "createdAt"}, {"createdAt"}},
 		webhooksColl:     {{"state"}, {"tenant", "-createdAt", "-_id"}},
 		deliveriesColl: {
 			{"state", "createdAt"},

@@ -192,13 +192,14 @@ func LookupEraser(d *DB) erasure.Eraser {
 	return &lookupEraser{newLookups(d, nil), d.db.Collection(recordsColl)}
 }
 
-// Erasers returns what destroys records, files, packages and the person's own
-// document, in that order.
+// Erasers returns what destroys records, files, packages, sign-ins and the
+// person's own document, in that order.
 func Erasers(d *DB, objects Blobs) []erasure.Eraser {
 	return []erasure.Eraser{
 		&recordEraser{d, d.db.Collection(recordsColl), newLookups(d, nil)},
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
+		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
 		&subjectEraser{d.db.Collection(subjectsColl)},
 	}
 }
