@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/blob"
@@ -25,6 +26,7 @@ type auditLog struct {
 	publisher *seal.Publisher
 	verifier  *seal.Verifier
 	trail     *trail.Service
+	anonymous *audit.Anonymous
 }
 
 // openSecond opens the second place of checkpoints. In development it may be
@@ -63,6 +65,7 @@ func (p *Platform) openSecond(ctx context.Context) error {
 func (p *Platform) openAudit(v *vault.Vault, keys trail.Keys, changes *change.Runner, provider sign.Provider) {
 	a := &p.audit
 	a.store = mongo.NewAuditStore(p.db)
+	a.anonymous = audit.NewAnonymous(p.Recorder, provider.ProviderID, p.log)
 	a.ring = sign.NewRing(sign.Config{Store: mongo.NewSignStore(p.db), Vault: v, Provider: provider, Changes: changes, Now: p.now})
 	a.sealer = seal.NewSealer(seal.Config{Store: a.store, Now: p.now, Log: p.log})
 	a.publisher = seal.NewPublisher(seal.PublisherConfig{

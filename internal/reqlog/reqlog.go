@@ -32,6 +32,15 @@ func (l *Line) Attrs() []any {
 	return []any{"principal", l.principal, "operation", l.operation, "code", l.code}
 }
 
+// Refused returns the code with which a call of an unknown caller was refused; ok
+// is false for any other call.
+func (l *Line) Refused() (code errs.Kind, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	code = errs.Kind(l.code)
+	return code, l.principal == "" && (code == errs.Unauthenticated || code == errs.Forbidden)
+}
+
 // Principal notes the id of who is calling.
 func Principal(ctx context.Context, id string) {
 	note(ctx, func(l *Line) { l.principal = id })
