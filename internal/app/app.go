@@ -318,7 +318,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		return server.Serve(ctx, l, h, listening)
-	}, p.evictions.Run, p.keys.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
+	}, p.audit.anonymous.Run, p.evictions.Run, p.keys.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
 }
 
 func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (http.Handler, error) {
@@ -336,7 +336,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	})
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
-		Limiter: p.limiter, Firewall: firewall, Origins: p.Tenants,
+		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
 		Routes: append(api.Routes(),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
