@@ -1,7 +1,7 @@
 // Package proof has the forms by which the audit log can be checked without the
 // platform: the Merkle tree of a tenant's log (RFC 6962), the signed checkpoint
 // over the heads of all logs, and the bundle of entries with their proofs. It
-// reads and writes nothing itself. FORMAT.md describes the forms.
+// reads and writes nothing itself. internal/audit/FORMAT.md describes the forms.
 package proof
 
 import (
