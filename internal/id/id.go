@@ -41,6 +41,7 @@ const (
 	Session       Type = "ses" // of a data subject
 	Policy        Type = "pol"
 	SecurityEvent Type = "sev"
+	SecurityNote  Type = "sen" // of an event's history
 	Message       Type = "msg"
 	Webhook       Type = "whk"
 	Delivery      Type = "dlv"

@@ -51,6 +51,14 @@ const (
 	challengesColl   = "challenges"   // one-time codes of data subjects
 	selfSessionsColl = "selfSessions" // of data subjects
 
+	securityEventsColl   = "securityEvents"
+	securityNotesColl    = "securityNotes"
+	securityGroupsColl   = "securityGroups"
+	securitySignalsColl  = "securitySignals"
+	securityNetworksColl = "securityNetworks" // from where privileged members call
+	securityCursorsColl  = "securityCursors"  // up to where the detectors have read each tenant's log
+	detectorsColl        = "detectors"
+
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
@@ -113,10 +121,21 @@ func indexes() map[string][]index {
 		checkpointsColl:  {{"tenant", "number"}},
 		auditExportsColl: {{"state", "expiresAt"}},
 		headsAtColl:      {{"tenant", "number", "log"}, {"tenant", "at", "log"}, {"tenant", "log", "size"}},
-		messagesColl:     {{"state", "createdAt"}},
-		challengesColl:   {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
-		selfSessionsColl: {{"tenant", "subject", "createdAt"}, {"createdAt"}},
-		webhooksColl:     {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		securityEventsColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "disposition", "-createdAt", "-_id"},
+			{"tenant", "severity", "-createdAt", "-_id"},
+			{"tenant", "category", "-createdAt", "-_id"},
+			{"tenant", "source", "-createdAt", "-_id"},
+		},
+		securityNotesColl:    {{"tenant", "event", "createdAt", "_id"}},
+		securitySignalsColl:  {{"waiting", "tenant", "at"}, {"tenant", "at"}, {"at"}},
+		securityNetworksColl: {{"tenant", "member"}, {"lastAt"}},
+		detectorsColl:        {{"tenant", "detector"}},
+		messagesColl:         {{"state", "createdAt"}},
+		challengesColl:       {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
+		selfSessionsColl:     {{"tenant", "subject", "createdAt"}, {"createdAt"}},
+		webhooksColl:         {{"state"}, {"tenant", "-createdAt", "-_id"}},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},
