@@ -327,10 +327,10 @@ func TestRefusalThatCannotBeRecorded(t *testing.T) {
 
 func TestNode(t *testing.T) {
 	types := map[string]struct{ typename, do string }{
-		string(one): {"Tenant", "TENANT_READ"}, "key_1": {"ApiKey", "API_KEY_MANAGE"}, "dst_1": {"Dataset", "DATASET_READ"},
+		string(one): {"Tenant", "TENANT_READ"}, "key_1": {"ApiKey", "CLIENT_READ"}, "dst_1": {"Dataset", "DATASET_READ"},
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
 		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
-		"whk_1": {"Webhook", "WEBHOOK_MANAGE"}, "dlv_1": {"Delivery", "WEBHOOK_MANAGE"},
+		"whk_1": {"Webhook", "WEBHOOK_READ"}, "dlv_1": {"Delivery", "WEBHOOK_READ"},
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
 	}
 	operators := []string{"EpochClose"} // see TestNodeOfOperators

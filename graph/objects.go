@@ -23,16 +23,16 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Tenant:      {authz.TenantRead, func(ctx context.Context) (node.Node, error) { return r.ownTenant(ctx, nodeID) }},
 		id.Member:      {authz.MemberRead, func(ctx context.Context) (node.Node, error) { return r.tenants.Member(ctx, nodeID) }},
 		id.BreakGlass:  {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.access.Get(ctx, nodeID) }},
-		id.APIKey:      {authz.APIKeyManage, func(ctx context.Context) (node.Node, error) { return r.apiKeys.Get(ctx, nodeID) }},
-		id.OAuthClient: {authz.OAuthClientManage, func(ctx context.Context) (node.Node, error) { return r.oauth.Get(ctx, nodeID) }},
+		id.APIKey:      {authz.ClientRead, func(ctx context.Context) (node.Node, error) { return r.apiKeys.Get(ctx, nodeID) }},
+		id.OAuthClient: {authz.ClientRead, func(ctx context.Context) (node.Node, error) { return r.oauth.Get(ctx, nodeID) }},
 		id.Dataset:     {authz.DatasetRead, func(ctx context.Context) (node.Node, error) { return r.datasets.Get(ctx, nodeID) }},
 		id.Subject:     {authz.SubjectRead, func(ctx context.Context) (node.Node, error) { return r.subjects.Get(ctx, nodeID) }},
 		id.Record:      {authz.RecordRead, func(ctx context.Context) (node.Node, error) { return r.records.Get(ctx, nodeID) }},
 		id.File:        {authz.FileRead, func(ctx context.Context) (node.Node, error) { return r.files.Get(ctx, nodeID) }},
 		id.Mapping:     {authz.ImportRun, func(ctx context.Context) (node.Node, error) { return r.imports.Mapping(ctx, nodeID) }},
 		id.Export:      {authz.ExportRequest, func(ctx context.Context) (node.Node, error) { return r.exports.Get(ctx, nodeID) }},
-		id.Webhook:     {authz.WebhookManage, func(ctx context.Context) (node.Node, error) { return r.webhooks.Get(ctx, nodeID) }},
-		id.Delivery: {authz.WebhookManage, func(ctx context.Context) (node.Node, error) {
+		id.Webhook:     {authz.WebhookRead, func(ctx context.Context) (node.Node, error) { return r.webhooks.Get(ctx, nodeID) }},
+		id.Delivery: {authz.WebhookRead, func(ctx context.Context) (node.Node, error) {
 			return r.webhooks.GetDelivery(ctx, nodeID)
 		}},
 		id.Policy:      {authz.PolicyRead, func(ctx context.Context) (node.Node, error) { return r.policies.Get(ctx, nodeID) }},

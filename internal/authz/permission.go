@@ -29,6 +29,7 @@ const (
 	SessionManage Permission = "SESSION_MANAGE" // the caller's own sessions
 	TenantEnter   Permission = "TENANT_ENTER"   // break-glass; operators only
 
+	ClientRead        Permission = "CLIENT_READ" // API keys and OAuth clients, without their secrets
 	OAuthClientManage Permission = "OAUTH_CLIENT_MANAGE"
 	DocumentRegister  Permission = "DOCUMENT_REGISTER"
 	DecisionExplain   Permission = "DECISION_EXPLAIN"
@@ -40,6 +41,7 @@ const (
 	SecurityEventRecord  Permission = "SECURITY_EVENT_RECORD"
 	SecurityEventDispose Permission = "SECURITY_EVENT_DISPOSE"
 
+	WebhookRead   Permission = "WEBHOOK_READ"
 	WebhookManage Permission = "WEBHOOK_MANAGE"
 	ChangeRead    Permission = "CHANGE_READ"
 
@@ -54,8 +56,8 @@ func All() []Permission {
 	return []Permission{
 		NodeRead, TenantRead, TenantUpdate, TenantCreate, APIKeyManage, DatasetRead, DatasetWrite, SubjectRead,
 		SubjectWrite, RecordRead, RecordWrite, RecordDelete, FileWrite, FileRead, ImportRun, ExportRequest, JobRead,
-		SelfRead, MemberRead, MemberManage, SessionManage, TenantEnter, OAuthClientManage, DocumentRegister,
+		SelfRead, MemberRead, MemberManage, SessionManage, TenantEnter, ClientRead, OAuthClientManage, DocumentRegister,
 		DecisionExplain, PolicyRead, PolicyPropose, PolicyApprove, SecurityEventRead, SecurityEventRecord,
-		SecurityEventDispose, WebhookManage, ChangeRead, AuditRead, AuditExport, VaultRead, VaultManage,
+		SecurityEventDispose, WebhookRead, WebhookManage, ChangeRead, AuditRead, AuditExport, VaultRead, VaultManage,
 	}
 }
