@@ -68,7 +68,10 @@ func start(b *testing.B, program string) *platform {
 	dir := b.TempDir()
 	var err error
 	p.stack, err = local.Start(b.Context(), local.Options{
-		Dir: dir, Binary: program, Environ: []string{"PATH=" + os.Getenv("PATH")}, Out: b.Output(), Seed: p.seed, Now: time.Now,
+		Dir: dir, Binary: program, Environ: []string{
+			"PATH=" + os.Getenv("PATH"),
+			"VOGTER_LIMITS=network=1000000000/1m,anonymous=1000000/1m,requests=1000000/1m,points=1000000000/1m,imports=100000/1m,exports=100000/1m",
+		}, Out: b.Output(), Seed: p.seed, Now: time.Now,
 	})
 	if err != nil {
 		b.Fatal(err)

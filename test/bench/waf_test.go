@@ -75,7 +75,7 @@ type front struct {
 func startDemo(b *testing.B, program, mode string) *front {
 	b.Helper()
 	stack, err := local.Start(b.Context(), local.Options{
-		Dir: b.TempDir(), Binary: program, Environ: []string{"VOGTER_WAF=" + mode}, Out: b.Output(),
+		Dir: b.TempDir(), Binary: program, Environ: []string{"VOGTER_WAF=" + mode, "VOGTER_LIMITS=network=1000000000/1m,anonymous=1000000/1m,requests=1000000/1m,points=1000000000/1m"}, Out: b.Output(),
 		Seed: demo.Seed(time.Now, slog.New(slog.DiscardHandler)), Now: time.Now,
 	})
 	if err != nil {
