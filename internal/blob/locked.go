@@ -49,7 +49,7 @@ func (b *Bucket) Get(ctx context.Context, key string, limit int64) ([]byte, erro
 	if err != nil {
 		return nil, fmt.Errorf("get object %s: %w", key, translate(ctx, err))
 	}
-	defer o.Close() //nolint:errcheck // it was read whole or failed already
+	defer o.Close() // it was read whole or failed already
 	content, err := io.ReadAll(io.LimitReader(o, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("get object %s: %w", key, translate(ctx, err))

@@ -6,7 +6,7 @@
 // its key. A key serves one purpose. It is introduced by a note of its own,
 // signed by itself, by its predecessor and by the root key in force, so that
 // whoever trusts one root key can trust all keys that follow from it, through
-// every rotation. FORMAT.md has the forms.
+// every rotation. internal/audit/FORMAT.md has the forms.
 //
 // KeySet is all that checking takes: it works offline. Ring keeps the private keys.
 package sign

@@ -3,7 +3,7 @@ package sign_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -12,7 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/testenv"
 )
 
-func text(n int) []byte { return sign.Text("vogter/test/1", fmt.Sprint(n)) }
+func text(n int) []byte { return sign.Text("vogter/test/1", strconv.Itoa(n)) }
 
 func keys(t *testing.T, r *sign.Ring) *sign.KeySet {
 	t.Helper()

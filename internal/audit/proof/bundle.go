@@ -67,7 +67,7 @@ func (b *BundleWriter) record(kind byte, parts ...[]byte) {
 	for _, p := range parts {
 		n += len(p)
 	}
-	binary.BigEndian.PutUint32(head[1:], uint32(n)) //nolint:gosec // G115: below maxRecord
+	binary.BigEndian.PutUint32(head[1:], uint32(n))
 	for _, p := range append([][]byte{head[:]}, parts...) {
 		if b.err == nil {
 			_, b.err = b.w.Write(p)
@@ -118,8 +118,8 @@ func (b *BundleWriter) Close() (BundleTotals, error) {
 	return b.totals, nil
 }
 
-// Fault is the first thing that is wrong with a log or a bundle of it.
-type Fault struct {
+// Error is the first thing that is wrong with a log or a bundle of it.
+type Error struct {
 	Tenant tenant.ID
 	Seq    int64  // of the first bad entry; -1 for none
 	Entry  string // its id, as far as it can be told
@@ -127,7 +127,7 @@ type Fault struct {
 }
 
 // Error implements error.
-func (f *Fault) Error() string {
+func (f *Error) Error() string {
 	switch {
 	case f.Seq < 0:
 		return f.What
@@ -155,7 +155,7 @@ type bundleReader struct {
 }
 
 // CheckBundle reads a bundle of the tenant's log to its end, in memory that
-// doesn't grow with it, and fails with a *Fault at the first entry or checkpoint
+// doesn't grow with it, and fails with a *Error at the first entry or checkpoint
 // that is not as it was when the checkpoints were signed. visit sees each entry
 // that matches its own hash, before a checkpoint vouches for it; it may be nil.
 func CheckBundle(r io.Reader, keys *sign.KeySet, of tenant.ID, visit func(seq int64, leaf []byte) error) (BundleTotals, error) {
@@ -173,7 +173,7 @@ func CheckBundle(r io.Reader, keys *sign.KeySet, of tenant.ID, visit func(seq in
 }
 
 func (b *bundleReader) fault(seq int64, entry, format string, args ...any) error {
-	return &Fault{Tenant: b.of, Seq: seq, Entry: entry, What: fmt.Sprintf(format, args...)}
+	return &Error{Tenant: b.of, Seq: seq, Entry: entry, What: fmt.Sprintf(format, args...)}
 }
 
 // at is the seq of the entry that comes next.
@@ -348,11 +348,11 @@ func (p *Entry) Check(keys *sign.KeySet) (*audit.Entry, *Checkpoint, error) {
 	}
 	e, err := audit.ParseLeaf(p.Leaf)
 	if err != nil {
-		return nil, nil, &Fault{Seq: p.Seq, What: "altered: malformed"}
+		return nil, nil, &Error{Seq: p.Seq, What: "altered: malformed"}
 	}
 	h := &p.Covered.Head
 	if e.Tenant != h.Tenant || !CheckInclusion(LeafHash(p.Leaf), p.Seq-h.Base, h.Size, p.Path, h.Root) {
-		return nil, nil, &Fault{Tenant: h.Tenant, Seq: p.Seq, Entry: e.ID, What: "not in the log that the checkpoint speaks for"}
+		return nil, nil, &Error{Tenant: h.Tenant, Seq: p.Seq, Entry: e.ID, What: "not in the log that the checkpoint speaks for"}
 	}
 	return e, cp, nil
 }

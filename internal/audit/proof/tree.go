@@ -237,7 +237,7 @@ func locate(n compact.NodeID) (id TileID, from, to int) {
 	within := n.Level % tileHeight
 	first := n.Index << within
 	id = TileID{int(n.Level / tileHeight), int64(first / tileWidth)} //nolint:gosec // G115: at most 64 levels, and indexes below the size
-	from = int(first%tileWidth) * HashSize                           //nolint:gosec // G115: below 256
+	from = int(first%tileWidth) * HashSize
 	return id, from, from + HashSize<<within
 }
 
@@ -255,7 +255,7 @@ func Inclusion(ctx context.Context, read Tiles, index, size int64) ([][]byte, er
 	if index < 0 || index >= size {
 		return nil, ErrTree
 	}
-	nodes, err := proof.Inclusion(uint64(index), uint64(size))
+	nodes, err := proof.Inclusion(uint64(index), uint64(size)) //nolint:gosec // G115: neither is negative
 	if err != nil {
 		return nil, ErrTree
 	}
@@ -267,7 +267,7 @@ func Consistency(ctx context.Context, read Tiles, from, to int64) ([][]byte, err
 	if from < 0 || from > to {
 		return nil, ErrTree
 	}
-	nodes, err := proof.Consistency(uint64(from), uint64(to))
+	nodes, err := proof.Consistency(uint64(from), uint64(to)) //nolint:gosec // G115: neither is negative
 	if err != nil {
 		return nil, ErrTree
 	}
@@ -295,7 +295,7 @@ func Edge(ctx context.Context, read Tiles, size int64) ([][]byte, error) {
 // CheckInclusion reports whether the proof shows the leaf in the tree.
 func CheckInclusion(leaf [HashSize]byte, index, size int64, path [][]byte, root []byte) bool {
 	return index >= 0 && index < size &&
-		proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(size), leaf[:], path, root) == nil
+		proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(size), leaf[:], path, root) == nil //nolint:gosec // G115: index is below it
 }
 
 // CheckConsistency reports whether the proof shows one tree as the beginning of
@@ -304,7 +304,7 @@ func CheckConsistency(from, to *Head, path [][]byte) bool {
 	if from.Tenant != to.Tenant || from.Log != to.Log || from.Base != to.Base || from.Size < 0 || from.Size > to.Size {
 		return false
 	}
-	return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from.Size), uint64(to.Size), path, from.Root, to.Root) == nil
+	return proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from.Size), uint64(to.Size), path, from.Root, to.Root) == nil //nolint:gosec // G115: neither is negative
 }
 
 // RootAt returns the root of the tree when it had that size.

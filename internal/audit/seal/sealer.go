@@ -105,7 +105,7 @@ func (s *Sealer) Run(ctx context.Context) error {
 	for {
 		n, err := s.Seal(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was told to stop
+			return nil // it was told to stop
 		}
 		if err != nil {
 			s.Log.ErrorContext(ctx, "sealing the audit log failed", "err", err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,9 +121,16 @@ func flipped(b []byte) []byte {
 	return c
 }
 
-func seqOf(e bson.M) int64 {
-	n, _ := e["seq"].(int64)
+func seqOf(e bson.M) int64 { return number(e, "seq") }
+
+func number(d bson.M, field string) int64 {
+	n, _ := d[field].(int64)
 	return n
+}
+
+func binary(d bson.M, field string) []byte {
+	b, _ := d[field].(bson.Binary)
+	return b.Data
 }
 
 // withSubject returns an entry about a person, and its subjects.
@@ -155,14 +164,15 @@ func tamperings() []tampering {
 			e := h.entries[pick(len(h.entries))]
 			c := clone(e)
 			field := []string{"action", "object", "purpose", "outcome", "policy", "requestId", "network"}[pick(7)]
-			c[field] = c[field].(string) + "x"
+			c[field] = fmt.Sprint(c[field], "x")
 			h.replace("audit", e, c)
 			return seqOf(e)
 		}},
 		{"move the time", func(h *hacker) int64 {
 			e := h.entries[pick(len(h.entries))]
 			c := clone(e)
-			c["at"] = c["at"].(bson.DateTime) + 1
+			at, _ := e["at"].(bson.DateTime)
+			c["at"] = at + 1
 			h.replace("audit", e, c)
 			return seqOf(e)
 		}},
@@ -219,7 +229,7 @@ func tamperings() []tampering {
 			e, _ := h.withSubject()
 			c := clone(e)
 			s := subjectOf(c)
-			s["sealed"] = bson.Binary{Data: flipped(s["sealed"].(bson.Binary).Data)}
+			s["sealed"] = bson.Binary{Data: flipped(binary(s, "sealed"))}
 			h.replace("audit", e, c)
 			return seqOf(e)
 		}},
@@ -247,14 +257,14 @@ func tamperings() []tampering {
 			e, _ := h.withSubject()
 			c := clone(e)
 			s := subjectOf(c)
-			s["commitment"] = bson.Binary{Data: flipped(s["commitment"].(bson.Binary).Data)}
+			s["commitment"] = bson.Binary{Data: flipped(binary(s, "commitment"))}
 			h.replace("audit", e, c)
 			return seqOf(e)
 		}},
 		{"flip a hash of the tree", func(h *hacker) int64 {
 			d := h.any("auditTiles")
 			c := clone(d)
-			c["hashes"] = bson.Binary{Data: flipped(d["hashes"].(bson.Binary).Data)}
+			c["hashes"] = bson.Binary{Data: flipped(binary(d, "hashes"))}
 			h.replace("auditTiles", d, c)
 			return 1 << 40
 		}},
@@ -264,17 +274,17 @@ func tamperings() []tampering {
 		}},
 		{"roll a head back", func(h *hacker) int64 {
 			var d bson.M
-			for d = h.any("auditHeads"); d["size"].(int64) < 5; d = h.any("auditHeads") {
+			for d = h.any("auditHeads"); number(d, "size") < 5; d = h.any("auditHeads") {
 			}
 			c := clone(d)
-			c["size"] = d["size"].(int64) - 1 - int64(pick(4))
+			c["size"] = number(d, "size") - 1 - int64(pick(4))
 			h.replace("auditHeads", d, c)
 			return 1 << 40
 		}},
 		{"flip a checkpoint in the database", func(h *hacker) int64 {
 			d := h.any("auditCheckpoints")
 			c := clone(d)
-			c["note"] = bson.Binary{Data: flipped(d["note"].(bson.Binary).Data)}
+			c["note"] = bson.Binary{Data: flipped(binary(d, "note"))}
 			h.replace("auditCheckpoints", d, c)
 			return -1
 		}},
@@ -285,7 +295,7 @@ func tamperings() []tampering {
 		{"flip a log's state at a checkpoint", func(h *hacker) int64 {
 			d := h.any("auditHeadsAt")
 			c := clone(d)
-			c["root"] = bson.Binary{Data: flipped(d["root"].(bson.Binary).Data)}
+			c["root"] = bson.Binary{Data: flipped(binary(d, "root"))}
 			h.replace("auditHeadsAt", d, c)
 			return -1
 		}},
@@ -360,7 +370,7 @@ func TestTampering(t *testing.T) {
 		for _, kind := range tamperings() {
 			at := kind.do(h)
 			_, err := w.verifier().Verify(t.Context())
-			fault, ok := errors.AsType[*proof.Fault](err)
+			fault, ok := errors.AsType[*proof.Error](err)
 			switch {
 			case !ok:
 				t.Errorf("%s: found nothing, %v", kind.name, err)
@@ -369,8 +379,8 @@ func TestTampering(t *testing.T) {
 			case at < 0 && fault.Error() == "":
 				t.Errorf("%s: nothing is named", kind.name)
 			}
-			for i := len(h.undo) - 1; i >= 0; i-- {
-				h.undo[i]()
+			for _, undo := range slices.Backward(h.undo) {
+				undo()
 			}
 			h.undo = nil
 			done++

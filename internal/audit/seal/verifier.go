@@ -58,7 +58,7 @@ type Report struct {
 }
 
 // Verify reads everything once, in memory that doesn't grow with it, and fails
-// with a *proof.Fault that names the first bad place: first of the entries, by
+// with a *proof.Error that names the first bad place: first of the entries, by
 // tenant and order, then of the checkpoints, by number.
 func (v *Verifier) Verify(ctx context.Context) (r Report, err error) {
 	p := v.Publisher
@@ -87,7 +87,7 @@ func (v *Verifier) Verify(ctx context.Context) (r Report, err error) {
 			return r, err
 		}
 		if stray != "" {
-			return r, &proof.Fault{Tenant: of, Seq: -1, Entry: stray, What: fmt.Sprintf("entry %s of %s is in no log", stray, of)}
+			return r, &proof.Error{Tenant: of, Seq: -1, Entry: stray, What: fmt.Sprintf("entry %s of %s is in no log", stray, of)}
 		}
 	}
 	return r, v.checkpoints(ctx, heads, &r)
@@ -133,7 +133,7 @@ type logCheck struct {
 }
 
 func (l *logCheck) fault(seq int64, entry, format string, args ...any) error {
-	return &proof.Fault{Tenant: l.head.Tenant, Seq: seq, Entry: entry, What: fmt.Sprintf(format, args...)}
+	return &proof.Error{Tenant: l.head.Tenant, Seq: seq, Entry: entry, What: fmt.Sprintf(format, args...)}
 }
 
 func (l *logCheck) entry(ctx context.Context, s *Sealed) error {
@@ -319,7 +319,7 @@ func restarted(newest map[tenant.ID]int64) bool {
 }
 
 func checkpointFault(number int64, format string, args ...any) error {
-	return &proof.Fault{Seq: -1, What: fmt.Sprintf("checkpoint %d: ", number) + fmt.Sprintf(format, args...)}
+	return &proof.Error{Seq: -1, What: fmt.Sprintf("checkpoint %d: ", number) + fmt.Sprintf(format, args...)}
 }
 
 // published returns a checkpoint as all places have it; nil if none has.

@@ -2,9 +2,9 @@ package seal_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -121,7 +121,7 @@ func (w *world) write(of tenant.ID, n int) []audit.Row {
 	for i := range rows {
 		ev := audit.Event{Action: "record.read", Object: id.New(id.Record, of)}
 		if i%3 == 0 {
-			ev.Touches = []audit.Touch{{Subject: "sub_" + string(of[4:]) + fmt.Sprint(i%7), Object: ev.Object, Version: int64(i)}}
+			ev.Touches = []audit.Touch{{Subject: "sub_" + string(of[4:]) + strconv.Itoa(i%7), Object: ev.Object, Version: int64(i)}}
 		}
 		row, err := w.recorder.Row(ctx, testenv.Now(), ev)
 		w.ok(err)

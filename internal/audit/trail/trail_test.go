@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func (w *world) write(ctx context.Context, action, subject string, n int) string
 	var rows []audit.Row
 	for i := range n {
 		row, err := w.recorder.Row(ctx, testenv.Now(), audit.Event{
-			Action: action, Object: "rec_" + fmt.Sprint(i), Touches: []audit.Touch{{Subject: subject, Object: "rec_" + fmt.Sprint(i), Version: 1}},
+			Action: action, Object: "rec_" + strconv.Itoa(i), Touches: []audit.Touch{{Subject: subject, Object: "rec_" + strconv.Itoa(i), Version: 1}},
 		})
 		w.ok(err)
 		rows, last = append(rows, row), row.ID
@@ -114,8 +115,6 @@ func (w *world) write(ctx context.Context, action, subject string, n int) string
 	w.ok(w.db.InsertAudit(ctx, rows...))
 	return last
 }
-
-func some[T any](v T) *T { return &v }
 
 func TestLog(t *testing.T) {
 	w := start(t)
@@ -134,16 +133,16 @@ func TestLog(t *testing.T) {
 	}{
 		{"all", nil, 11},
 		{"actor", &trail.Filter{Actor: &actor}, 11},
-		{"action", &trail.Filter{Action: some("record.update")}, 3},
-		{"object", &trail.Filter{Object: some("rec_1")}, 2},
-		{"subject", &trail.Filter{Subject: some("sub_b")}, 3},
+		{"action", &trail.Filter{Action: new("record.update")}, 3},
+		{"object", &trail.Filter{Object: new("rec_1")}, 2},
+		{"subject", &trail.Filter{Subject: new("sub_b")}, 3},
 		{"outcome", &trail.Filter{Outcome: &refused}, 1},
-		{"time", &trail.Filter{From: some(testenv.Now().Add(-time.Hour)), To: some(testenv.Now().Add(-time.Minute))}, 0},
+		{"time", &trail.Filter{From: new(testenv.Now().Add(-time.Hour)), To: new(testenv.Now().Add(-time.Minute))}, 0},
 	} {
 		seen := map[string]bool{}
 		var after *string
 		var from []time.Time
-		for pages := 0; pages < 20; pages++ {
+		for range 20 {
 			c, err := w.trail.Page(one, tt.f, page.Request{First: 2, After: after})
 			if err != nil {
 				t.Fatalf("%s: %v", tt.name, err)
@@ -162,7 +161,7 @@ func TestLog(t *testing.T) {
 			t.Errorf("%s: %d entries, want %d", tt.name, len(seen), tt.want)
 		}
 	}
-	if _, err := w.trail.Page(one, &trail.Filter{Action: some("a"), Object: some("b")}, page.Request{First: 1}); !errors.Is(err, trail.ErrFilter) {
+	if _, err := w.trail.Page(one, &trail.Filter{Action: new("a"), Object: new("b")}, page.Request{First: 1}); !errors.Is(err, trail.ErrFilter) {
 		t.Errorf("two at a time: %v", err)
 	}
 	e, err := w.trail.Get(one, entry)
@@ -330,7 +329,7 @@ func TestBundle(t *testing.T) {
 		b := slices.Clone(log)
 		b[at] ^= 4
 		_, err := proof.CheckBundle(bytes.NewReader(b), w.keySet(), testenv.One, nil)
-		fault, ok := errors.AsType[*proof.Fault](err)
+		fault, ok := errors.AsType[*proof.Error](err)
 		if !ok {
 			t.Fatalf("byte %d was altered unnoticed: %v", at, err)
 		}
@@ -361,7 +360,7 @@ func TestSweep(t *testing.T) {
 	conf.Now = func() time.Time { return testenv.Now().Add(trail.Life + time.Hour) }
 	late := trail.NewService(conf)
 	w.ok(late.Sweep(tenant.System(t.Context(), "test")))
-	c, err := w.trail.Page(one, &trail.Filter{Action: some("audit.export.expire")}, page.Request{First: 10})
+	c, err := w.trail.Page(one, &trail.Filter{Action: new("audit.export.expire")}, page.Request{First: 10})
 	if err != nil || len(c.Nodes) != 1 {
 		t.Fatalf("%d exports expired, %v", len(c.Nodes), err)
 	}
