@@ -498,12 +498,11 @@ func TestKill(t *testing.T) {
 			c := r.approved()
 			killed := false
 			for range 12 {
-				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$", "-test.count=1") //nolint:gosec // this program
+				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$", "-test.count=1")
 				cmd.Env = append(os.Environ(), envData+"="+r.data, envKeys+"="+r.keysURI, envKMS+"="+r.kmsPath,
 					envPoint+"="+point, fmt.Sprintf("%s=%d", envAhead, r.ahead.Load()))
 				out, err := cmd.CombinedOutput()
-				if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL { //nolint:forcetypeassert // Linux
-					killed = true
+				if killed = wasKilled(err); killed {
 					break
 				}
 				if err != nil {
@@ -523,6 +522,15 @@ func TestKill(t *testing.T) {
 			}
 		})
 	}
+}
+
+func wasKilled(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signal() == syscall.SIGKILL
 }
 
 // child sweeps once and dies at the point.

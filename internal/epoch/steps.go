@@ -9,6 +9,7 @@ import (
 
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
 
@@ -155,19 +156,35 @@ func (s *Service) prove(ctx context.Context, c *Close, keys vault.KeyStore, kind
 	if err != nil {
 		return err
 	}
+	type tenantKey struct {
+		tenant tenant.ID
+		epoch  vault.Epoch
+	}
+	wraps := map[tenantKey]int{}
 	for _, k := range kinds {
 		err := k.Visit(ctx, func(w vault.Wrapped) error {
 			if w.Epoch == c.Epoch {
 				return errGateLeft.Because(fmt.Errorf("%s %s", w.Kind, w.ID))
 			}
+			wraps[tenantKey{w.Tenant, w.Epoch}]++
 			return v.TryOpen(ctx, w)
 		})
 		if err != nil {
 			return err
 		}
 	}
+	for k, n := range wraps {
+		if n > wrapsAlarm {
+			s.Log.ErrorContext(ctx, "a tenant key wraps too many keys: close its epoch", "tenant", string(k.tenant), "epoch", int(k.epoch), "count", n)
+			s.Alarm(ctx, "vault.tenant-key.worn", string(k.tenant))
+		}
+	}
 	return nil
 }
+
+// wrapsAlarm is how many things under one tenant key raise an alarm: a quarter of
+// the 2³² that random nonces allow (NIST SP 800-38D, 8.3; see FORMAT.md).
+const wrapsAlarm = 1 << 30
 
 // without is a key management service that lacks one key.
 type without struct {

@@ -23,13 +23,13 @@ type EpochStore interface {
 	// DataKeysIn returns up to limit key documents, by id after one, with a living
 	// generation that is wrapped in the epoch.
 	DataKeysIn(ctx context.Context, e Epoch, after string, limit int) ([]DataKey, error)
-	// ReplaceDataKeys stores the generations of new[i] in place of those of old[i].
-	ReplaceDataKeys(ctx context.Context, to Epoch, old, new []DataKey) error
+	// ReplaceDataKeys stores the generations of moved[i] in place of those of old[i].
+	ReplaceDataKeys(ctx context.Context, to Epoch, old, moved []DataKey) error
 
 	// IndexKeys returns up to limit index keys by id after one, destroyed ones included.
 	IndexKeys(ctx context.Context, after string, limit int) ([]IndexKey, error)
-	// ReplaceIndexKeys stores the wrapping of new[i] in place of that of old[i].
-	ReplaceIndexKeys(ctx context.Context, to Epoch, old, new []IndexKey) error
+	// ReplaceIndexKeys stores the wrapping of moved[i] in place of that of old[i].
+	ReplaceIndexKeys(ctx context.Context, to Epoch, old, moved []IndexKey) error
 	// DestroyIndexKey removes the wrapped bytes. Repeating it changes nothing.
 	DestroyIndexKey(ctx context.Context, t tenant.ID, e Epoch) error
 

@@ -49,6 +49,7 @@ func want(t *testing.T, what string, err, want error) {
 }
 
 func wrap(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	k, n := open(t), name()
 	ref, err := k.Create(t.Context(), n)
 	must(t, err)
@@ -81,6 +82,7 @@ func wrap(t *testing.T, open func(*testing.T) kms.Wrapper) {
 }
 
 func refuses(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	k := open(t)
 	a, b := create(t, k), create(t, k)
 	wrapped, err := k.Wrap(t.Context(), a, []byte("secret"), []byte("aad"))
@@ -115,6 +117,7 @@ func refuses(t *testing.T, open func(*testing.T) kms.Wrapper) {
 }
 
 func disable(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	k := open(t)
 	ref, other := create(t, k), create(t, k)
 	wrapped, err := k.Wrap(t.Context(), ref, []byte("secret"), []byte("aad"))
@@ -142,6 +145,7 @@ func disable(t *testing.T, open func(*testing.T) kms.Wrapper) {
 }
 
 func destroy(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	for what, first := range map[string]func(k kms.Wrapper, ref string) error{
 		"enabled":  func(kms.Wrapper, string) error { return nil },
 		"disabled": func(k kms.Wrapper, ref string) error { return k.Disable(t.Context(), ref) },
@@ -173,6 +177,7 @@ func destroy(t *testing.T, open func(*testing.T) kms.Wrapper) {
 }
 
 func names(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	k := open(t)
 	for _, bad := range []string{"", "Epoch", "a/b", "a b", "æ", "../x", "a?b"} {
 		_, err := k.Create(t.Context(), bad)
@@ -181,6 +186,7 @@ func names(t *testing.T, open func(*testing.T) kms.Wrapper) {
 }
 
 func concurrently(t *testing.T, open func(*testing.T) kms.Wrapper) {
+	t.Helper()
 	n := name()
 	var wg sync.WaitGroup
 	for range 8 {

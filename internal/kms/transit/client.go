@@ -192,8 +192,8 @@ func (c *client) exchange(ctx context.Context, method, path, token string, in, o
 		return 0, fmt.Errorf("read answer: %w", err)
 	}
 	// The answer's own words are left out: they may repeat what was sent.
-	switch code := res.StatusCode; {
-	case code == http.StatusOK || code == http.StatusNoContent:
+	switch code := res.StatusCode; code {
+	case http.StatusOK, http.StatusNoContent:
 		if out == nil {
 			return 0, nil
 		}
@@ -201,11 +201,11 @@ func (c *client) exchange(ctx context.Context, method, path, token string, in, o
 			return 0, errors.New("the answer is no JSON of the expected form")
 		}
 		return 0, nil
-	case code == http.StatusNotFound:
+	case http.StatusNotFound:
 		return 0, errNotFound
-	case code == http.StatusBadRequest:
+	case http.StatusBadRequest:
 		return 0, errRefused
-	case code == http.StatusForbidden || code == http.StatusUnauthorized:
+	case http.StatusForbidden, http.StatusUnauthorized:
 		return 0, errDenied
 	default: // 412, 429, 472, 473, 5xx, redirects
 		seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
