@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
 )
@@ -59,6 +60,8 @@ func person(obj any) string {
 	case *subject.Subject:
 		return obj.ID
 	case *record.Record:
+		return obj.SubjectID
+	case *portal.Self:
 		return obj.SubjectID
 	default:
 		return ""

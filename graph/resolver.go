@@ -22,6 +22,7 @@ import (
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -34,6 +35,7 @@ type Services struct {
 	Authorizer Authorizer
 	Policies   Policies
 	Tenants    Tenants
+	Portal     Portal
 	Sessions   Sessions
 	Access     Access
 	APIKeys    APIKeys
@@ -114,6 +116,14 @@ type Access interface {
 	List(ctx context.Context, r page.Request) (*breakglass.Connection, error)
 	Enter(ctx context.Context, in breakglass.EnterInput) (*breakglass.Grant, error)
 	Leave(ctx context.Context, in breakglass.LeaveInput) (*breakglass.Grant, error)
+}
+
+// Portal is what the API needs of package portal.
+type Portal interface {
+	RequestCode(ctx context.Context, in portal.CodeInput) (*portal.Receipt, error)
+	SignIn(ctx context.Context, in portal.SignInInput) (*portal.Grant, error)
+	SignOut(ctx context.Context, in portal.SignOutInput) (ended int, err error)
+	Self(ctx context.Context) (*portal.Self, error)
 }
 
 // APIKeys is what the API needs of package apikey.
@@ -237,6 +247,7 @@ type Resolver struct {
 	guard      *guard
 	policies   Policies
 	tenants    Tenants
+	portal     Portal
 	sessions   Sessions
 	access     Access
 	apiKeys    APIKeys
@@ -258,6 +269,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks,
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -25,6 +26,7 @@ import (
 var (
 	_ graph.Recorder  = (*audit.Recorder)(nil)
 	_ graph.Tenants   = (*tenancy.Service)(nil)
+	_ graph.Portal    = (*portal.Service)(nil)
 	_ graph.Sessions  = (*session.Service)(nil)
 	_ graph.Access    = (*breakglass.Service)(nil)
 	_ graph.APIKeys   = (*apikey.Service)(nil)

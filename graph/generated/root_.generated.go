@@ -25,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -50,6 +51,7 @@ type ResolverRoot interface {
 	Query() QueryResolver
 	Record() RecordResolver
 	RequestExportPayload() RequestExportPayloadResolver
+	Self() SelfResolver
 	Subject() SubjectResolver
 	Subscription() SubscriptionResolver
 	Viewer() ViewerResolver
@@ -523,6 +525,7 @@ type ComplexityRoot struct {
 		RenameDatasetField      func(childComplexity int, input dataset.RenameFieldInput) int
 		RequestEpochClose       func(childComplexity int, input epoch.RequestInput) int
 		RequestExport           func(childComplexity int, input export.RequestInput) int
+		RequestSubjectCode      func(childComplexity int, input portal.CodeInput) int
 		ResendInvitation        func(childComplexity int, input tenancy.ResendInput) int
 		RetireDataset           func(childComplexity int, input dataset.RetireInput) int
 		RetireTenantPolicy      func(childComplexity int, input policy.RetireInput) int
@@ -536,7 +539,9 @@ type ComplexityRoot struct {
 		RotateWebhookSecret     func(childComplexity int, input webhook.Input) int
 		SaveImportMapping       func(childComplexity int, input imports.SaveMappingInput) int
 		SealAudit               func(childComplexity int) int
+		SignInSubject           func(childComplexity int, input portal.SignInInput) int
 		SignOut                 func(childComplexity int, input session.SignOutInput) int
+		SignOutSubject          func(childComplexity int, input portal.SignOutInput) int
 		StartRelation           func(childComplexity int, input subject.StartRelationInput) int
 		UpdateAPIKey            func(childComplexity int, input apikey.UpdateInput) int
 		UpdateRecord            func(childComplexity int, input record.UpdateInput) int
@@ -646,6 +651,7 @@ type ComplexityRoot struct {
 		Permissions      func(childComplexity int, on *string) int
 		PolicySchema     func(childComplexity int) int
 		Record           func(childComplexity int, id string) int
+		Self             func(childComplexity int) int
 		SelfAccessLog    func(childComplexity int, first int, after *string) int
 		Sessions         func(childComplexity int) int
 		Subject          func(childComplexity int, id string) int
@@ -729,6 +735,11 @@ type ComplexityRoot struct {
 		Job    func(childComplexity int) int
 	}
 
+	RequestSubjectCodePayload struct {
+		Challenge func(childComplexity int) int
+		ExpiresAt func(childComplexity int) int
+	}
+
 	ResendInvitationPayload struct {
 		Member func(childComplexity int) int
 	}
@@ -784,6 +795,12 @@ type ComplexityRoot struct {
 		State func(childComplexity int) int
 	}
 
+	Self struct {
+		ExpiresAt func(childComplexity int) int
+		Method    func(childComplexity int) int
+		Subject   func(childComplexity int) int
+	}
+
 	Session struct {
 		AAL             func(childComplexity int) int
 		Address         func(childComplexity int) int
@@ -795,7 +812,16 @@ type ComplexityRoot struct {
 		IssuedAt        func(childComplexity int) int
 	}
 
+	SignInSubjectPayload struct {
+		ExpiresAt func(childComplexity int) int
+		Token     func(childComplexity int) int
+	}
+
 	SignOutPayload struct {
+		Count func(childComplexity int) int
+	}
+
+	SignOutSubjectPayload struct {
 		Count func(childComplexity int) int
 	}
 
@@ -2834,6 +2860,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RequestExport(childComplexity, args["input"].(export.RequestInput)), true
+	case "Mutation.requestSubjectCode":
+		if e.ComplexityRoot.Mutation.RequestSubjectCode == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestSubjectCode_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestSubjectCode(childComplexity, args["input"].(portal.CodeInput)), true
 	case "Mutation.resendInvitation":
 		if e.ComplexityRoot.Mutation.ResendInvitation == nil {
 			break
@@ -2972,6 +3009,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SealAudit(childComplexity), true
+	case "Mutation.signInSubject":
+		if e.ComplexityRoot.Mutation.SignInSubject == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_signInSubject_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SignInSubject(childComplexity, args["input"].(portal.SignInInput)), true
 	case "Mutation.signOut":
 		if e.ComplexityRoot.Mutation.SignOut == nil {
 			break
@@ -2983,6 +3031,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SignOut(childComplexity, args["input"].(session.SignOutInput)), true
+	case "Mutation.signOutSubject":
+		if e.ComplexityRoot.Mutation.SignOutSubject == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_signOutSubject_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SignOutSubject(childComplexity, args["input"].(portal.SignOutInput)), true
 	case "Mutation.startRelation":
 		if e.ComplexityRoot.Mutation.StartRelation == nil {
 			break
@@ -3606,6 +3665,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Record(childComplexity, args["id"].(string)), true
+	case "Query.self":
+		if e.ComplexityRoot.Query.Self == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Self(childComplexity), true
 	case "Query.selfAccessLog":
 		if e.ComplexityRoot.Query.SelfAccessLog == nil {
 			break
@@ -3931,6 +3996,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RequestExportPayload.Job(childComplexity), true
 
+	case "RequestSubjectCodePayload.challenge":
+		if e.ComplexityRoot.RequestSubjectCodePayload.Challenge == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestSubjectCodePayload.Challenge(childComplexity), true
+	case "RequestSubjectCodePayload.expiresAt":
+		if e.ComplexityRoot.RequestSubjectCodePayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestSubjectCodePayload.ExpiresAt(childComplexity), true
+
 	case "ResendInvitationPayload.member":
 		if e.ComplexityRoot.ResendInvitationPayload.Member == nil {
 			break
@@ -4040,6 +4118,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SealAuditPayload.State(childComplexity), true
 
+	case "Self.expiresAt":
+		if e.ComplexityRoot.Self.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Self.ExpiresAt(childComplexity), true
+	case "Self.signedInBy":
+		if e.ComplexityRoot.Self.Method == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Self.Method(childComplexity), true
+	case "Self.subject":
+		if e.ComplexityRoot.Self.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Self.Subject(childComplexity), true
+
 	case "Session.aal":
 		if e.ComplexityRoot.Session.AAL == nil {
 			break
@@ -4089,12 +4186,32 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Session.IssuedAt(childComplexity), true
 
+	case "SignInSubjectPayload.expiresAt":
+		if e.ComplexityRoot.SignInSubjectPayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignInSubjectPayload.ExpiresAt(childComplexity), true
+	case "SignInSubjectPayload.token":
+		if e.ComplexityRoot.SignInSubjectPayload.Token == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignInSubjectPayload.Token(childComplexity), true
+
 	case "SignOutPayload.count":
 		if e.ComplexityRoot.SignOutPayload.Count == nil {
 			break
 		}
 
 		return e.ComplexityRoot.SignOutPayload.Count(childComplexity), true
+
+	case "SignOutSubjectPayload.count":
+		if e.ComplexityRoot.SignOutSubjectPayload.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignOutSubjectPayload.Count(childComplexity), true
 
 	case "StartRelationPayload.relation":
 		if e.ComplexityRoot.StartRelationPayload.Relation == nil {
@@ -4782,6 +4899,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRenameDatasetFieldInput,
 		ec.unmarshalInputRequestEpochCloseInput,
 		ec.unmarshalInputRequestExportInput,
+		ec.unmarshalInputRequestSubjectCodeInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRetireDatasetInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
@@ -4794,7 +4912,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
+		ec.unmarshalInputSignInSubjectInput,
 		ec.unmarshalInputSignOutInput,
+		ec.unmarshalInputSignOutSubjectInput,
 		ec.unmarshalInputStartRelationInput,
 		ec.unmarshalInputSubjectBy,
 		ec.unmarshalInputUpdateApiKeyInput,
@@ -5171,6 +5291,8 @@ enum Permission {
   SESSION_MANAGE
   "Of operators: to enter a tenant with a reason and for a time, which the tenant sees."
   TENANT_ENTER
+  "To see API keys and OAuth clients; nobody sees their secrets."
+  CLIENT_READ
   OAUTH_CLIENT_MANAGE
   DOCUMENT_REGISTER
   DECISION_EXPLAIN
@@ -5180,6 +5302,7 @@ enum Permission {
   SECURITY_EVENT_READ
   SECURITY_EVENT_RECORD
   SECURITY_EVENT_DISPOSE
+  WEBHOOK_READ
   WEBHOOK_MANAGE
   CHANGE_READ
   AUDIT_READ
@@ -5381,9 +5504,9 @@ type RevokeOAuthClientPayload {
 
 extend type Query {
   "All keys of the tenant, the newest first, revoked ones too."
-  apiKeys: [ApiKey!]! @can(do: API_KEY_MANAGE)
+  apiKeys: [ApiKey!]! @can(do: CLIENT_READ)
   "All OAuth clients of the tenant, the newest first, revoked ones too."
-  oauthClients: [OAuthClient!]! @can(do: OAUTH_CLIENT_MANAGE)
+  oauthClients: [OAuthClient!]! @can(do: CLIENT_READ)
 }
 
 extend type Mutation {
@@ -6184,9 +6307,9 @@ extend type Query {
   """
   changes(after: String, first: Int! = 100): ChangeConnection! @can(do: CHANGE_READ)
   "All webhooks of the tenant, the newest first."
-  webhooks: [Webhook!]! @can(do: WEBHOOK_MANAGE)
+  webhooks: [Webhook!]! @can(do: WEBHOOK_READ)
   "Of a webhook, the newest first."
-  deliveries(webhook: ID!, state: DeliveryState, first: Int! = 20, after: String): DeliveryConnection! @can(do: WEBHOOK_MANAGE)
+  deliveries(webhook: ID!, state: DeliveryState, first: Int! = 20, after: String): DeliveryConnection! @can(do: WEBHOOK_READ)
 }
 
 extend type Mutation {
@@ -6511,6 +6634,87 @@ extend type Mutation {
   updateRecord(input: UpdateRecordInput!): UpdateRecordPayload! @can(do: RECORD_WRITE)
   "Removes the record for good, with its lookups; files it alone names go with it."
   deleteRecord(input: DeleteRecordInput!): DeleteRecordPayload! @can(do: RECORD_DELETE)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/self.graphql", Input: `"How a person who sees their own data has signed in."
+enum SelfSignIn {
+  "By a one-time code, sent to an e-mail address on file."
+  CODE
+  "By a national eID."
+  EID
+}
+
+"""
+What a tenant keeps on the person who is calling. To them a record is as it was
+made: version and updatedAt tell of no later change.
+"""
+type Self {
+  subject: Subject! @goField(forceResolver: true) @can(do: SUBJECT_READ)
+  signedInBy: SelfSignIn!
+  "When the session ends, used or not."
+  expiresAt: Time!
+}
+
+"""
+Exactly one of email, phone and reference, as the tenant has it on file. The birth
+date goes with a reference, and tells apart those who share an address or phone.
+"""
+input RequestSubjectCodeInput {
+  "The tenant's public name."
+  tenantSlug: String!
+  email: String @personal
+  phone: String @personal
+  "Country whose phone numbers may be written without country code; the tenant's when absent."
+  phoneRegion: String
+  reference: String @personal
+  birthDate: Date @personal
+  "BCP 47, of the mail; the tenant's first when absent."
+  language: String
+}
+
+type RequestSubjectCodePayload {
+  "For signInSubject. Everybody gets one, whether or not anybody is sent a code."
+  challenge: ID!
+  expiresAt: Time!
+}
+
+input SignInSubjectInput {
+  challenge: ID!
+  "Eight digits."
+  code: String!
+}
+
+type SignInSubjectPayload {
+  "Send it as 'Authorization: Bearer'. It is shown this once."
+  token: String!
+  expiresAt: Time!
+}
+
+input SignOutSubjectInput {
+  "All of the person's sessions with the tenant, not only the calling one."
+  everywhere: Boolean! = false
+}
+
+type SignOutSubjectPayload {
+  "How many ended."
+  count: Int!
+}
+
+extend type Query {
+  "Of data subjects: what the tenant keeps on them."
+  self: Self! @can(do: SELF_READ)
+}
+
+extend type Mutation {
+  """
+  Has a one-time code sent to the e-mail address that the tenant has on file for
+  the person who is meant, if there is exactly one. The answer is the same in any
+  case. A code holds for 10 minutes and five attempts, and ends those before it.
+  """
+  requestSubjectCode(input: RequestSubjectCodeInput!): RequestSubjectCodePayload! @public
+  "Signs a person in for 30 minutes, to see what the tenant keeps on them. Every code that isn't right is UNAUTHENTICATED."
+  signInSubject(input: SignInSubjectInput!): SignInSubjectPayload! @public
+  signOutSubject(input: SignOutSubjectInput!): SignOutSubjectPayload! @can(do: SELF_READ)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/subject.graphql", Input: `enum SubjectState {
@@ -8223,6 +8427,16 @@ func (ec *executionContext) childFields_RequestExportPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RequestExportPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RequestSubjectCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "challenge":
+		return ec.fieldContext_RequestSubjectCodePayload_challenge(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_RequestSubjectCodePayload_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestSubjectCodePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ResendInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "member":
@@ -8333,6 +8547,18 @@ func (ec *executionContext) childFields_SealAuditPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type SealAuditPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Self(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_Self_subject(ctx, field)
+	case "signedInBy":
+		return ec.fieldContext_Self_signedInBy(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_Self_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Self", field.Name)
+}
+
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -8355,12 +8581,30 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
 }
 
+func (ec *executionContext) childFields_SignInSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "token":
+		return ec.fieldContext_SignInSubjectPayload_token(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_SignInSubjectPayload_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SignInSubjectPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_SignOutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "count":
 		return ec.fieldContext_SignOutPayload_count(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SignOutPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SignOutSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "count":
+		return ec.fieldContext_SignOutSubjectPayload_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SignOutSubjectPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_StartRelationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

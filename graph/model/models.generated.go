@@ -3,6 +3,8 @@
 package model
 
 import (
+	"time"
+
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/breakglass"
@@ -131,6 +133,12 @@ type RequestExportPayload struct {
 	Export *export.Export `json:"export"`
 }
 
+type RequestSubjectCodePayload struct {
+	// For signInSubject. Everybody gets one, whether or not anybody is sent a code.
+	Challenge string    `json:"challenge"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
 type ResendInvitationPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
@@ -190,7 +198,18 @@ type SealAuditPayload struct {
 	State *trail.State `json:"state"`
 }
 
+type SignInSubjectPayload struct {
+	// Send it as 'Authorization: Bearer'. It is shown this once.
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
 type SignOutPayload struct {
+	// How many ended.
+	Count int `json:"count"`
+}
+
+type SignOutSubjectPayload struct {
 	// How many ended.
 	Count int `json:"count"`
 }

@@ -43,6 +43,7 @@ import (
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
@@ -88,6 +89,7 @@ type Platform struct {
 	downloads  *download.Service
 	evictions  *authn.Evictions
 	sessions   *session.Service
+	portal     *portal.Service
 	access     *breakglass.Service
 	notices    *notify.Service
 	feed       *feed.Service
@@ -202,6 +204,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: tenants, Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher, Identities: p.Identity,
 		Mail: p.notices, Sessions: p.evictions, BaseURL: p.Config.URL(), Now: p.now,
 	})
+	p.openPortal(v, changes, subjects)
 	p.sessions = session.NewService(p.Identity, p.Recorder, p.evictions)
 	p.access = breakglass.NewService(breakglass.Config{
 		Store: mongo.NewBreakGlassStore(p.db, v), Changes: changes, Tenants: p.Tenants, Mail: p.notices, Vault: v, Now: p.now,
@@ -302,7 +305,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	auth, err := authn.New(authn.Config{
-		Keys: p.APIKeys, Tokens: tokens, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
+		Keys: p.APIKeys, Tokens: tokens, Subjects: p.portal, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
 		Origin: p.Config.URL(), Now: p.now,
 	})
 	if err != nil {
@@ -328,7 +331,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	}
 	api := graph.New(graph.Config{
 		Services: graph.Services{
-			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
+			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
@@ -373,6 +376,7 @@ func (p *Platform) Work(ctx context.Context) error {
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
 	p.workKeys(mux, sweeper)
+	p.workPortal(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)

@@ -1,6 +1,6 @@
 // Package authn finds out who is calling: a machine client by its API key or
-// OAuth access token, or a member by a session of the identity server. What they
-// may do is for authz.
+// OAuth access token, a member by a session of the identity server, or a data
+// subject by one of package portal. What they may do is for authz.
 //
 // A call without any credential goes on without a caller. A credential that is
 // malformed, unknown or over ends the call: it is never taken for none.
@@ -21,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -67,7 +68,7 @@ type Session struct {
 	ExpiresAt       time.Time
 }
 
-// Keys knows the API keys.
+// Keys knows the API keys, or other tokens that are of one tenant.
 type Keys interface {
 	// Authenticate returns the principal of a key. It fails with
 	// errs.Unauthenticated for an unknown, revoked or expired one.
@@ -99,6 +100,8 @@ type Grants interface {
 type Config struct {
 	Keys     Keys
 	Tokens   *Tokens // nil: OAuth is off
+	// Subjects knows the sessions of persons who see what is kept on them; may be nil.
+	Subjects Keys
 	Sessions Sessions
 	Members  Members
 	// Grants may be nil: no operator then enters a tenant of others.
@@ -115,6 +118,7 @@ type Config struct {
 type Authenticator struct {
 	keys    Keys
 	tokens  *Tokens
+	persons Keys
 	grants  Grants
 	cache   *sessionCache
 	origins *http.CrossOriginProtection
@@ -136,7 +140,7 @@ func New(c Config) (*Authenticator, error) {
 	if c.Evictions != nil {
 		c.Evictions.tell(cache.evict)
 	}
-	return &Authenticator{keys: c.Keys, tokens: c.Tokens, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
+	return &Authenticator{keys: c.Keys, tokens: c.Tokens, persons: c.Subjects, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
 }
 
 // Evict forgets the cached sessions of a person: after a sign-out, or when a
@@ -172,20 +176,26 @@ func (a *Authenticator) authenticate(ctx context.Context, r *http.Request) (cont
 	case cred == (Credential{}):
 		return ctx, nil
 	case strings.HasPrefix(cred.Token, apikey.Prefix):
-		return asMachine(ctx, a.keys, cred.Token, wanted)
+		return byToken(ctx, a.keys, cred.Token, wanted)
+	case strings.HasPrefix(cred.Token, portal.Prefix):
+		if a.persons == nil {
+			return nil, portal.ErrSession
+		}
+		return byToken(ctx, a.persons, cred.Token, wanted)
 	case isAccessToken(cred.Token):
 		if a.tokens == nil {
 			return nil, oauth.ErrRefused
 		}
-		return asMachine(ctx, a.tokens, cred.Token, wanted)
+		return byToken(ctx, a.tokens, cred.Token, wanted)
 	default:
 		return a.bySession(ctx, r, cred, wanted)
 	}
 }
 
-// asMachine lets a machine client in by its API key or access token.
-func asMachine(ctx context.Context, known Keys, token string, wanted tenant.ID) (context.Context, error) {
-	p, err := known.Authenticate(tenant.System(ctx, "authenticate machine client"), token)
+// byToken lets in a machine client by its API key or access token, or a data
+// subject by the token of their session: each is of one tenant.
+func byToken(ctx context.Context, known Keys, token string, wanted tenant.ID) (context.Context, error) {
+	p, err := known.Authenticate(tenant.System(ctx, "authenticate token"), token)
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +316,7 @@ func credential(r *http.Request) (Credential, error) {
 		return Credential{Token: token}, nil
 	}
 	if tokens := r.Header.Values(HeaderSession); len(tokens) > 0 {
-		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], apikey.Prefix) || isAccessToken(tokens[0]) {
+		if len(tokens) > 1 || !validToken(tokens[0]) || strings.HasPrefix(tokens[0], apikey.Prefix) || strings.HasPrefix(tokens[0], portal.Prefix) || isAccessToken(tokens[0]) {
 			return Credential{}, ErrCredential
 		}
 		return Credential{Token: tokens[0]}, nil

@@ -202,7 +202,7 @@ func TestLook(t *testing.T) {
 		{"number and the provider", operator, class("NATIONAL_ID"), personal.Masked, authz.ReasonNationalID},
 		{"health and an auditor", member(authz.RoleAuditor, everything()...), class("ART9"), personal.Withheld, authz.ReasonArt9},
 		{"health and the person", person, class("ART9"), personal.Clear, ""},
-		{"health of another and the person", person, authz.Data{Class: "ORDINARY", About: "sub_2"}, unknown, authz.ReasonPolicy},
+		{"data of another and the person", person, authz.Data{Class: "ORDINARY", About: "sub_2"}, personal.Withheld, authz.ReasonPolicy},
 		{"restricted", handler(everything()...), restricted, personal.Withheld, authz.ReasonRestricted},
 		{"restricted, for claims", purposes(handler(), "art18.claims", "art18.claims"), restricted, personal.Clear, ""},
 		{"restricted, for claims nobody granted", purposes(handler(), "art18.claims"), restricted, personal.Withheld, authz.ReasonRestricted},

@@ -272,16 +272,24 @@ func (s *PortalStore) Session(ctx context.Context, sessionID string) (*portal.Se
 	}, nil
 }
 
-// EndSession implements portal.Store.
-func (s *PortalStore) EndSession(ctx context.Context, sessionID string, at time.Time) error {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: sessionID})
+// EndSessions implements portal.Store.
+func (s *PortalStore) EndSessions(ctx context.Context, subjectID, sessionID string, at time.Time) (int, error) {
+	match := []bson.E{
+		{Key: "subject", Value: subjectID}, {Key: "expiresAt", Value: bson.D{{Key: "$gt", Value: at}}},
+		{Key: "endedAt", Value: bson.D{{Key: "$exists", Value: false}}},
+	}
+	if sessionID != "" {
+		match = append(match, bson.E{Key: "_id", Value: sessionID})
+	}
+	filter, err := scoped(ctx, match...)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := s.sessions.UpdateOne(ctx, filter, set(bson.E{Key: "endedAt", Value: at})); err != nil {
-		return fmt.Errorf("end session: %w", translate(err))
+	res, err := s.sessions.UpdateMany(ctx, filter, set(bson.E{Key: "endedAt", Value: at}))
+	if err != nil {
+		return 0, fmt.Errorf("end sessions: %w", translate(err))
 	}
-	return nil
+	return int(res.ModifiedCount), nil
 }
 
 // State implements portal.Store.

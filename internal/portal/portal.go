@@ -143,6 +143,11 @@ type SignInInput struct {
 	Code      string
 }
 
+// SignOutInput asks for the end of the calling session.
+type SignOutInput struct {
+	Everywhere bool // of all of the person's with the tenant
+}
+
 // IdentityInput asks for a session by one at the identity server.
 type IdentityInput struct {
 	TenantSlug string
@@ -186,7 +191,9 @@ type Store interface {
 	InsertSession(ctx context.Context, s *Session) error
 	// Session returns one, or ErrSession.
 	Session(ctx context.Context, sessionID string) (*Session, error)
-	EndSession(ctx context.Context, sessionID string, at time.Time) error
+	// EndSessions ends one session of a person, or all when it is "", and returns
+	// how many weren't over.
+	EndSessions(ctx context.Context, subjectID, sessionID string, at time.Time) (int, error)
 	// State returns that of a subject, or subject.ErrNotFound.
 	State(ctx context.Context, subjectID string) (subject.State, error)
 

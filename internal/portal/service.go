@@ -495,27 +495,33 @@ func (s *Service) Self(ctx context.Context) (*Self, error) {
 	return &Self{have.Subject, have.Method, have.ExpiresAt}, nil
 }
 
-// SignOut ends the session of the person in ctx, and returns when that was.
-func (s *Service) SignOut(ctx context.Context) (time.Time, error) {
+// SignOut ends the session of the person in ctx, or all that they have with the
+// tenant, and returns how many it ended.
+func (s *Service) SignOut(ctx context.Context, in SignOutInput) (ended int, err error) {
 	have, err := s.caller(ctx)
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
 	if _, err := s.Vault.Ensure(ctx, audit.Evidence(of, have.Subject)); err != nil {
-		return time.Time{}, err
+		return 0, err
+	}
+	only := have.ID
+	if in.Everywhere {
+		only = ""
 	}
 	at := s.now()
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		ended, err = s.Store.EndSessions(ctx, have.Subject, only, at)
 		return change.Change{
 			Action: "subject.signOut", Object: have.ID, Quiet: true,
 			Touches: []audit.Touch{{Subject: have.Subject, Object: have.ID}},
-		}, s.Store.EndSession(ctx, have.ID, at)
+		}, err
 	})
-	return at, err
+	return ended, err
 }
 
 // Sweep deletes what isn't needed any more, of all tenants. ctx spans tenants.

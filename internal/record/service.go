@@ -88,6 +88,14 @@ func (s *Service) Get(ctx context.Context, recordID string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if person := self(ctx); person != "" {
+		if err := s.describe(ctx, r); err != nil {
+			return nil, err
+		}
+		if !r.ordinary(person) {
+			return nil, ErrNotFound
+		}
+	}
 	return r, s.answer(ctx, "record.read", r)
 }
 
@@ -101,12 +109,12 @@ func (s *Service) List(ctx context.Context, q Query, r page.Request) (*Connectio
 	if err := s.check(ctx, &q); err != nil {
 		return nil, err
 	}
-	read, err := s.store.List(ctx, q, after, r.First+1)
+	read, err := s.list(ctx, q, after, r.First+1)
 	if err != nil {
 		return nil, err
 	}
 	return s.connection(ctx, "record.read", list, r, read, func(ctx context.Context) (int, error) {
-		return s.store.Count(ctx, q, page.CountMax)
+		return s.count(ctx, q, page.CountMax)
 	})
 }
 
@@ -216,6 +224,11 @@ func (s *Service) answer(ctx context.Context, action string, read ...*Record) er
 	}
 	if err := s.show(ctx, read...); err != nil {
 		return err
+	}
+	if person := self(ctx); person != "" {
+		for _, r := range read {
+			r.narrow(person)
+		}
 	}
 	return s.recorder.Read(ctx, action, object, touches...)
 }
