@@ -129,7 +129,7 @@ func indexes() map[string][]index {
 			{"tenant", "source", "-createdAt", "-_id"},
 		},
 		securityNotesColl:    {{"tenant", "event", "createdAt", "_id"}},
-		securitySignalsColl:  {{"waiting", "tenant", "at"}, {"tenant", "at"}, {"at"}},
+		securitySignalsColl:  {{"waiting", "tenant", "at"}, {"waiting", "at"}, {"tenant", "at"}},
 		securityNetworksColl: {{"tenant", "member"}, {"lastAt"}},
 		detectorsColl:        {{"tenant", "detector"}},
 		messagesColl:         {{"state", "createdAt"}},
