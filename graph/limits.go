@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/webhook"
 )
@@ -263,6 +264,9 @@ func (l *limits) exact(t *ast.Type, v any) error {
 	return nil
 }
 
+// historyCost is what an entry of an event's history costs, of which few have many.
+const historyCost = 10
+
 // costs returns what the fields cost that are more than one field: a page
 // costs as much as all of its objects.
 func costs() generated.ComplexityRoot {
@@ -282,6 +286,8 @@ func costs() generated.ComplexityRoot {
 		return paged(child, first)
 	}
 	c.Query.AuditLog = func(child int, _ *trail.Filter, first int, _ *string) int { return paged(child, first) }
+	c.Query.SecurityEvents = func(child int, _ *security.Filter, first int, _ *string) int { return paged(child, first) }
+	c.SecurityEvent.Activities = func(child int) int { return historyCost * (1 + child) } // a list of its own, of up to 200
 	c.Query.SelfAccessLog = func(child, first int, _ *string) int { return paged(child, first) }
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted

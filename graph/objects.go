@@ -10,6 +10,7 @@ import (
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 )
@@ -42,7 +43,10 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Audit:       {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.audits.Get(ctx, nodeID) }},
 		id.AuditExport: {authz.AuditExport, func(ctx context.Context) (node.Node, error) { return r.audits.GetExport(ctx, nodeID) }},
 		id.EpochClose:  {authz.VaultRead, func(ctx context.Context) (node.Node, error) { return r.epochs.Get(ctx, nodeID) }},
-		id.Job:         {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.SecurityEvent: {authz.SecurityEventRead, func(ctx context.Context) (node.Node, error) {
+			return r.security.Get(ctx, nodeID)
+		}},
+		id.Job: {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {
@@ -105,6 +109,16 @@ func (r *Resolver) wroteRecord(ctx context.Context, rec *record.Record) *record.
 		ID: rec.ID, SubjectID: rec.SubjectID, DatasetID: rec.DatasetID, DatasetVersion: rec.DatasetVersion, Origin: rec.Origin,
 		Version: rec.Version, CreatedAt: rec.CreatedAt, UpdatedAt: rec.UpdatedAt,
 	}
+}
+
+// wroteEvent is wroteSubject for security events.
+func (r *Resolver) wroteEvent(ctx context.Context, e *security.Event) *security.Event {
+	if e == nil || r.authorizer.Can(ctx, authz.SecurityEventRead).Allowed {
+		return e
+	}
+	shown := *e
+	shown.Description, shown.DispositionReason, shown.AffectedSystems = personal.Text{}, personal.Text{}, []string{}
+	return &shown
 }
 
 // subjectsOf returns the subject of each record, asked for together.

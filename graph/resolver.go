@@ -24,6 +24,7 @@ import (
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -53,6 +54,7 @@ type Services struct {
 	Jobs       Jobs
 	Feed       Feed
 	Webhooks   Webhooks
+	Security   Security
 }
 
 // Authorizer is what the API needs of package authz.
@@ -240,6 +242,19 @@ type Webhooks interface {
 	Redeliver(ctx context.Context, in webhook.RedeliverInput) (*webhook.Delivery, error)
 }
 
+// Security is what the API needs of package security.
+type Security interface {
+	Get(ctx context.Context, eventID string) (*security.Event, error)
+	List(ctx context.Context, f *security.Filter, r page.Request) (*security.Connection, error)
+	History(ctx context.Context, e *security.Event) ([]*security.Note, error)
+	Record(ctx context.Context, in security.RecordInput) (*security.Event, error)
+	AddActivity(ctx context.Context, in security.ActivityInput) (*security.Event, error)
+	Correct(ctx context.Context, in security.CorrectInput) (*security.Event, error)
+	Dispose(ctx context.Context, in security.DisposeInput) (*security.Event, error)
+	Detectors(ctx context.Context) ([]*security.Setting, error)
+	ChangeDetector(ctx context.Context, in security.ChangeDetectorInput) (*security.Setting, error)
+}
+
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
@@ -265,10 +280,11 @@ type Resolver struct {
 	jobs       Jobs
 	feed       Feed
 	webhooks   Webhooks
+	security   Security
 }
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security,
 	}
 }

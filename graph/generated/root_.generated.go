@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -51,6 +52,7 @@ type ResolverRoot interface {
 	Query() QueryResolver
 	Record() RecordResolver
 	RequestExportPayload() RequestExportPayloadResolver
+	SecurityEvent() SecurityEventResolver
 	Self() SelfResolver
 	Subject() SubjectResolver
 	Subscription() SubscriptionResolver
@@ -89,6 +91,10 @@ type ComplexityRoot struct {
 
 	AddDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
+	}
+
+	AddSecurityEventActivityPayload struct {
+		Event func(childComplexity int) int
 	}
 
 	ApiKey struct {
@@ -228,6 +234,10 @@ type ComplexityRoot struct {
 		PageInfo func(childComplexity int) int
 	}
 
+	ChangeDetectorPayload struct {
+		Detector func(childComplexity int) int
+	}
+
 	ChangeEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
@@ -235,6 +245,10 @@ type ComplexityRoot struct {
 
 	ChangeMemberPayload struct {
 		Member func(childComplexity int) int
+	}
+
+	CorrectSecurityEventPayload struct {
+		Event func(childComplexity int) int
 	}
 
 	CreateApiKeyPayload struct {
@@ -333,6 +347,18 @@ type ComplexityRoot struct {
 	DeliveryEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	DetectorSetting struct {
+		Detector      func(childComplexity int) int
+		Enabled       func(childComplexity int) int
+		Threshold     func(childComplexity int) int
+		UpdatedAt     func(childComplexity int) int
+		WindowMinutes func(childComplexity int) int
+	}
+
+	DisposeSecurityEventPayload struct {
+		Event func(childComplexity int) int
 	}
 
 	DownloadGrant struct {
@@ -499,59 +525,64 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AcceptInvitation        func(childComplexity int, input tenancy.AcceptInput) int
-		AddDatasetField         func(childComplexity int, input dataset.AddFieldInput) int
-		ApproveEpochClose       func(childComplexity int, input epoch.DecideInput) int
-		ApproveTenantPolicy     func(childComplexity int, input policy.ApproveInput) int
-		ChangeMember            func(childComplexity int, input tenancy.ChangeInput) int
-		CreateAPIKey            func(childComplexity int, input machine.CreateInput) int
-		CreateDataset           func(childComplexity int, input dataset.CreateInput) int
-		CreateOAuthClient       func(childComplexity int, input oauth.CreateInput) int
-		CreateSubject           func(childComplexity int, input subject.CreateInput) int
-		CreateTenant            func(childComplexity int, input tenancy.CreateInput) int
-		CreateWebhook           func(childComplexity int, input webhook.CreateInput) int
-		DeleteRecord            func(childComplexity int, input record.DeleteInput) int
-		DeleteWebhook           func(childComplexity int, input webhook.Input) int
-		EndRelation             func(childComplexity int, input subject.EndRelationInput) int
-		EnterTenant             func(childComplexity int, input breakglass.EnterInput) int
-		ExportAudit             func(childComplexity int, input trail.ExportAuditInput) int
-		GrantDownload           func(childComplexity int, input download.GrantInput) int
-		HaltEpochClose          func(childComplexity int, input epoch.DecideInput) int
-		InviteMember            func(childComplexity int, input tenancy.InviteInput) int
-		LeaveTenant             func(childComplexity int, input breakglass.LeaveInput) int
-		ProposeTenantPolicy     func(childComplexity int, input policy.ProposeInput) int
-		Redeliver               func(childComplexity int, input webhook.RedeliverInput) int
-		RemoveMember            func(childComplexity int, input tenancy.RemoveInput) int
-		RenameDatasetField      func(childComplexity int, input dataset.RenameFieldInput) int
-		RequestEpochClose       func(childComplexity int, input epoch.RequestInput) int
-		RequestExport           func(childComplexity int, input export.RequestInput) int
-		RequestSubjectCode      func(childComplexity int, input portal.CodeInput) int
-		ResendInvitation        func(childComplexity int, input tenancy.ResendInput) int
-		RetireDataset           func(childComplexity int, input dataset.RetireInput) int
-		RetireTenantPolicy      func(childComplexity int, input policy.RetireInput) int
-		RetryJob                func(childComplexity int, input job.RetryInput) int
-		RevokeAPIKey            func(childComplexity int, input apikey.RevokeInput) int
-		RevokeOAuthClient       func(childComplexity int, input oauth.RevokeInput) int
-		RevokeOtherSessions     func(childComplexity int, input session.RevokeOthersInput) int
-		RevokeSession           func(childComplexity int, input session.RevokeInput) int
-		RotateAPIKey            func(childComplexity int, input apikey.RotateInput) int
-		RotateOAuthClientSecret func(childComplexity int, input oauth.RotateSecretInput) int
-		RotateWebhookSecret     func(childComplexity int, input webhook.Input) int
-		SaveImportMapping       func(childComplexity int, input imports.SaveMappingInput) int
-		SealAudit               func(childComplexity int) int
-		SignInSubject           func(childComplexity int, input portal.SignInInput) int
-		SignOut                 func(childComplexity int, input session.SignOutInput) int
-		SignOutSubject          func(childComplexity int, input portal.SignOutInput) int
-		StartRelation           func(childComplexity int, input subject.StartRelationInput) int
-		UpdateAPIKey            func(childComplexity int, input apikey.UpdateInput) int
-		UpdateRecord            func(childComplexity int, input record.UpdateInput) int
-		UpdateSubject           func(childComplexity int, input subject.UpdateInput) int
-		UpdateTenant            func(childComplexity int, input tenancy.UpdateInput) int
-		UpdateWebhook           func(childComplexity int, input webhook.UpdateInput) int
-		UpsertRecord            func(childComplexity int, input record.UpsertInput) int
-		UpsertSubject           func(childComplexity int, input subject.UpsertInput) int
-		VerifyWebhook           func(childComplexity int, input webhook.Input) int
-		WriteRecord             func(childComplexity int, input record.WriteInput) int
+		AcceptInvitation         func(childComplexity int, input tenancy.AcceptInput) int
+		AddDatasetField          func(childComplexity int, input dataset.AddFieldInput) int
+		AddSecurityEventActivity func(childComplexity int, input security.ActivityInput) int
+		ApproveEpochClose        func(childComplexity int, input epoch.DecideInput) int
+		ApproveTenantPolicy      func(childComplexity int, input policy.ApproveInput) int
+		ChangeDetector           func(childComplexity int, input security.ChangeDetectorInput) int
+		ChangeMember             func(childComplexity int, input tenancy.ChangeInput) int
+		CorrectSecurityEvent     func(childComplexity int, input security.CorrectInput) int
+		CreateAPIKey             func(childComplexity int, input machine.CreateInput) int
+		CreateDataset            func(childComplexity int, input dataset.CreateInput) int
+		CreateOAuthClient        func(childComplexity int, input oauth.CreateInput) int
+		CreateSubject            func(childComplexity int, input subject.CreateInput) int
+		CreateTenant             func(childComplexity int, input tenancy.CreateInput) int
+		CreateWebhook            func(childComplexity int, input webhook.CreateInput) int
+		DeleteRecord             func(childComplexity int, input record.DeleteInput) int
+		DeleteWebhook            func(childComplexity int, input webhook.Input) int
+		DisposeSecurityEvent     func(childComplexity int, input security.DisposeInput) int
+		EndRelation              func(childComplexity int, input subject.EndRelationInput) int
+		EnterTenant              func(childComplexity int, input breakglass.EnterInput) int
+		ExportAudit              func(childComplexity int, input trail.ExportAuditInput) int
+		GrantDownload            func(childComplexity int, input download.GrantInput) int
+		HaltEpochClose           func(childComplexity int, input epoch.DecideInput) int
+		InviteMember             func(childComplexity int, input tenancy.InviteInput) int
+		LeaveTenant              func(childComplexity int, input breakglass.LeaveInput) int
+		ProposeTenantPolicy      func(childComplexity int, input policy.ProposeInput) int
+		RecordSecurityEvent      func(childComplexity int, input security.RecordInput) int
+		Redeliver                func(childComplexity int, input webhook.RedeliverInput) int
+		RemoveMember             func(childComplexity int, input tenancy.RemoveInput) int
+		RenameDatasetField       func(childComplexity int, input dataset.RenameFieldInput) int
+		RequestEpochClose        func(childComplexity int, input epoch.RequestInput) int
+		RequestExport            func(childComplexity int, input export.RequestInput) int
+		RequestSubjectCode       func(childComplexity int, input portal.CodeInput) int
+		ResendInvitation         func(childComplexity int, input tenancy.ResendInput) int
+		RetireDataset            func(childComplexity int, input dataset.RetireInput) int
+		RetireTenantPolicy       func(childComplexity int, input policy.RetireInput) int
+		RetryJob                 func(childComplexity int, input job.RetryInput) int
+		RevokeAPIKey             func(childComplexity int, input apikey.RevokeInput) int
+		RevokeOAuthClient        func(childComplexity int, input oauth.RevokeInput) int
+		RevokeOtherSessions      func(childComplexity int, input session.RevokeOthersInput) int
+		RevokeSession            func(childComplexity int, input session.RevokeInput) int
+		RotateAPIKey             func(childComplexity int, input apikey.RotateInput) int
+		RotateOAuthClientSecret  func(childComplexity int, input oauth.RotateSecretInput) int
+		RotateWebhookSecret      func(childComplexity int, input webhook.Input) int
+		SaveImportMapping        func(childComplexity int, input imports.SaveMappingInput) int
+		SealAudit                func(childComplexity int) int
+		SignInSubject            func(childComplexity int, input portal.SignInInput) int
+		SignOut                  func(childComplexity int, input session.SignOutInput) int
+		SignOutSubject           func(childComplexity int, input portal.SignOutInput) int
+		StartRelation            func(childComplexity int, input subject.StartRelationInput) int
+		UpdateAPIKey             func(childComplexity int, input apikey.UpdateInput) int
+		UpdateRecord             func(childComplexity int, input record.UpdateInput) int
+		UpdateSubject            func(childComplexity int, input subject.UpdateInput) int
+		UpdateTenant             func(childComplexity int, input tenancy.UpdateInput) int
+		UpdateWebhook            func(childComplexity int, input webhook.UpdateInput) int
+		UpsertRecord             func(childComplexity int, input record.UpsertInput) int
+		UpsertSubject            func(childComplexity int, input subject.UpsertInput) int
+		VerifyWebhook            func(childComplexity int, input webhook.Input) int
+		WriteRecord              func(childComplexity int, input record.WriteInput) int
 	}
 
 	NationalId struct {
@@ -636,6 +667,7 @@ type ComplexityRoot struct {
 		Dataset          func(childComplexity int, id string) int
 		Datasets         func(childComplexity int) int
 		Deliveries       func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		Detectors        func(childComplexity int) int
 		EpochClose       func(childComplexity int, id string) int
 		ExplainDecision  func(childComplexity int, input policy.ExplainInput) int
 		Export           func(childComplexity int, id string) int
@@ -651,6 +683,8 @@ type ComplexityRoot struct {
 		Permissions      func(childComplexity int, on *string) int
 		PolicySchema     func(childComplexity int) int
 		Record           func(childComplexity int, id string) int
+		SecurityEvent    func(childComplexity int, id string) int
+		SecurityEvents   func(childComplexity int, filter *security.Filter, first int, after *string) int
 		Self             func(childComplexity int) int
 		SelfAccessLog    func(childComplexity int, first int, after *string) int
 		Sessions         func(childComplexity int) int
@@ -700,6 +734,10 @@ type ComplexityRoot struct {
 		Reason  func(childComplexity int) int
 		State   func(childComplexity int) int
 		Value   func(childComplexity int) int
+	}
+
+	RecordSecurityEventPayload struct {
+		Event func(childComplexity int) int
 	}
 
 	RedeliverPayload struct {
@@ -793,6 +831,65 @@ type ComplexityRoot struct {
 
 	SealAuditPayload struct {
 		State func(childComplexity int) int
+	}
+
+	SecurityEvent struct {
+		Activities        func(childComplexity int) int
+		AffectedSystems   func(childComplexity int) int
+		AffectedTenants   func(childComplexity int) int
+		Category          func(childComplexity int) int
+		Description       func(childComplexity int) int
+		DetectedAt        func(childComplexity int) int
+		Detector          func(childComplexity int) int
+		Disposition       func(childComplexity int) int
+		DispositionAt     func(childComplexity int) int
+		DispositionBy     func(childComplexity int) int
+		DispositionReason func(childComplexity int) int
+		Group             func(childComplexity int) int
+		ID                func(childComplexity int) int
+		LastOccurredAt    func(childComplexity int) int
+		LinkedIncident    func(childComplexity int) int
+		OccurredAt        func(childComplexity int) int
+		Occurrences       func(childComplexity int) int
+		RecordedAt        func(childComplexity int) int
+		Reporter          func(childComplexity int) int
+		Severity          func(childComplexity int) int
+		Source            func(childComplexity int) int
+		Version           func(childComplexity int) int
+	}
+
+	SecurityEventActivity struct {
+		At             func(childComplexity int) int
+		By             func(childComplexity int) int
+		Disposition    func(childComplexity int) int
+		Facts          func(childComplexity int) int
+		ID             func(childComplexity int) int
+		Kind           func(childComplexity int) int
+		LinkedIncident func(childComplexity int) int
+		RecordedAt     func(childComplexity int) int
+		Text           func(childComplexity int) int
+	}
+
+	SecurityEventConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	SecurityEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	SecurityEventFacts struct {
+		AffectedSystems func(childComplexity int) int
+		AffectedTenants func(childComplexity int) int
+		Category        func(childComplexity int) int
+		Description     func(childComplexity int) int
+		DetectedAt      func(childComplexity int) int
+		OccurredAt      func(childComplexity int) int
+		Severity        func(childComplexity int) int
+		Source          func(childComplexity int) int
 	}
 
 	Self struct {
@@ -1095,6 +1192,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AddDatasetFieldPayload.Dataset(childComplexity), true
+
+	case "AddSecurityEventActivityPayload.event":
+		if e.ComplexityRoot.AddSecurityEventActivityPayload.Event == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AddSecurityEventActivityPayload.Event(childComplexity), true
 
 	case "ApiKey.clearances":
 		if e.ComplexityRoot.ApiKey.Clearances == nil {
@@ -1612,6 +1716,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ChangeConnection.PageInfo(childComplexity), true
 
+	case "ChangeDetectorPayload.detector":
+		if e.ComplexityRoot.ChangeDetectorPayload.Detector == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeDetectorPayload.Detector(childComplexity), true
+
 	case "ChangeEdge.cursor":
 		if e.ComplexityRoot.ChangeEdge.Cursor == nil {
 			break
@@ -1631,6 +1742,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ChangeMemberPayload.Member(childComplexity), true
+
+	case "CorrectSecurityEventPayload.event":
+		if e.ComplexityRoot.CorrectSecurityEventPayload.Event == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CorrectSecurityEventPayload.Event(childComplexity), true
 
 	case "CreateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.CreateApiKeyPayload.APIKey == nil {
@@ -1986,6 +2104,44 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DeliveryEdge.Node(childComplexity), true
+
+	case "DetectorSetting.detector":
+		if e.ComplexityRoot.DetectorSetting.Detector == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DetectorSetting.Detector(childComplexity), true
+	case "DetectorSetting.enabled":
+		if e.ComplexityRoot.DetectorSetting.Enabled == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DetectorSetting.Enabled(childComplexity), true
+	case "DetectorSetting.threshold":
+		if e.ComplexityRoot.DetectorSetting.Threshold == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DetectorSetting.Threshold(childComplexity), true
+	case "DetectorSetting.updatedAt":
+		if e.ComplexityRoot.DetectorSetting.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DetectorSetting.UpdatedAt(childComplexity), true
+	case "DetectorSetting.windowMinutes":
+		if e.ComplexityRoot.DetectorSetting.WindowMinutes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DetectorSetting.WindowMinutes(childComplexity), true
+
+	case "DisposeSecurityEventPayload.event":
+		if e.ComplexityRoot.DisposeSecurityEventPayload.Event == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisposeSecurityEventPayload.Event(childComplexity), true
 
 	case "DownloadGrant.expiresAt":
 		if e.ComplexityRoot.DownloadGrant.ExpiresAt == nil {
@@ -2596,6 +2752,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AddDatasetField(childComplexity, args["input"].(dataset.AddFieldInput)), true
+	case "Mutation.addSecurityEventActivity":
+		if e.ComplexityRoot.Mutation.AddSecurityEventActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_addSecurityEventActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AddSecurityEventActivity(childComplexity, args["input"].(security.ActivityInput)), true
 	case "Mutation.approveEpochClose":
 		if e.ComplexityRoot.Mutation.ApproveEpochClose == nil {
 			break
@@ -2618,6 +2785,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveTenantPolicy(childComplexity, args["input"].(policy.ApproveInput)), true
+	case "Mutation.changeDetector":
+		if e.ComplexityRoot.Mutation.ChangeDetector == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_changeDetector_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ChangeDetector(childComplexity, args["input"].(security.ChangeDetectorInput)), true
 	case "Mutation.changeMember":
 		if e.ComplexityRoot.Mutation.ChangeMember == nil {
 			break
@@ -2629,6 +2807,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangeMember(childComplexity, args["input"].(tenancy.ChangeInput)), true
+	case "Mutation.correctSecurityEvent":
+		if e.ComplexityRoot.Mutation.CorrectSecurityEvent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_correctSecurityEvent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CorrectSecurityEvent(childComplexity, args["input"].(security.CorrectInput)), true
 	case "Mutation.createApiKey":
 		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
 			break
@@ -2717,6 +2906,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DeleteWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.disposeSecurityEvent":
+		if e.ComplexityRoot.Mutation.DisposeSecurityEvent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_disposeSecurityEvent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DisposeSecurityEvent(childComplexity, args["input"].(security.DisposeInput)), true
 	case "Mutation.endRelation":
 		if e.ComplexityRoot.Mutation.EndRelation == nil {
 			break
@@ -2805,6 +3005,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ProposeTenantPolicy(childComplexity, args["input"].(policy.ProposeInput)), true
+	case "Mutation.recordSecurityEvent":
+		if e.ComplexityRoot.Mutation.RecordSecurityEvent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_recordSecurityEvent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RecordSecurityEvent(childComplexity, args["input"].(security.RecordInput)), true
 	case "Mutation.redeliver":
 		if e.ComplexityRoot.Mutation.Redeliver == nil {
 			break
@@ -3514,6 +3725,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Deliveries(childComplexity, args["webhook"].(string), args["state"].(*webhook.DeliveryState), args["first"].(int), args["after"].(*string)), true
+	case "Query.detectors":
+		if e.ComplexityRoot.Query.Detectors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Detectors(childComplexity), true
 	case "Query.epochClose":
 		if e.ComplexityRoot.Query.EpochClose == nil {
 			break
@@ -3665,6 +3882,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Record(childComplexity, args["id"].(string)), true
+	case "Query.securityEvent":
+		if e.ComplexityRoot.Query.SecurityEvent == nil {
+			break
+		}
+
+		args, err := ec.field_Query_securityEvent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SecurityEvent(childComplexity, args["id"].(string)), true
+	case "Query.securityEvents":
+		if e.ComplexityRoot.Query.SecurityEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Query_securityEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SecurityEvents(childComplexity, args["filter"].(*security.Filter), args["first"].(int), args["after"].(*string)), true
 	case "Query.self":
 		if e.ComplexityRoot.Query.Self == nil {
 			break
@@ -3917,6 +4156,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RecordField.Value(childComplexity), true
 
+	case "RecordSecurityEventPayload.event":
+		if e.ComplexityRoot.RecordSecurityEventPayload.Event == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordSecurityEventPayload.Event(childComplexity), true
+
 	case "RedeliverPayload.delivery":
 		if e.ComplexityRoot.RedeliverPayload.Delivery == nil {
 			break
@@ -4117,6 +4363,275 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SealAuditPayload.State(childComplexity), true
+
+	case "SecurityEvent.activities":
+		if e.ComplexityRoot.SecurityEvent.Activities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Activities(childComplexity), true
+	case "SecurityEvent.affectedSystems":
+		if e.ComplexityRoot.SecurityEvent.AffectedSystems == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.AffectedSystems(childComplexity), true
+	case "SecurityEvent.affectedTenants":
+		if e.ComplexityRoot.SecurityEvent.AffectedTenants == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.AffectedTenants(childComplexity), true
+	case "SecurityEvent.category":
+		if e.ComplexityRoot.SecurityEvent.Category == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Category(childComplexity), true
+	case "SecurityEvent.description":
+		if e.ComplexityRoot.SecurityEvent.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Description(childComplexity), true
+	case "SecurityEvent.detectedAt":
+		if e.ComplexityRoot.SecurityEvent.DetectedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.DetectedAt(childComplexity), true
+	case "SecurityEvent.detector":
+		if e.ComplexityRoot.SecurityEvent.Detector == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Detector(childComplexity), true
+	case "SecurityEvent.disposition":
+		if e.ComplexityRoot.SecurityEvent.Disposition == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Disposition(childComplexity), true
+	case "SecurityEvent.dispositionAt":
+		if e.ComplexityRoot.SecurityEvent.DispositionAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.DispositionAt(childComplexity), true
+	case "SecurityEvent.dispositionBy":
+		if e.ComplexityRoot.SecurityEvent.DispositionBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.DispositionBy(childComplexity), true
+	case "SecurityEvent.dispositionReason":
+		if e.ComplexityRoot.SecurityEvent.DispositionReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.DispositionReason(childComplexity), true
+	case "SecurityEvent.group":
+		if e.ComplexityRoot.SecurityEvent.Group == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Group(childComplexity), true
+	case "SecurityEvent.id":
+		if e.ComplexityRoot.SecurityEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.ID(childComplexity), true
+	case "SecurityEvent.lastOccurredAt":
+		if e.ComplexityRoot.SecurityEvent.LastOccurredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.LastOccurredAt(childComplexity), true
+	case "SecurityEvent.linkedIncident":
+		if e.ComplexityRoot.SecurityEvent.LinkedIncident == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.LinkedIncident(childComplexity), true
+	case "SecurityEvent.occurredAt":
+		if e.ComplexityRoot.SecurityEvent.OccurredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.OccurredAt(childComplexity), true
+	case "SecurityEvent.occurrences":
+		if e.ComplexityRoot.SecurityEvent.Occurrences == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Occurrences(childComplexity), true
+	case "SecurityEvent.recordedAt":
+		if e.ComplexityRoot.SecurityEvent.RecordedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.RecordedAt(childComplexity), true
+	case "SecurityEvent.reporter":
+		if e.ComplexityRoot.SecurityEvent.Reporter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Reporter(childComplexity), true
+	case "SecurityEvent.severity":
+		if e.ComplexityRoot.SecurityEvent.Severity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Severity(childComplexity), true
+	case "SecurityEvent.source":
+		if e.ComplexityRoot.SecurityEvent.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Source(childComplexity), true
+	case "SecurityEvent.version":
+		if e.ComplexityRoot.SecurityEvent.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEvent.Version(childComplexity), true
+
+	case "SecurityEventActivity.at":
+		if e.ComplexityRoot.SecurityEventActivity.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.At(childComplexity), true
+	case "SecurityEventActivity.by":
+		if e.ComplexityRoot.SecurityEventActivity.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.By(childComplexity), true
+	case "SecurityEventActivity.disposition":
+		if e.ComplexityRoot.SecurityEventActivity.Disposition == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.Disposition(childComplexity), true
+	case "SecurityEventActivity.facts":
+		if e.ComplexityRoot.SecurityEventActivity.Facts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.Facts(childComplexity), true
+	case "SecurityEventActivity.id":
+		if e.ComplexityRoot.SecurityEventActivity.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.ID(childComplexity), true
+	case "SecurityEventActivity.kind":
+		if e.ComplexityRoot.SecurityEventActivity.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.Kind(childComplexity), true
+	case "SecurityEventActivity.linkedIncident":
+		if e.ComplexityRoot.SecurityEventActivity.LinkedIncident == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.LinkedIncident(childComplexity), true
+	case "SecurityEventActivity.recordedAt":
+		if e.ComplexityRoot.SecurityEventActivity.RecordedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.RecordedAt(childComplexity), true
+	case "SecurityEventActivity.text":
+		if e.ComplexityRoot.SecurityEventActivity.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventActivity.Text(childComplexity), true
+
+	case "SecurityEventConnection.edges":
+		if e.ComplexityRoot.SecurityEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Edges(childComplexity), true
+	case "SecurityEventConnection.nodes":
+		if e.ComplexityRoot.SecurityEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.Nodes(childComplexity), true
+	case "SecurityEventConnection.pageInfo":
+		if e.ComplexityRoot.SecurityEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventConnection.PageInfo(childComplexity), true
+
+	case "SecurityEventEdge.cursor":
+		if e.ComplexityRoot.SecurityEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Cursor(childComplexity), true
+	case "SecurityEventEdge.node":
+		if e.ComplexityRoot.SecurityEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventEdge.Node(childComplexity), true
+
+	case "SecurityEventFacts.affectedSystems":
+		if e.ComplexityRoot.SecurityEventFacts.AffectedSystems == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.AffectedSystems(childComplexity), true
+	case "SecurityEventFacts.affectedTenants":
+		if e.ComplexityRoot.SecurityEventFacts.AffectedTenants == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.AffectedTenants(childComplexity), true
+	case "SecurityEventFacts.category":
+		if e.ComplexityRoot.SecurityEventFacts.Category == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.Category(childComplexity), true
+	case "SecurityEventFacts.description":
+		if e.ComplexityRoot.SecurityEventFacts.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.Description(childComplexity), true
+	case "SecurityEventFacts.detectedAt":
+		if e.ComplexityRoot.SecurityEventFacts.DetectedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.DetectedAt(childComplexity), true
+	case "SecurityEventFacts.occurredAt":
+		if e.ComplexityRoot.SecurityEventFacts.OccurredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.OccurredAt(childComplexity), true
+	case "SecurityEventFacts.severity":
+		if e.ComplexityRoot.SecurityEventFacts.Severity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.Severity(childComplexity), true
+	case "SecurityEventFacts.source":
+		if e.ComplexityRoot.SecurityEventFacts.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityEventFacts.Source(childComplexity), true
 
 	case "Self.expiresAt":
 		if e.ComplexityRoot.Self.ExpiresAt == nil {
@@ -4863,10 +5378,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAcceptInvitationInput,
 		ec.unmarshalInputAddDatasetFieldInput,
+		ec.unmarshalInputAddSecurityEventActivityInput,
 		ec.unmarshalInputApproveEpochCloseInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputAuditFilter,
+		ec.unmarshalInputChangeDetectorInput,
 		ec.unmarshalInputChangeMemberInput,
+		ec.unmarshalInputCorrectSecurityEventInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
 		ec.unmarshalInputCreateOAuthClientInput,
@@ -4876,6 +5394,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputDatasetFieldInput,
 		ec.unmarshalInputDeleteRecordInput,
 		ec.unmarshalInputDeleteWebhookInput,
+		ec.unmarshalInputDisposeSecurityEventInput,
 		ec.unmarshalInputDpoContactInput,
 		ec.unmarshalInputEndRelationInput,
 		ec.unmarshalInputEnterTenantInput,
@@ -4893,6 +5412,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputProposeTenantPolicyInput,
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordFieldInput,
+		ec.unmarshalInputRecordSecurityEventInput,
 		ec.unmarshalInputRedeliverInput,
 		ec.unmarshalInputRegistrationInput,
 		ec.unmarshalInputRemoveMemberInput,
@@ -4912,6 +5432,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
+		ec.unmarshalInputSecurityEventFilter,
 		ec.unmarshalInputSignInSubjectInput,
 		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputSignOutSubjectInput,
@@ -6636,6 +7157,285 @@ extend type Mutation {
   deleteRecord(input: DeleteRecordInput!): DeleteRecordPayload! @can(do: RECORD_DELETE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/security.graphql", Input: `"How a security event became known."
+enum SecurityEventSource {
+  "One of the platform's own detectors."
+  DETECTOR
+  STAFF
+  "A system beside the platform."
+  SYSTEM
+  CUSTOMER
+  SUPPLIER
+  AUTHORITY
+  PUBLIC
+}
+
+enum SecurityEventCategory {
+  "Somebody had access who ought not to."
+  ACCESS
+  "Guessed, leaked or used by somebody else."
+  CREDENTIALS
+  "Tried from outside."
+  ATTACK
+  "By somebody who has access."
+  MISUSE
+  MALWARE
+  PHISHING
+  DISCLOSURE
+  LOSS
+  INTEGRITY
+  AVAILABILITY
+  CONFIGURATION
+  OTHER
+}
+
+enum SecuritySeverity {
+  LOW
+  MEDIUM
+  HIGH
+  CRITICAL
+}
+
+"What was decided about a security event."
+enum SecurityDisposition {
+  FALSE_POSITIVE
+  BENIGN
+  MITIGATED
+  ESCALATED_INCIDENT
+  ESCALATED_BREACH
+  ACCEPTED_RISK
+  OPEN
+}
+
+"What raises security events by itself. The last three are the platform's, and raise them with the provider."
+enum SecurityDetector {
+  "Calls of one caller that were refused."
+  REFUSALS
+  "Wrong one-time codes, and wrong secrets of machine clients."
+  CODES_GUESSED
+  "An owner, approver or operator called from a network for the first time in 90 days."
+  NEW_NETWORK
+  "Persons read by one caller."
+  MASS_READ
+  "Persons of whom one caller asked for exports."
+  MASS_EXPORT
+  "The secret of a machine client, used from a network that the client isn't bound to."
+  KEY_NETWORK
+  "Persons read by one caller who stated no purpose (header Vogter-Purpose)."
+  NO_PURPOSE
+  "Calls that looked like attacks to the firewall: those of nobody raise events with the provider."
+  FIREWALL
+  "Seconds by which a clock jumped, or differs from another."
+  CLOCK_JUMP
+  "The end of a key epoch is late or stuck."
+  LATE_EPOCH_CLOSE
+  "The audit log or the erasure ledger isn't whole."
+  LOG_INTEGRITY
+}
+
+"""
+Something that bears on security: recorded by somebody, or raised by a detector.
+It is never deleted, and what was said of it stays in its history. Those who may
+record events and not read them are told of no texts and systems.
+"""
+type SecurityEvent implements Node {
+  id: ID!
+  occurredAt: Time!
+  detectedAt: Time!
+  recordedAt: Time!
+  source: SecurityEventSource!
+  category: SecurityEventCategory!
+  severity: SecuritySeverity!
+  description: String @personal
+  affectedSystems: [String!]! @personal
+  "Only the provider's register names other tenants than its own."
+  affectedTenants: [ID!]!
+  "Id of who recorded it."
+  reporter: ID!
+  disposition: SecurityDisposition!
+  dispositionReason: String @personal
+  dispositionBy: ID
+  dispositionAt: Time
+  "Of an escalated event: the id of the incident or breach that it became, here or in another system."
+  linkedIncident: ID
+  detector: SecurityDetector
+  "What the detector grouped by: the id of a caller or an object; null when by nothing."
+  group: String
+  "Grows while the event is open: persons or calls beyond the detector's threshold, too."
+  occurrences: Int64!
+  lastOccurredAt: Time!
+  "All that was done and decided, in order: a RECORDED, then ACTIVITY, CORRECTION and DISPOSITION."
+  activities: [SecurityEventActivity!]! @goField(forceResolver: true) @can(do: SECURITY_EVENT_READ)
+  version: Int64!
+}
+
+enum SecurityEventActivityKind {
+  RECORDED
+  "Something that was done about it."
+  ACTIVITY
+  CORRECTION
+  DISPOSITION
+}
+
+"An entry of a security event's history, which is never changed."
+type SecurityEventActivity {
+  id: ID!
+  kind: SecurityEventActivityKind!
+  "When it took place."
+  at: Time!
+  recordedAt: Time!
+  by: ID!
+  "What was done, or the reason."
+  text: String @personal
+  "What was taken for true from here on: of RECORDED and CORRECTION."
+  facts: SecurityEventFacts
+  "Of DISPOSITION."
+  disposition: SecurityDisposition
+  linkedIncident: ID
+}
+
+type SecurityEventFacts {
+  occurredAt: Time!
+  detectedAt: Time!
+  source: SecurityEventSource!
+  category: SecurityEventCategory!
+  severity: SecuritySeverity!
+  description: String @personal
+  affectedSystems: [String!]! @personal
+  affectedTenants: [ID!]!
+}
+
+type SecurityEventEdge {
+  cursor: String!
+  node: SecurityEvent!
+}
+
+type SecurityEventConnection {
+  edges: [SecurityEventEdge!]!
+  nodes: [SecurityEvent!]!
+  pageInfo: PageInfo!
+}
+
+"Events to which all of it applies. The times bound recordedAt."
+input SecurityEventFilter {
+  disposition: SecurityDisposition
+  severity: SecuritySeverity
+  category: SecurityEventCategory
+  source: SecurityEventSource
+  "Inclusive."
+  from: Time
+  "Exclusive."
+  to: Time
+}
+
+"How a detector is set: it raises an event at the threshold-th occurrence within the window."
+type DetectorSetting {
+  detector: SecurityDetector!
+  "Persons, seconds or calls: see SecurityDetector."
+  threshold: Int!
+  windowMinutes: Int!
+  enabled: Boolean!
+  "Null while it is as it comes."
+  updatedAt: Time
+}
+
+input RecordSecurityEventInput {
+  occurredAt: Time!
+  detectedAt: Time!
+  "Any but DETECTOR."
+  source: SecurityEventSource!
+  category: SecurityEventCategory!
+  severity: SecuritySeverity!
+  "1 to 4,000 characters."
+  description: String! @personal
+  "Up to 20."
+  affectedSystems: [String!] @personal
+  affectedTenants: [ID!]
+}
+
+input AddSecurityEventActivityInput {
+  id: ID!
+  at: Time!
+  "What was done: 1 to 4,000 characters."
+  text: String! @personal
+}
+
+"What is absent or null stays."
+input CorrectSecurityEventInput {
+  id: ID!
+  expectedVersion: Int64!
+  "10 to 2,000 characters."
+  reason: String! @personal
+  occurredAt: Time
+  detectedAt: Time
+  category: SecurityEventCategory
+  severity: SecuritySeverity
+  description: String @personal
+  affectedSystems: [String!] @personal
+  affectedTenants: [ID!]
+}
+
+input DisposeSecurityEventInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Another than it has; OPEN opens it again."
+  disposition: SecurityDisposition!
+  "10 to 2,000 characters."
+  reason: String! @personal
+  "Of ESCALATED_INCIDENT and ESCALATED_BREACH only: up to 100 letters, digits and . _ : -"
+  linkedIncident: ID
+}
+
+"What is absent or null stays."
+input ChangeDetectorInput {
+  detector: SecurityDetector!
+  "1 to 100,000."
+  threshold: Int
+  "1 to 1,440."
+  windowMinutes: Int
+  enabled: Boolean
+}
+
+type RecordSecurityEventPayload {
+  event: SecurityEvent!
+}
+
+type AddSecurityEventActivityPayload {
+  event: SecurityEvent!
+}
+
+type CorrectSecurityEventPayload {
+  event: SecurityEvent!
+}
+
+type DisposeSecurityEventPayload {
+  event: SecurityEvent!
+}
+
+type ChangeDetectorPayload {
+  detector: DetectorSetting!
+}
+
+extend type Query {
+  "The tenant's register, the newest first."
+  securityEvents(filter: SecurityEventFilter, first: Int! = 20, after: String): SecurityEventConnection! @can(do: SECURITY_EVENT_READ)
+  securityEvent(id: ID!): SecurityEvent! @can(do: SECURITY_EVENT_READ)
+  "How the tenant's detectors are set."
+  detectors: [DetectorSetting!]! @can(do: SECURITY_EVENT_READ)
+}
+
+extend type Mutation {
+  "Records an event that was seen by other means than the platform's own detectors."
+  recordSecurityEvent(input: RecordSecurityEventInput!): RecordSecurityEventPayload! @can(do: SECURITY_EVENT_RECORD) @idempotent
+  addSecurityEventActivity(input: AddSecurityEventActivityInput!): AddSecurityEventActivityPayload! @can(do: SECURITY_EVENT_RECORD) @idempotent
+  "Corrects what is known of an event: what was before stays in its history."
+  correctSecurityEvent(input: CorrectSecurityEventInput!): CorrectSecurityEventPayload! @can(do: SECURITY_EVENT_RECORD)
+  "Closes an event for a reason, decides otherwise, or opens it again."
+  disposeSecurityEvent(input: DisposeSecurityEventInput!): DisposeSecurityEventPayload! @can(do: SECURITY_EVENT_DISPOSE)
+  "Takes effect within seconds."
+  changeDetector(input: ChangeDetectorInput!): ChangeDetectorPayload! @can(do: SECURITY_EVENT_DISPOSE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/self.graphql", Input: `"How a person who sees their own data has signed in."
 enum SelfSignIn {
   "By a one-time code, sent to an e-mail address on file."
@@ -7349,6 +8149,14 @@ func (ec *executionContext) childFields_AddDatasetFieldPayload(ctx context.Conte
 	return nil, fmt.Errorf("no field named %q was found under type AddDatasetFieldPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_AddSecurityEventActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return ec.fieldContext_AddSecurityEventActivityPayload_event(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AddSecurityEventActivityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -7623,6 +8431,14 @@ func (ec *executionContext) childFields_ChangeConnection(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type ChangeConnection", field.Name)
 }
 
+func (ec *executionContext) childFields_ChangeDetectorPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "detector":
+		return ec.fieldContext_ChangeDetectorPayload_detector(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeDetectorPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ChangeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "cursor":
@@ -7639,6 +8455,14 @@ func (ec *executionContext) childFields_ChangeMemberPayload(ctx context.Context,
 		return ec.fieldContext_ChangeMemberPayload_member(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChangeMemberPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CorrectSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return ec.fieldContext_CorrectSecurityEventPayload_event(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CorrectSecurityEventPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -7835,6 +8659,30 @@ func (ec *executionContext) childFields_DeliveryEdge(ctx context.Context, field 
 		return ec.fieldContext_DeliveryEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DeliveryEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_DetectorSetting(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "detector":
+		return ec.fieldContext_DetectorSetting_detector(ctx, field)
+	case "threshold":
+		return ec.fieldContext_DetectorSetting_threshold(ctx, field)
+	case "windowMinutes":
+		return ec.fieldContext_DetectorSetting_windowMinutes(ctx, field)
+	case "enabled":
+		return ec.fieldContext_DetectorSetting_enabled(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_DetectorSetting_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DetectorSetting", field.Name)
+}
+
+func (ec *executionContext) childFields_DisposeSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return ec.fieldContext_DisposeSecurityEventPayload_event(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DisposeSecurityEventPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DownloadGrant(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -8361,6 +9209,14 @@ func (ec *executionContext) childFields_RecordField(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type RecordField", field.Name)
 }
 
+func (ec *executionContext) childFields_RecordSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "event":
+		return ec.fieldContext_RecordSecurityEventPayload_event(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordSecurityEventPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RedeliverPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "delivery":
@@ -8545,6 +9401,124 @@ func (ec *executionContext) childFields_SealAuditPayload(ctx context.Context, fi
 		return ec.fieldContext_SealAuditPayload_state(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SealAuditPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityEvent_id(ctx, field)
+	case "occurredAt":
+		return ec.fieldContext_SecurityEvent_occurredAt(ctx, field)
+	case "detectedAt":
+		return ec.fieldContext_SecurityEvent_detectedAt(ctx, field)
+	case "recordedAt":
+		return ec.fieldContext_SecurityEvent_recordedAt(ctx, field)
+	case "source":
+		return ec.fieldContext_SecurityEvent_source(ctx, field)
+	case "category":
+		return ec.fieldContext_SecurityEvent_category(ctx, field)
+	case "severity":
+		return ec.fieldContext_SecurityEvent_severity(ctx, field)
+	case "description":
+		return ec.fieldContext_SecurityEvent_description(ctx, field)
+	case "affectedSystems":
+		return ec.fieldContext_SecurityEvent_affectedSystems(ctx, field)
+	case "affectedTenants":
+		return ec.fieldContext_SecurityEvent_affectedTenants(ctx, field)
+	case "reporter":
+		return ec.fieldContext_SecurityEvent_reporter(ctx, field)
+	case "disposition":
+		return ec.fieldContext_SecurityEvent_disposition(ctx, field)
+	case "dispositionReason":
+		return ec.fieldContext_SecurityEvent_dispositionReason(ctx, field)
+	case "dispositionBy":
+		return ec.fieldContext_SecurityEvent_dispositionBy(ctx, field)
+	case "dispositionAt":
+		return ec.fieldContext_SecurityEvent_dispositionAt(ctx, field)
+	case "linkedIncident":
+		return ec.fieldContext_SecurityEvent_linkedIncident(ctx, field)
+	case "detector":
+		return ec.fieldContext_SecurityEvent_detector(ctx, field)
+	case "group":
+		return ec.fieldContext_SecurityEvent_group(ctx, field)
+	case "occurrences":
+		return ec.fieldContext_SecurityEvent_occurrences(ctx, field)
+	case "lastOccurredAt":
+		return ec.fieldContext_SecurityEvent_lastOccurredAt(ctx, field)
+	case "activities":
+		return ec.fieldContext_SecurityEvent_activities(ctx, field)
+	case "version":
+		return ec.fieldContext_SecurityEvent_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventActivity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityEventActivity_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_SecurityEventActivity_kind(ctx, field)
+	case "at":
+		return ec.fieldContext_SecurityEventActivity_at(ctx, field)
+	case "recordedAt":
+		return ec.fieldContext_SecurityEventActivity_recordedAt(ctx, field)
+	case "by":
+		return ec.fieldContext_SecurityEventActivity_by(ctx, field)
+	case "text":
+		return ec.fieldContext_SecurityEventActivity_text(ctx, field)
+	case "facts":
+		return ec.fieldContext_SecurityEventActivity_facts(ctx, field)
+	case "disposition":
+		return ec.fieldContext_SecurityEventActivity_disposition(ctx, field)
+	case "linkedIncident":
+		return ec.fieldContext_SecurityEventActivity_linkedIncident(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventActivity", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SecurityEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_SecurityEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SecurityEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SecurityEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SecurityEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityEventFacts(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "occurredAt":
+		return ec.fieldContext_SecurityEventFacts_occurredAt(ctx, field)
+	case "detectedAt":
+		return ec.fieldContext_SecurityEventFacts_detectedAt(ctx, field)
+	case "source":
+		return ec.fieldContext_SecurityEventFacts_source(ctx, field)
+	case "category":
+		return ec.fieldContext_SecurityEventFacts_category(ctx, field)
+	case "severity":
+		return ec.fieldContext_SecurityEventFacts_severity(ctx, field)
+	case "description":
+		return ec.fieldContext_SecurityEventFacts_description(ctx, field)
+	case "affectedSystems":
+		return ec.fieldContext_SecurityEventFacts_affectedSystems(ctx, field)
+	case "affectedTenants":
+		return ec.fieldContext_SecurityEventFacts_affectedTenants(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityEventFacts", field.Name)
 }
 
 func (ec *executionContext) childFields_Self(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/webhook"
@@ -30,6 +31,10 @@ type AddDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
 
+type AddSecurityEventActivityPayload struct {
+	Event *security.Event `json:"event"`
+}
+
 type ApproveEpochClosePayload struct {
 	Close *epoch.Close `json:"close"`
 }
@@ -38,8 +43,16 @@ type ApproveTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
 
+type ChangeDetectorPayload struct {
+	Detector *security.Setting `json:"detector"`
+}
+
 type ChangeMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
+}
+
+type CorrectSecurityEventPayload struct {
+	Event *security.Event `json:"event"`
 }
 
 type CreateAPIKeyPayload struct {
@@ -80,6 +93,10 @@ type DeleteWebhookPayload struct {
 	ID string `json:"id"`
 }
 
+type DisposeSecurityEventPayload struct {
+	Event *security.Event `json:"event"`
+}
+
 type EndRelationPayload struct {
 	Subject  *subject.Subject  `json:"subject"`
 	Relation *subject.Relation `json:"relation"`
@@ -111,6 +128,10 @@ type LeaveTenantPayload struct {
 
 type ProposeTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
+}
+
+type RecordSecurityEventPayload struct {
+	Event *security.Event `json:"event"`
 }
 
 type RedeliverPayload struct {

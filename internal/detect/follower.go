@@ -59,7 +59,7 @@ type Store interface {
 
 // Register is where events are raised.
 type Register interface {
-	Detectors(ctx context.Context) ([]security.Setting, error)
+	Detectors(ctx context.Context) ([]*security.Setting, error)
 	Raise(ctx context.Context, seen []security.Sighting, commit func(ctx context.Context) error) error
 }
 
@@ -91,7 +91,7 @@ type state struct {
 	next     int64
 	windows  map[key]*window
 	networks map[string]map[string]time.Time // of members, as far as they were needed
-	settings map[security.Detector]security.Setting
+	settings map[security.Detector]*security.Setting
 }
 
 type key struct {
@@ -175,15 +175,15 @@ func (f *Follower) tenant(ctx context.Context, of tenant.ID, do func(context.Con
 	return fmt.Errorf("follow log of %s: %w", of, err)
 }
 
-func (s *state) set(settings []security.Setting) {
-	s.settings = make(map[security.Detector]security.Setting, len(settings))
+func (s *state) set(settings []*security.Setting) {
+	s.settings = make(map[security.Detector]*security.Setting, len(settings))
 	for _, set := range settings {
 		s.settings[set.Detector] = set
 	}
 }
 
 // load counts again what was counted before, as far as it matters still.
-func (f *Follower) load(ctx context.Context, settings []security.Setting) (*state, error) {
+func (f *Follower) load(ctx context.Context, settings []*security.Setting) (*state, error) {
 	s := &state{windows: map[key]*window{}, networks: map[string]map[string]time.Time{}}
 	s.set(settings)
 	var err error
@@ -196,7 +196,7 @@ func (f *Follower) load(ctx context.Context, settings []security.Setting) (*stat
 	} else if len(unread) > 0 && unread[0].At.Before(now) {
 		now = unread[0].At
 	}
-	longest := slices.MaxFunc(settings, func(a, b security.Setting) int { return a.WindowMinutes - b.WindowMinutes })
+	longest := slices.MaxFunc(settings, func(a, b *security.Setting) int { return a.WindowMinutes - b.WindowMinutes })
 	since := now.Add(-longest.Window())
 	from, err := f.Store.SeqAt(ctx, since)
 	if err != nil {

@@ -93,14 +93,14 @@ func profileOf(d Detector) profile {
 }
 
 // Settings returns the setting of each detector: as stored, else as it comes.
-func Settings(stored []Setting) []Setting {
-	all := make([]Setting, 0, len(profiles()))
+func Settings(stored []Setting) []*Setting {
+	all := make([]*Setting, 0, len(profiles()))
 	for _, p := range profiles() {
 		s := p.Setting
 		if i := slices.IndexFunc(stored, func(have Setting) bool { return have.Detector == s.Detector }); i >= 0 {
 			s = stored[i]
 		}
-		all = append(all, s)
+		all = append(all, &s)
 	}
 	return all
 }

@@ -285,7 +285,7 @@ func (s *Service) History(ctx context.Context, e *Event) ([]*Note, error) {
 }
 
 // Detectors returns how the tenant's detectors are set.
-func (s *Service) Detectors(ctx context.Context) ([]Setting, error) {
+func (s *Service) Detectors(ctx context.Context) ([]*Setting, error) {
 	stored, err := s.Store.Settings(ctx)
 	if err != nil {
 		return nil, err
@@ -296,13 +296,13 @@ func (s *Service) Detectors(ctx context.Context) ([]Setting, error) {
 // ChangeDetector sets a detector of the tenant, within seconds.
 func (s *Service) ChangeDetector(ctx context.Context, in ChangeDetectorInput) (*Setting, error) {
 	now := s.now()
-	var set Setting
+	var set *Setting
 	err := s.Changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
 		all, err := s.Detectors(ctx)
 		if err != nil {
 			return c, err
 		}
-		i := slices.IndexFunc(all, func(have Setting) bool { return have.Detector == in.Detector })
+		i := slices.IndexFunc(all, func(have *Setting) bool { return have.Detector == in.Detector })
 		if i < 0 {
 			return c, errors.New("no such detector") // the schema has seen to it
 		}
@@ -312,12 +312,12 @@ func (s *Service) ChangeDetector(ctx context.Context, in ChangeDetectorInput) (*
 			return c, err
 		}
 		set.UpdatedAt = &now
-		return change.Change{Action: "detector.change", Object: string(in.Detector), Fields: fields}, s.Store.PutSetting(ctx, set)
+		return change.Change{Action: "detector.change", Object: string(in.Detector), Fields: fields}, s.Store.PutSetting(ctx, *set)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &set, nil
+	return set, nil
 }
 
 // Sighting is what a detector saw of a group, beyond its threshold.
