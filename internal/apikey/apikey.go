@@ -213,10 +213,17 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*APIKey, error) {
 }
 
 // Rotate gives a key a new secret, which is returned this once. The one before
-// works on until the overlap ends; without an overlap all others end at once.
+// works on until the overlap ends; without an overlap all others end at once. It
+// fails with machine.ErrBeyond for a key that holds more than the caller can give.
 func (s *Service) Rotate(ctx context.Context, in RotateInput) (k *APIKey, secret string, err error) {
 	if in.OverlapHours < 0 || in.OverlapHours > MaxOverlap {
 		return nil, "", ErrOverlap
+	}
+	if k, err = s.Get(ctx, in.ID); err != nil {
+		return nil, "", err
+	}
+	if err := k.Entrust(ctx, s.authorizer); err != nil {
+		return nil, "", err
 	}
 	now := s.now().UTC().Truncate(time.Millisecond)
 	ends := now.Add(time.Duration(in.OverlapHours) * time.Hour)

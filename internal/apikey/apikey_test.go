@@ -306,6 +306,37 @@ func TestRotation(t *testing.T) {
 
 // TestRotationUnderLoad: the clients take each new secret up while they call,
 // and no call is refused.
+// Whoever gets the secret of a key is the key: nobody does who couldn't give all
+// that it holds.
+func TestRotationOfWhatOneCouldNotGive(t *testing.T) {
+	e := start(t)
+	cleared, _ := e.create(t, apikey.CreateInput{Name: "a", Clearances: []authz.Clearance{authz.ClearAML}})
+	wide, _ := e.create(t, apikey.CreateInput{Name: "b", Permissions: []authz.Permission{authz.RecordRead}})
+	as := func(role authz.Role, clearances ...authz.Clearance) context.Context {
+		return authz.NewContext(e.one, authz.Principal{
+			Kind: authz.KindMember, Role: role, ID: "mem_1", Tenant: testenv.One, Clearances: clearances, AAL: authz.AAL2, AuthenticatedAt: e.now(),
+		})
+	}
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		key  *apikey.APIKey
+		want error
+	}{
+		{"without its clearance", as(authz.RoleOwner, authz.ClearArt9), cleared, machine.ErrBeyond},
+		{"with its clearance", as(authz.RoleOwner, authz.ClearAML), cleared, nil},
+		{"without its permission", as(authz.RoleDeveloper), wide, machine.ErrBeyond},
+		{"with its permission", as(authz.RoleOwner), wide, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, secret, err := e.Rotate(tt.ctx, apikey.RotateInput{ID: tt.key.ID})
+			if !errors.Is(err, tt.want) || (secret != "") != (tt.want == nil) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestRotationUnderLoad(t *testing.T) {
 	const clients, rotations = 8, 5
 	e := start(t)

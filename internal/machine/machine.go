@@ -54,24 +54,17 @@ func New(ctx context.Context, a authz.Authorizer, clientID string, in CreateInpu
 		ID: clientID, Permissions: in.Permissions, Clearances: in.Clearances, CreatedAt: now.UTC().Truncate(time.Millisecond),
 		ExpiresAt: in.ExpiresAt, Version: 1,
 	}
-	may := func(p authz.Permission) bool { return a.Can(ctx, p).Allowed }
+	holdable := authz.ForKeys()
 	if c.Permissions == nil {
-		c.Permissions = slices.DeleteFunc(authz.ForKeys(), func(p authz.Permission) bool { return !may(p) })
+		c.Permissions = slices.DeleteFunc(slices.Clone(holdable), func(p authz.Permission) bool { return !a.Can(ctx, p).Allowed })
 	}
 	for _, p := range c.Permissions {
-		if !slices.Contains(authz.ForKeys(), p) {
+		if !slices.Contains(holdable, p) {
 			return c, errs.New(errs.Invalid, "a machine client can't hold %s", p).At("permissions")
 		}
-		if !may(p) {
-			return c, errs.New(errs.Forbidden, "you can't give a permission that you don't have: %s", p).At("permissions")
-		}
 	}
-	creator := authz.FromContext(ctx)
-	sets := creator.Kind == authz.KindSystem || creator.Kind == authz.KindOperator && creator.BreakGlass == ""
-	for _, clearance := range c.Clearances {
-		if !sets && !slices.Contains(creator.Clearances, clearance) {
-			return c, errs.New(errs.Forbidden, "you can't give a clearance that you don't have: %s", clearance).At("clearances")
-		}
+	if err := c.given(ctx, a); err != nil {
+		return c, err
 	}
 	if c.ExpiresAt != nil && !c.ExpiresAt.After(now) {
 		return c, errs.New(errs.Invalid, "it has to expire in the future").At("expiresAt")
@@ -80,6 +73,38 @@ func New(ctx context.Context, a authz.Authorizer, clientID string, in CreateInpu
 		return c, err
 	}
 	return c, c.Bind(in.Networks)
+}
+
+// given fails unless the caller in ctx can give all that the client holds.
+func (c *Client) given(ctx context.Context, a authz.Authorizer) error {
+	for _, p := range c.Permissions {
+		if !a.Can(ctx, p).Allowed {
+			return errs.New(errs.Forbidden, "you can't give a permission that you don't have: %s", p).At("permissions")
+		}
+	}
+	creator := authz.FromContext(ctx)
+	if creator.Kind == authz.KindSystem || creator.Kind == authz.KindOperator && creator.BreakGlass == "" {
+		return nil
+	}
+	for _, clearance := range c.Clearances {
+		if !slices.Contains(creator.Clearances, clearance) {
+			return errs.New(errs.Forbidden, "you can't give a clearance that you don't have: %s", clearance).At("clearances")
+		}
+	}
+	return nil
+}
+
+// ErrBeyond reports a caller who asks for the secret of a client that may do or
+// see more than they could give it.
+var ErrBeyond = errs.New(errs.Forbidden, "the client may do or see more than you: ask somebody who can give all that it holds for a new secret, or revoke it").Under("machine.beyond")
+
+// Entrust fails with ErrBeyond unless the caller in ctx may have a secret of the
+// client: with it they are the client.
+func (c *Client) Entrust(ctx context.Context, a authz.Authorizer) error {
+	if c.given(ctx, a) != nil {
+		return ErrBeyond
+	}
+	return nil
 }
 
 // Rename gives the client a name of 1 to 200 characters.

@@ -176,13 +176,21 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Client, *Credent
 }
 
 // RotateSecret gives a client a new secret: the one before ends at once. Tokens
-// that it got live on until they expire.
+// that it got live on until they expire. It fails with machine.ErrBeyond for a
+// client that holds more than the caller can give.
 func (s *Service) RotateSecret(ctx context.Context, in RotateSecretInput) (*Client, *Credentials, error) {
 	if s.Server == nil {
 		return nil, nil, ErrOff
 	}
+	c, err := s.Get(ctx, in.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Entrust(ctx, s.Authorizer); err != nil {
+		return nil, nil, err
+	}
 	now, until := s.Now(), s.busy()
-	c, err := s.change(ctx, in.ID, "oauthClient.rotateSecret", nil, func(c *Client) error {
+	c, err = s.change(ctx, in.ID, "oauthClient.rotateSecret", nil, func(c *Client) error {
 		if now.Before(c.BusyUntil) {
 			return ErrBusy
 		}

@@ -289,3 +289,19 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 }
+
+// Whoever gets the secret of a client is the client: nobody does who couldn't
+// give all that it holds.
+func TestRotationOfWhatOneCouldNotGive(t *testing.T) {
+	e := start(t)
+	in := input("portal")
+	in.Clearances = []authz.Clearance{authz.ClearArt9}
+	c, _, err := e.Create(e.one, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := authz.NewContext(e.one, authz.Principal{Kind: authz.KindMember, Role: authz.RoleOwner, ID: "mem_1", Tenant: testenv.One})
+	if _, secret, err := e.RotateSecret(owner, oauth.RotateSecretInput{ID: c.ID}); !errors.Is(err, machine.ErrBeyond) || secret != nil {
+		t.Errorf("got %v", err)
+	}
+}
