@@ -218,9 +218,9 @@ func (s *RecordStore) writable(ctx context.Context, docs ...recordDoc) error {
 	if err != nil {
 		return err
 	}
-	for i := range docs {
-		for _, person := range docs[i].Subjects {
-			if state.of(person, docs[i].Dataset).Gone() {
+	for _, d := range docs {
+		for _, person := range d.Subjects {
+			if state.of(person, d.Dataset).Gone() {
 				return subject.ErrErased
 			}
 		}

@@ -149,19 +149,19 @@ func (r *LookupRenewal) step(ctx context.Context, doc *lookupKeyDoc) (next strin
 	records := id.Prefix(id.Record, doc.Tenant)
 	inRecords := strings.HasPrefix(doc.After, records)
 	err = r.DB.InTransaction(ctx, func(ctx context.Context) error {
-		var owners []owned
-		n := 0
+		read, after := r.subjects, max(doc.After, id.Prefix(id.Subject, doc.Tenant))
 		if inRecords {
-			owners, next, n, err = r.records(ctx, max(doc.After, records))
-		} else {
-			owners, next, n, err = r.subjects(ctx, max(doc.After, id.Prefix(id.Subject, doc.Tenant)))
+			read, after = r.records, doc.After
 		}
+		owners, last, n, err := read(ctx, after)
 		if err != nil {
 			return err
 		}
-		if n < renewBatch && inRecords {
+		switch next = last; {
+		case n == renewBatch:
+		case inRecords:
 			next = ""
-		} else if n < renewBatch {
+		default:
 			next = records
 		}
 		return r.add(ctx, *doc.Next, owners)

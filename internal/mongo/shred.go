@@ -368,7 +368,7 @@ type objectEraser struct {
 // Name implements erasure.Eraser.
 func (e *objectEraser) Name() string { return e.name }
 
-func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bson.D, any bool, err error) {
+func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bson.D, some bool, err error) {
 	filter, err = scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
 	if err == nil && !t.Whole && e.dataset != "" {
 		filter = append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
@@ -378,8 +378,8 @@ func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bso
 
 // Erase implements erasure.Eraser.
 func (e *objectEraser) Erase(ctx context.Context, t erasure.Target) error {
-	filter, any, err := e.filter(ctx, t)
-	if err != nil || !any {
+	filter, some, err := e.filter(ctx, t)
+	if err != nil || !some {
 		return err
 	}
 	docs, err := all[struct {
@@ -405,8 +405,8 @@ func (e *objectEraser) Erase(ctx context.Context, t erasure.Target) error {
 
 // Left implements erasure.Eraser.
 func (e *objectEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
-	filter, any, err := e.filter(ctx, t)
-	if err != nil || !any {
+	filter, some, err := e.filter(ctx, t)
+	if err != nil || !some {
 		return 0, err
 	}
 	return count(ctx, e.coll, filter, eraseBatch)
