@@ -9,6 +9,7 @@ package detect
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,7 +51,6 @@ type Provider interface {
 type Inbox struct {
 	store    SignalStore
 	provider Provider
-	newID    func() string
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -59,8 +59,8 @@ type Inbox struct {
 }
 
 // NewInbox returns an Inbox. Run must be called for what it is told to be kept.
-func NewInbox(store SignalStore, provider Provider, newID func() string, now func() time.Time, log *slog.Logger) *Inbox {
-	return &Inbox{store: store, provider: provider, newID: newID, now: now, log: log, waiting: map[Signal]int{}}
+func NewInbox(store SignalStore, provider Provider, now func() time.Time, log *slog.Logger) *Inbox {
+	return &Inbox{store: store, provider: provider, now: now, log: log, waiting: map[Signal]int{}}
 }
 
 const (
@@ -140,7 +140,7 @@ func (i *Inbox) keep(ctx context.Context, told map[Signal]int) error {
 			}
 		}
 		s.Count = n
-		rows = append(rows, Row{s, i.newID(), at})
+		rows = append(rows, Row{s, rand.Text(), at})
 	}
 	if len(rows) == 0 {
 		return nil
