@@ -37,7 +37,7 @@ func TestVerify(t *testing.T) {
 	}{
 		{"whole", b.Bytes(), ""},
 		{"altered", bytes.Replace(b.Bytes(), []byte("[]\n"), []byte("{}\n"), 1), `"data/case.json": altered`},
-		{"no package", []byte("hello"), "not a package"},
+		{"no package", []byte("hello"), "neither a package"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
