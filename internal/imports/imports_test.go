@@ -306,6 +306,15 @@ func TestRefusedAsAWhole(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
+	// Whether a line changed something would tell what was there.
+	silent := authz.NewContext(tenant.NewContext(t.Context(), testenv.One), authz.Principal{
+		Kind: authz.KindMember, Role: authz.RoleCaseHandler, ID: "mem_1", Tenant: testenv.One, Purposes: []string{"dpv:ServiceProvision"},
+	})
+	for _, query := range []string{"dataset=Members&mode=check", "mapping=" + legislators.MappingName + "&mode=check"} {
+		if got := send(t, e.serve(t, silent), upload{query: query, body: lines(`{"reference": "x"}`)}); got.Status != 403 {
+			t.Errorf("%s by who states no purpose: %+v", query, got)
+		}
+	}
 	if e.find(t, ctx, subject.By{Reference: text("x")}) != nil {
 		t.Error("a refused import took effect")
 	}

@@ -82,11 +82,18 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 		return nil, err
 	}
 	p.phoneRegion = p.country
+	// Lines name persons by their reference, and are compared with what is there.
+	if err := s.writable(ctx, authz.Data{Class: string(dataset.Ordinary), Secrecy: string(dataset.NoSecrecy)}); err != nil {
+		return nil, err
+	}
 	switch {
 	case (in.Mapping == "") == (in.Dataset == ""):
 		return nil, errs.New(errs.Invalid, "give either a mapping or a dataset")
 	case in.Dataset != "":
 		if p.dataset, err = s.activeDataset(ctx, in.Dataset); err != nil {
+			return nil, errs.At(err, "dataset")
+		}
+		if err := s.writable(ctx, p.dataset.Data()); err != nil {
 			return nil, errs.At(err, "dataset")
 		}
 		p.refused = map[string]error{}
@@ -121,6 +128,9 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 		rule, at := &d.Records[i], "mapping.records."+strconv.Itoa(i)
 		found, err := s.activeDataset(ctx, rule.Dataset)
 		if err != nil {
+			return nil, errs.At(err, at+".dataset")
+		}
+		if err := s.writable(ctx, found.Data()); err != nil {
 			return nil, errs.At(err, at+".dataset")
 		}
 		rp := recordPlan{recordRule: rule, dataset: found}

@@ -433,6 +433,15 @@ func TestPurposes(t *testing.T) {
 			t.Errorf("for %q: %v %v", purpose, shown(got), err)
 		}
 	}
+	// Nor does anything else tell what is withheld, such as the record's key.
+	none, key := handler(t, testenv.One, ""), personal.NewText("K-1")
+	if _, err := w.Records.Find(none, record.By{Dataset: d.ID, Value: key}, page.Request{First: 1}); rule(err) != "FORBIDDEN PURPOSE" {
+		t.Errorf("found by its key: %v", err)
+	}
+	_, err = w.Records.Write(none, record.WriteInput{Subject: r.SubjectID, Dataset: d.ID, Origin: record.Provided, Key: &key})
+	if rule(err) != "FORBIDDEN PURPOSE" {
+		t.Errorf("written with a key: %v", err)
+	}
 	bad := dataset.CreateInput{Name: "Other", Secrecy: dataset.NoSecrecy, Purposes: []string{"two words"}}
 	if _, err := w.Datasets.Create(all, bad); errs.KindOf(err) != errs.Invalid {
 		t.Errorf("a purpose that nobody can state: %v", err)

@@ -176,6 +176,9 @@ func (s *Service) key(ctx context.Context, by By) (lookup.Key, error) {
 		return lookup.Key{}, errs.At(err, "by.dataset")
 	}
 	if by.Field == nil {
+		if sight := s.looker.Look(ctx, d.Data()); !sight.Clear() {
+			return lookup.Key{}, sight.Err()
+		}
 		k, err := keyOf(by.Value, d.ID)
 		return k, errs.At(err, "by.value")
 	}

@@ -101,9 +101,13 @@ func (f *Field) show(sight authz.Sight) {
 	}
 }
 
-// writable refuses values that the caller may not see: whoever could write them
+// writable refuses values that the caller may not see, and a record's key, source
+// and roles, which are as the dataset's ordinary data: whoever could write them
 // could try what they are.
 func (s *Service) writable(ctx context.Context, in []FieldInput, d *dataset.Dataset) error {
+	if sight := s.looker.Look(ctx, d.Data()); !sight.Clear() {
+		return sight.Err()
+	}
 	for i := range in {
 		f := d.Field(in[i].Key)
 		if f == nil {
