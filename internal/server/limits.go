@@ -54,8 +54,12 @@ func ByTenant(c ratelimit.Class) func(ctx context.Context) []ratelimit.Use {
 // limited finds out who is calling and calls next, within the limits: those of
 // the network hold before any effort is made.
 func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next http.Handler, fail Fail) http.Handler {
+	identify := auth.Middleware
+	if to.Own {
+		identify = func(next http.Handler, _ func(http.ResponseWriter, *http.Request, error)) http.Handler { return next }
+	}
 	if l == nil {
-		return auth.Middleware(next, fail)
+		return identify(next, fail)
 	}
 	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -72,7 +76,7 @@ func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next htt
 		}
 		next.ServeHTTP(w, r)
 	})
-	known := auth.Middleware(counted, func(w http.ResponseWriter, r *http.Request, err error) {
+	known := identify(counted, func(w http.ResponseWriter, r *http.Request, err error) {
 		if errs.KindOf(err) == errs.Unauthenticated {
 			uses := ratelimit.Network.From(network.AddrFrom(r.Context()))
 			for i, u := range uses {

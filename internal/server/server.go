@@ -56,6 +56,8 @@ type Route struct {
 	Uses func(ctx context.Context) []ratelimit.Use
 	// Counts says that Handler counts the call itself, when it knows what it costs.
 	Counts bool
+	// Own says that Handler finds out itself who is calling: to us it is nobody.
+	Own bool
 	// Fail is for what goes wrong before and in Handler; Config.Fail when nil.
 	Fail Fail
 }

@@ -1,0 +1,27 @@
+package app
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/server"
+	"github.com/vogter/vogter/internal/signin"
+)
+
+// signIn are the routes by which people reach the identity server. Passwords may
+// be anything, so the firewall looks at headers only.
+func (p *Platform) signIn() ([]server.Route, error) {
+	proxy, err := signin.New(signin.Config{
+		Kratos: p.Config.Kratos.PublicURL, Limits: p.limiter, Key: p.limiter.Key, Secure: strings.HasPrefix(p.Config.URL(), "https:"),
+		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) }, Log: p.log, Now: p.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var routes []server.Route
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		routes = append(routes, server.Route{Pattern: method + " " + signin.Path, Public: true, Stream: true, Own: true, Handler: proxy})
+	}
+	return routes, nil
+}
