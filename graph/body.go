@@ -25,13 +25,20 @@ var (
 	ErrJSON     = errs.New(errs.Invalid, "the body is not JSON")
 	ErrRepeated = errs.New(errs.Invalid, "an object in the body has the same name twice")
 	ErrNested   = errs.New(errs.Invalid, "the body is nested more than %d deep", maxNesting)
-	ErrRequest  = errs.New(errs.Invalid, "the body is one object with query, and optionally variables, operationName and extensions")
+	ErrRequest  = errs.New(errs.Invalid, "the body is one object with either query or documentId, and optionally variables, operationName and extensions")
 )
 
 const maxNesting = 64
 
+// call is a GraphQL request: a text, or the id of a registered document.
+type call struct {
+	graphql.RawParams
+
+	document string
+}
+
 // readRequest reads and checks the body of a call.
-func readRequest(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, error) {
+func readRequest(w http.ResponseWriter, r *http.Request) (*call, error) {
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset, ok := params["charset"]; err != nil || media != "application/json" || ok && !strings.EqualFold(charset, "utf-8") {
 		return nil, ErrMedia
@@ -61,7 +68,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 
 // decode reads a GraphQL request. It is stricter than encoding/json: what two
 // readers could understand in two ways is refused.
-func decode(body []byte) (*graphql.RawParams, error) {
+func decode(body []byte) (*call, error) {
 	if !utf8.Valid(body) || loneSurrogate(body) {
 		return nil, ErrUTF8
 	}
@@ -78,12 +85,14 @@ func decode(body []byte) (*graphql.RawParams, error) {
 	if !ok {
 		return nil, ErrRequest
 	}
-	p := &graphql.RawParams{}
+	p := &call{}
 	for name, v := range members {
 		fits := v == nil
 		switch name {
 		case "query":
 			p.Query, fits = v.(string)
+		case "documentId":
+			p.document, fits = v.(string)
 		case "operationName":
 			if v != nil {
 				p.OperationName, fits = v.(string)
@@ -103,7 +112,7 @@ func decode(body []byte) (*graphql.RawParams, error) {
 			return nil, ErrRequest
 		}
 	}
-	if p.Query == "" {
+	if (p.Query == "") == (p.document == "") {
 		return nil, ErrRequest
 	}
 	return p, nil

@@ -29,7 +29,8 @@ const (
 	two tenant.ID = "ten_bbbbbbbbbbbbbbbb"
 )
 
-// keys knows the API keys vgt_all and vgt_none of one tenant and vgt_two of the other.
+// keys knows the API keys vgt_all, vgt_none and vgt_bound, to registered
+// documents, of one tenant and vgt_two of the other.
 type keys struct{}
 
 func (keys) Authenticate(_ context.Context, token string) (authz.Principal, error) {
@@ -52,6 +53,8 @@ func (keys) Authenticate(_ context.Context, token string) (authz.Principal, erro
 		p.Grants = []authz.Permission{authz.NodeRead}
 	case "vgt_two":
 		p.Tenant = two
+	case "vgt_bound":
+		p.DocumentsOnly = true
 	default:
 		return authz.Principal{}, errs.New(errs.Unauthenticated, "the API key is unknown")
 	}

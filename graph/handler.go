@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/ratelimit"
@@ -44,11 +45,12 @@ type Config struct {
 // API answers GraphQL over HTTP. Its transports are our own: gqlgen's repeat the
 // body of a malformed request in the answer and write it to the standard log.
 type API struct {
-	exec     *executor.Executor
-	recorder Recorder
-	limiter  *ratelimit.Limiter
-	log      *slog.Logger
-	stop     <-chan struct{}
+	exec      *executor.Executor
+	recorder  Recorder
+	documents Documents
+	limiter   *ratelimit.Limiter
+	log       *slog.Logger
+	stop      <-chan struct{}
 }
 
 // New returns the API.
@@ -60,7 +62,7 @@ func New(c Config) *API {
 			Directives: generated.DirectiveRoot{Can: g.can, Idempotent: idempotent},
 			Complexity: costs(),
 		})),
-		recorder: c.Recorder, limiter: c.Limiter, log: c.Log, stop: c.Stop,
+		recorder: c.Recorder, documents: c.Services.Documents, limiter: c.Limiter, log: c.Log, stop: c.Stop,
 	}
 	a.exec.SetErrorPresenter(presenter(c.Log))
 	a.exec.SetRecoverFunc(recoverer(c.Log))
@@ -120,12 +122,11 @@ func (a *API) Routes() []server.Route {
 // is answered with a 4xx status; one that was carried out with 200, whatever its
 // errors.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	params, err := readRequest(w, r)
+	params, err := a.read(w, r)
 	if err != nil {
 		a.Fail(w, r, cmp.Or(a.count(r.Context(), nil), err))
 		return
 	}
-	params.Headers = r.Header
 	ctx := graphql.StartOperationTrace(r.Context())
 	op, refused := a.exec.CreateOperationContext(ctx, params)
 	if refused != nil {
@@ -155,6 +156,26 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		responses, ctx := a.exec.DispatchOperation(ctx, op)
 		a.write(ctx, w, http.StatusOK, responses(ctx))
 	}
+}
+
+// read reads a call, with the text of the registered document if it names one.
+func (a *API) read(w http.ResponseWriter, r *http.Request) (*graphql.RawParams, error) {
+	c, err := readRequest(w, r)
+	if err != nil {
+		return nil, err
+	}
+	c.Headers = r.Header
+	p := authz.FromContext(r.Context())
+	switch {
+	case c.document == "" && p.DocumentsOnly:
+		return nil, document.ErrOnly
+	case c.document == "":
+		return &c.RawParams, nil
+	case p.Tenant == "":
+		return nil, authz.ErrUnauthenticated
+	}
+	c.Query, err = a.documents.Text(r.Context(), c.document)
+	return &c.RawParams, errs.At(err, "documentId")
 }
 
 // count counts a call, and what an operation costs unless op is nil: it will not

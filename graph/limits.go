@@ -10,6 +10,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
@@ -42,6 +43,7 @@ var (
 	ErrComplexity    = errs.New(errs.Limited, "the document asks for too much at once: at most %d fields, those of a page counted for each of its objects", maxComplexity)
 	ErrDefer         = errs.New(errs.Invalid, "@defer is not supported")
 	ErrIntrospection = errs.New(errs.Invalid, "introspection is off: GET /schema.graphql has the schema")
+	ErrDocument      = errs.New(errs.Invalid, "the text isn't a document that the schema allows")
 	ErrNumber        = errs.New(errs.Invalid, "a number in the document is out of range")
 	ErrEnum          = errs.New(errs.Invalid, "this takes one of the values that the schema lists, in capitals")
 )
@@ -79,6 +81,14 @@ func (l *limits) MutateOperationParameters(ctx context.Context, p *graphql.RawPa
 	if err != nil {
 		return nil //nolint:nilerr // the executor finds the same fault, and says where it is
 	}
+	if tooMany(doc) {
+		return refuse(ErrFields)
+	}
+	return nil
+}
+
+// tooMany reports whether a document has more fields than it may.
+func tooMany(doc *ast.QueryDocument) bool {
 	fields := 0
 	for _, op := range doc.Operations {
 		fields += written(op.SelectionSet)
@@ -86,10 +96,7 @@ func (l *limits) MutateOperationParameters(ctx context.Context, p *graphql.RawPa
 	for _, f := range doc.Fragments {
 		fields += written(f.SelectionSet)
 	}
-	if fields > maxFields {
-		return refuse(ErrFields)
-	}
-	return nil
+	return fields > maxFields
 }
 
 // written counts the fields and fragments of a selection, as they are written.
@@ -275,6 +282,7 @@ func costs() generated.ComplexityRoot {
 	c.Query.Subjects = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Members = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.OperatorAccess = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Documents = func(child int) int { return 1 + child*page.Max }
 	c.Query.FindSubjects = func(child int, _ subject.By, first int, _ *string) int { return paged(child, first) }
 	c.Query.FindRecords = func(child int, _ record.By, first int, _ *string) int { return paged(child, first) }
 	c.Query.TenantPolicies = func(child, first int, _ *string) int { return paged(child, first) }
@@ -292,6 +300,29 @@ func costs() generated.ComplexityRoot {
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
 	return c
+}
+
+// CheckDocument fails unless a text could be carried out, given its variables:
+// what it costs is known only with them.
+func CheckDocument(text string) error {
+	es := generated.NewExecutableSchema(generated.Config{})
+	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, maxTokens)
+	if err != nil {
+		return ErrDocument
+	}
+	if tooMany(doc) {
+		return ErrFields
+	}
+	if len(validator.ValidateWithRules(es.Schema(), doc, validationRules())) > 0 || len(doc.Operations) == 0 {
+		return ErrDocument
+	}
+	for _, op := range doc.Operations {
+		var w walk
+		if err := w.selections(op.SelectionSet, 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // validationRules returns the rules of the specification, in the forms that

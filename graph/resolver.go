@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/erasure"
@@ -40,6 +41,7 @@ type Services struct {
 	Sessions   Sessions
 	Access     Access
 	APIKeys    APIKeys
+	Documents  Documents
 	OAuth      OAuth
 	Datasets   Datasets
 	Subjects   Subjects
@@ -136,6 +138,14 @@ type APIKeys interface {
 	Update(ctx context.Context, in apikey.UpdateInput) (*apikey.APIKey, error)
 	Rotate(ctx context.Context, in apikey.RotateInput) (k *apikey.APIKey, secret string, err error)
 	Revoke(ctx context.Context, in apikey.RevokeInput) (*apikey.APIKey, error)
+}
+
+// Documents is what the API needs of package document.
+type Documents interface {
+	Register(ctx context.Context, in document.RegisterInput) ([]*document.Document, error)
+	List(ctx context.Context) ([]*document.Document, error)
+	Unregister(ctx context.Context, in document.UnregisterInput) (string, error)
+	Text(ctx context.Context, docID string) (string, error)
 }
 
 // OAuth is what the API needs of package oauth.
@@ -266,6 +276,7 @@ type Resolver struct {
 	sessions   Sessions
 	access     Access
 	apiKeys    APIKeys
+	documents  Documents
 	oauth      OAuth
 	datasets   Datasets
 	subjects   Subjects
@@ -285,6 +296,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security,
 	}
 }

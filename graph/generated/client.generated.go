@@ -147,6 +147,29 @@ func (ec *executionContext) fieldContext_ApiKey_networks(_ context.Context, fiel
 	return graphql.NewScalarFieldContext("ApiKey", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _ApiKey_documentsOnly(ctx context.Context, field graphql.CollectedField, obj *apikey.APIKey) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ApiKey_documentsOnly(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DocumentsOnly, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ApiKey_documentsOnly(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("ApiKey", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
 func (ec *executionContext) _ApiKey_secrets(ctx context.Context, field graphql.CollectedField, obj *apikey.APIKey) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -595,6 +618,29 @@ func (ec *executionContext) _OAuthClient_networks(ctx context.Context, field gra
 }
 func (ec *executionContext) fieldContext_OAuthClient_networks(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("OAuthClient", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _OAuthClient_documentsOnly(ctx context.Context, field graphql.CollectedField, obj *oauth.Client) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_OAuthClient_documentsOnly(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.DocumentsOnly, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_OAuthClient_documentsOnly(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("OAuthClient", field, false, false, errors.New("field of type Boolean does not have child fields"))
 }
 
 func (ec *executionContext) _OAuthClient_tokenFormat(ctx context.Context, field graphql.CollectedField, obj *oauth.Client) (ret graphql.Marshaler) {
@@ -1080,7 +1126,11 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "permissions", "clearances", "networks", "expiresAt"}
+	if _, present := asMap["documentsOnly"]; !present {
+		asMap["documentsOnly"] = false
+	}
+
+	fieldsInOrder := [...]string{"name", "permissions", "clearances", "networks", "documentsOnly", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1115,6 +1165,13 @@ func (ec *executionContext) unmarshalInputCreateApiKeyInput(ctx context.Context,
 				return it, err
 			}
 			it.Networks = data
+		case "documentsOnly":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("documentsOnly"))
+			data, err := ec.unmarshalNBoolean2bool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DocumentsOnly = data
 		case "expiresAt":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("expiresAt"))
 			data, err := ec.unmarshalOTime2ᚖtimeᚐTime(ctx, v)
@@ -1138,7 +1195,11 @@ func (ec *executionContext) unmarshalInputCreateOAuthClientInput(ctx context.Con
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"name", "permissions", "clearances", "networks", "tokenFormat", "expiresAt"}
+	if _, present := asMap["documentsOnly"]; !present {
+		asMap["documentsOnly"] = false
+	}
+
+	fieldsInOrder := [...]string{"name", "permissions", "clearances", "networks", "documentsOnly", "tokenFormat", "expiresAt"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1173,6 +1234,13 @@ func (ec *executionContext) unmarshalInputCreateOAuthClientInput(ctx context.Con
 				return it, err
 			}
 			it.Networks = data
+		case "documentsOnly":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("documentsOnly"))
+			data, err := ec.unmarshalNBoolean2bool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.DocumentsOnly = data
 		case "tokenFormat":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tokenFormat"))
 			data, err := ec.unmarshalNTokenFormat2githubᚗcomᚋvogterᚋvogterᚋinternalᚋoauthᚐTokenFormat(ctx, v)
@@ -1415,6 +1483,11 @@ func (ec *executionContext) _ApiKey(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "documentsOnly":
+			out.Values[i] = ec._ApiKey_documentsOnly(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "secrets":
 			out.Values[i] = ec._ApiKey_secrets(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -1634,6 +1707,11 @@ func (ec *executionContext) _OAuthClient(ctx context.Context, sel ast.SelectionS
 			}
 		case "networks":
 			out.Values[i] = ec._OAuthClient_networks(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "documentsOnly":
+			out.Values[i] = ec._OAuthClient_documentsOnly(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}

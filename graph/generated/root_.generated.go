@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/export"
@@ -98,17 +99,18 @@ type ComplexityRoot struct {
 	}
 
 	ApiKey struct {
-		Clearances  func(childComplexity int) int
-		CreatedAt   func(childComplexity int) int
-		ExpiresAt   func(childComplexity int) int
-		ID          func(childComplexity int) int
-		LastUsedAt  func(childComplexity int) int
-		Name        func(childComplexity int) int
-		Networks    func(childComplexity int) int
-		Permissions func(childComplexity int) int
-		RevokedAt   func(childComplexity int) int
-		Secrets     func(childComplexity int) int
-		Version     func(childComplexity int) int
+		Clearances    func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		DocumentsOnly func(childComplexity int) int
+		ExpiresAt     func(childComplexity int) int
+		ID            func(childComplexity int) int
+		LastUsedAt    func(childComplexity int) int
+		Name          func(childComplexity int) int
+		Networks      func(childComplexity int) int
+		Permissions   func(childComplexity int) int
+		RevokedAt     func(childComplexity int) int
+		Secrets       func(childComplexity int) int
+		Version       func(childComplexity int) int
 	}
 
 	ApiKeySecret struct {
@@ -552,6 +554,7 @@ type ComplexityRoot struct {
 		ProposeTenantPolicy      func(childComplexity int, input policy.ProposeInput) int
 		RecordSecurityEvent      func(childComplexity int, input security.RecordInput) int
 		Redeliver                func(childComplexity int, input webhook.RedeliverInput) int
+		RegisterDocuments        func(childComplexity int, input document.RegisterInput) int
 		RemoveMember             func(childComplexity int, input tenancy.RemoveInput) int
 		RenameDatasetField       func(childComplexity int, input dataset.RenameFieldInput) int
 		RequestEpochClose        func(childComplexity int, input epoch.RequestInput) int
@@ -574,6 +577,7 @@ type ComplexityRoot struct {
 		SignOut                  func(childComplexity int, input session.SignOutInput) int
 		SignOutSubject           func(childComplexity int, input portal.SignOutInput) int
 		StartRelation            func(childComplexity int, input subject.StartRelationInput) int
+		UnregisterDocument       func(childComplexity int, input document.UnregisterInput) int
 		UpdateAPIKey             func(childComplexity int, input apikey.UpdateInput) int
 		UpdateRecord             func(childComplexity int, input record.UpdateInput) int
 		UpdateSubject            func(childComplexity int, input subject.UpdateInput) int
@@ -591,18 +595,19 @@ type ComplexityRoot struct {
 	}
 
 	OAuthClient struct {
-		Clearances  func(childComplexity int) int
-		CreatedAt   func(childComplexity int) int
-		ExpiresAt   func(childComplexity int) int
-		ID          func(childComplexity int) int
-		LastUsedAt  func(childComplexity int) int
-		Name        func(childComplexity int) int
-		Networks    func(childComplexity int) int
-		Permissions func(childComplexity int) int
-		ReadyAt     func(childComplexity int) int
-		RevokedAt   func(childComplexity int) int
-		TokenFormat func(childComplexity int) int
-		Version     func(childComplexity int) int
+		Clearances    func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		DocumentsOnly func(childComplexity int) int
+		ExpiresAt     func(childComplexity int) int
+		ID            func(childComplexity int) int
+		LastUsedAt    func(childComplexity int) int
+		Name          func(childComplexity int) int
+		Networks      func(childComplexity int) int
+		Permissions   func(childComplexity int) int
+		ReadyAt       func(childComplexity int) int
+		RevokedAt     func(childComplexity int) int
+		TokenFormat   func(childComplexity int) int
+		Version       func(childComplexity int) int
 	}
 
 	OAuthCredentials struct {
@@ -668,6 +673,7 @@ type ComplexityRoot struct {
 		Datasets         func(childComplexity int) int
 		Deliveries       func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
 		Detectors        func(childComplexity int) int
+		Documents        func(childComplexity int) int
 		EpochClose       func(childComplexity int, id string) int
 		ExplainDecision  func(childComplexity int, input policy.ExplainInput) int
 		Export           func(childComplexity int, id string) int
@@ -742,6 +748,17 @@ type ComplexityRoot struct {
 
 	RedeliverPayload struct {
 		Delivery func(childComplexity int) int
+	}
+
+	RegisterDocumentsPayload struct {
+		Documents func(childComplexity int) int
+	}
+
+	RegisteredDocument struct {
+		CreatedAt func(childComplexity int) int
+		CreatedBy func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Name      func(childComplexity int) int
 	}
 
 	Registration struct {
@@ -1005,6 +1022,10 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	UnregisterDocumentPayload struct {
+		ID func(childComplexity int) int
+	}
+
 	UpdateApiKeyPayload struct {
 		APIKey func(childComplexity int) int
 	}
@@ -1212,6 +1233,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApiKey.CreatedAt(childComplexity), true
+	case "ApiKey.documentsOnly":
+		if e.ComplexityRoot.ApiKey.DocumentsOnly == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApiKey.DocumentsOnly(childComplexity), true
 	case "ApiKey.expiresAt":
 		if e.ComplexityRoot.ApiKey.ExpiresAt == nil {
 			break
@@ -3027,6 +3054,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.Redeliver(childComplexity, args["input"].(webhook.RedeliverInput)), true
+	case "Mutation.registerDocuments":
+		if e.ComplexityRoot.Mutation.RegisterDocuments == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_registerDocuments_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RegisterDocuments(childComplexity, args["input"].(document.RegisterInput)), true
 	case "Mutation.removeMember":
 		if e.ComplexityRoot.Mutation.RemoveMember == nil {
 			break
@@ -3264,6 +3302,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.StartRelation(childComplexity, args["input"].(subject.StartRelationInput)), true
+	case "Mutation.unregisterDocument":
+		if e.ComplexityRoot.Mutation.UnregisterDocument == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_unregisterDocument_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UnregisterDocument(childComplexity, args["input"].(document.UnregisterInput)), true
 	case "Mutation.updateApiKey":
 		if e.ComplexityRoot.Mutation.UpdateAPIKey == nil {
 			break
@@ -3389,6 +3438,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.OAuthClient.CreatedAt(childComplexity), true
+	case "OAuthClient.documentsOnly":
+		if e.ComplexityRoot.OAuthClient.DocumentsOnly == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OAuthClient.DocumentsOnly(childComplexity), true
 	case "OAuthClient.expiresAt":
 		if e.ComplexityRoot.OAuthClient.ExpiresAt == nil {
 			break
@@ -3731,6 +3786,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Detectors(childComplexity), true
+	case "Query.documents":
+		if e.ComplexityRoot.Query.Documents == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Documents(childComplexity), true
 	case "Query.epochClose":
 		if e.ComplexityRoot.Query.EpochClose == nil {
 			break
@@ -4169,6 +4230,38 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RedeliverPayload.Delivery(childComplexity), true
+
+	case "RegisterDocumentsPayload.documents":
+		if e.ComplexityRoot.RegisterDocumentsPayload.Documents == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisterDocumentsPayload.Documents(childComplexity), true
+
+	case "RegisteredDocument.createdAt":
+		if e.ComplexityRoot.RegisteredDocument.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisteredDocument.CreatedAt(childComplexity), true
+	case "RegisteredDocument.createdBy":
+		if e.ComplexityRoot.RegisteredDocument.CreatedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisteredDocument.CreatedBy(childComplexity), true
+	case "RegisteredDocument.id":
+		if e.ComplexityRoot.RegisteredDocument.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisteredDocument.ID(childComplexity), true
+	case "RegisteredDocument.name":
+		if e.ComplexityRoot.RegisteredDocument.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RegisteredDocument.Name(childComplexity), true
 
 	case "Registration.number":
 		if e.ComplexityRoot.Registration.Number == nil {
@@ -5083,6 +5176,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.TenantPolicyEdge.Node(childComplexity), true
 
+	case "UnregisterDocumentPayload.id":
+		if e.ComplexityRoot.UnregisterDocumentPayload.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UnregisterDocumentPayload.ID(childComplexity), true
+
 	case "UpdateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.UpdateApiKeyPayload.APIKey == nil {
 			break
@@ -5414,6 +5514,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRecordSecurityEventInput,
 		ec.unmarshalInputRedeliverInput,
+		ec.unmarshalInputRegisterDocumentsInput,
+		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
 		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
@@ -5438,6 +5540,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSignOutSubjectInput,
 		ec.unmarshalInputStartRelationInput,
 		ec.unmarshalInputSubjectBy,
+		ec.unmarshalInputUnregisterDocumentInput,
 		ec.unmarshalInputUpdateApiKeyInput,
 		ec.unmarshalInputUpdateRecordInput,
 		ec.unmarshalInputUpdateSubjectInput,
@@ -5875,6 +5978,8 @@ type ApiKey implements Node {
   clearances: [Clearance!]!
   "The networks that it may call from, in CIDR notation; from any when empty."
   networks: [String!]!
+  "Whether its GraphQL calls are refused unless they name a registered document."
+  documentsOnly: Boolean!
   "The newest first: the one in use and, while a rotation overlaps, the one before."
   secrets: [ApiKeySecret!]!
   createdAt: Time!
@@ -5914,6 +6019,8 @@ type OAuthClient implements Node {
   clearances: [Clearance!]!
   "The networks that it may call from, in CIDR notation; from any when empty."
   networks: [String!]!
+  "Whether its GraphQL calls are refused unless they name a registered document."
+  documentsOnly: Boolean!
   tokenFormat: TokenFormat!
   "When the authorization server first knew it; null when making it broke off: rotate its secret."
   readyAt: Time
@@ -5945,6 +6052,8 @@ input CreateApiKeyInput {
   clearances: [Clearance!]
   "Networks in CIDR notation, or single addresses; any when absent."
   networks: [String!]
+  "Binds it to the tenant's registered documents: any other GraphQL call is FORBIDDEN."
+  documentsOnly: Boolean! = false
   expiresAt: Time
 }
 
@@ -5975,6 +6084,8 @@ input CreateOAuthClientInput {
   clearances: [Clearance!]
   "Networks in CIDR notation, or single addresses; any when absent."
   networks: [String!]
+  "Binds it to the tenant's registered documents: any other GraphQL call is FORBIDDEN."
+  documentsOnly: Boolean! = false
   tokenFormat: TokenFormat!
   expiresAt: Time
 }
@@ -6213,6 +6324,58 @@ extend type Mutation {
   addDatasetField(input: AddDatasetFieldInput!): AddDatasetFieldPayload! @can(do: DATASET_WRITE)
   renameDatasetField(input: RenameDatasetFieldInput!): RenameDatasetFieldPayload! @can(do: DATASET_WRITE)
   retireDataset(input: RetireDatasetInput!): RetireDatasetPayload! @can(do: DATASET_WRITE)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/document.graphql", Input: `"""
+A GraphQL document that the tenant's portals call by its id: {"documentId":
+"sha256:…", "variables": …} in place of the text.
+"""
+type RegisteredDocument {
+  "sha256: and the hash of the document's text, in lower-case hex."
+  id: ID!
+  name: String!
+  createdAt: Time!
+  "Who registered it."
+  createdBy: ID!
+}
+
+input RegisteredDocumentInput {
+  name: String!
+  "1 to 65,536 bytes, without strings and comments: values are passed as variables."
+  text: String!
+}
+
+input RegisterDocumentsInput {
+  "1 to 100."
+  documents: [RegisteredDocumentInput!]!
+}
+
+input UnregisterDocumentInput {
+  id: ID!
+}
+
+type RegisterDocumentsPayload {
+  "In the order of the input."
+  documents: [RegisteredDocument!]!
+}
+
+type UnregisterDocumentPayload {
+  id: ID!
+}
+
+extend type Query {
+  "The newest first."
+  documents: [RegisteredDocument!]! @can(do: DOCUMENT_REGISTER)
+}
+
+extend type Mutation {
+  """
+  Registers documents; those that are registered already stay as they are. A tenant
+  has at most 1,000. Each is checked against the schema and the limits of a call.
+  """
+  registerDocuments(input: RegisterDocumentsInput!): RegisterDocumentsPayload! @can(do: DOCUMENT_REGISTER)
+  "Ends a document, for all calls within 30 seconds."
+  unregisterDocument(input: UnregisterDocumentInput!): UnregisterDocumentPayload! @can(do: DOCUMENT_REGISTER)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/export.graphql", Input: `enum ExportState {
@@ -8169,6 +8332,8 @@ func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphq
 		return ec.fieldContext_ApiKey_clearances(ctx, field)
 	case "networks":
 		return ec.fieldContext_ApiKey_networks(ctx, field)
+	case "documentsOnly":
+		return ec.fieldContext_ApiKey_documentsOnly(ctx, field)
 	case "secrets":
 		return ec.fieldContext_ApiKey_secrets(ctx, field)
 	case "createdAt":
@@ -9015,6 +9180,8 @@ func (ec *executionContext) childFields_OAuthClient(ctx context.Context, field g
 		return ec.fieldContext_OAuthClient_clearances(ctx, field)
 	case "networks":
 		return ec.fieldContext_OAuthClient_networks(ctx, field)
+	case "documentsOnly":
+		return ec.fieldContext_OAuthClient_documentsOnly(ctx, field)
 	case "tokenFormat":
 		return ec.fieldContext_OAuthClient_tokenFormat(ctx, field)
 	case "readyAt":
@@ -9223,6 +9390,28 @@ func (ec *executionContext) childFields_RedeliverPayload(ctx context.Context, fi
 		return ec.fieldContext_RedeliverPayload_delivery(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RedeliverPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RegisterDocumentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "documents":
+		return ec.fieldContext_RegisterDocumentsPayload_documents(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisterDocumentsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RegisteredDocument(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RegisteredDocument_id(ctx, field)
+	case "name":
+		return ec.fieldContext_RegisteredDocument_name(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_RegisteredDocument_createdAt(ctx, field)
+	case "createdBy":
+		return ec.fieldContext_RegisteredDocument_createdBy(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RegisteredDocument", field.Name)
 }
 
 func (ec *executionContext) childFields_Registration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -9737,6 +9926,14 @@ func (ec *executionContext) childFields_TenantPolicyEdge(ctx context.Context, fi
 		return ec.fieldContext_TenantPolicyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type TenantPolicyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_UnregisterDocumentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_UnregisterDocumentPayload_id(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UnregisterDocumentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/export"
@@ -138,6 +139,11 @@ type RedeliverPayload struct {
 	Delivery *webhook.Delivery `json:"delivery"`
 }
 
+type RegisterDocumentsPayload struct {
+	// In the order of the input.
+	Documents []*document.Document `json:"documents"`
+}
+
 type RemoveMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
@@ -238,6 +244,10 @@ type SignOutSubjectPayload struct {
 type StartRelationPayload struct {
 	Subject  *subject.Subject  `json:"subject"`
 	Relation *subject.Relation `json:"relation"`
+}
+
+type UnregisterDocumentPayload struct {
+	ID string `json:"id"`
 }
 
 type UpdateAPIKeyPayload struct {

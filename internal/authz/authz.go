@@ -55,7 +55,9 @@ type Principal struct {
 	Purpose    string      // as stated for this call, "" when none was
 	Identity   string      // id of the person at the identity server, of who signed in by a session
 	Home       tenant.ID   // of an operator: the provider; in any other tenant only break-glass holds
-	BreakGlass string      // id of the grant by which an operator is in a tenant that isn't the provider
+	// DocumentsOnly is of a machine client that is bound to registered documents.
+	DocumentsOnly bool
+	BreakGlass    string // id of the grant by which an operator is in a tenant that isn't the provider
 
 	// AAL and AuthenticatedAt are of a person's sign-in.
 	AAL             AAL

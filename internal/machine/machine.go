@@ -31,10 +31,12 @@ type Client struct {
 	Clearances  []authz.Clearance
 	Networks    []string // in CIDR notation; any when empty
 	CreatedAt   time.Time
-	ExpiresAt   *time.Time
-	RevokedAt   *time.Time
-	LastUsedAt  *time.Time // accurate to UsesEvery
-	Version     int64
+	// DocumentsOnly binds its GraphQL calls to the tenant's registered documents.
+	DocumentsOnly bool
+	ExpiresAt     *time.Time
+	RevokedAt     *time.Time
+	LastUsedAt    *time.Time // accurate to UsesEvery
+	Version       int64
 }
 
 // CreateInput asks for a client.
@@ -44,6 +46,8 @@ type CreateInput struct {
 	Clearances  []authz.Clearance  // none when nil
 	Networks    []string           // any when empty
 	ExpiresAt   *time.Time
+
+	DocumentsOnly bool
 }
 
 // New returns the client with this id that the caller in ctx asks for at now. A
@@ -52,7 +56,7 @@ type CreateInput struct {
 func New(ctx context.Context, a authz.Authorizer, clientID string, in CreateInput, now time.Time) (Client, error) {
 	c := Client{
 		ID: clientID, Permissions: in.Permissions, Clearances: in.Clearances, CreatedAt: now.UTC().Truncate(time.Millisecond),
-		ExpiresAt: in.ExpiresAt, Version: 1,
+		ExpiresAt: in.ExpiresAt, DocumentsOnly: in.DocumentsOnly, Version: 1,
 	}
 	holdable := authz.ForKeys()
 	if c.Permissions == nil {
@@ -168,5 +172,6 @@ func (c *Client) Refusal(ctx context.Context, now time.Time) Reason {
 func (c *Client) Principal(of tenant.ID) authz.Principal {
 	return authz.Principal{
 		Kind: authz.KindMachine, ID: c.ID, Tenant: of, Credential: c.ID, Grants: c.Permissions, Clearances: c.Clearances,
+		DocumentsOnly: c.DocumentsOnly,
 	}
 }

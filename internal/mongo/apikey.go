@@ -33,6 +33,7 @@ type machineDoc struct {
 	CreatedAt   time.Time          `bson:"createdAt"`
 	ExpiresAt   *time.Time         `bson:"expiresAt,omitempty"`
 	LastUsedAt  *time.Time         `bson:"lastUsedAt,omitempty"` // written by Used alone
+	Documents   bool               `bson:"documentsOnly,omitempty"`
 	Life        machineLifeDoc     `bson:",inline"`
 }
 
@@ -48,7 +49,7 @@ type machineLifeDoc struct {
 func newMachineDoc(of tenant.ID, c *machine.Client) machineDoc {
 	return machineDoc{
 		ID: c.ID, Tenant: of, Permissions: c.Permissions, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt,
-		Life: machineLifeDoc{c.Name, c.Clearances, c.Networks, c.RevokedAt, c.Version},
+		Documents: c.DocumentsOnly, Life: machineLifeDoc{c.Name, c.Clearances, c.Networks, c.RevokedAt, c.Version},
 	}
 }
 
@@ -56,6 +57,7 @@ func (d *machineDoc) client() machine.Client {
 	return machine.Client{
 		ID: d.ID, Name: d.Life.Name, Permissions: d.Permissions, Clearances: d.Life.Clearances, Networks: d.Life.Networks,
 		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, RevokedAt: d.Life.RevokedAt, LastUsedAt: d.LastUsedAt, Version: d.Life.Version,
+		DocumentsOnly: d.Documents,
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 	leasesColl     = "leases" // of the platform, and small: without a tenant, not sharded
 
 	oauthClientsColl = "oauthClients"
+	documentsColl    = "documents" // registered GraphQL documents
 
 	importsColl    = "imports"
 	mappingsColl   = "importMappings"
@@ -85,6 +86,7 @@ func indexes() map[string][]index {
 		tenantsColl:      {{"allowedOrigins"}},
 		membersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "role", "state"}, {"identity"}},
 		apiKeysColl:      {{"tenant", "-createdAt", "-_id"}},
+		documentsColl:    {{"tenant", "-createdAt", "-_id"}},
 		oauthClientsColl: {{"tenant", "-createdAt", "-_id"}},
 		policiesColl:     {{"tenant", "-createdAt", "-_id"}, {"tenant", "state"}, {"tenant", "name", "-version"}},
 		datasetsColl:     {{"tenant", "name"}, {"tenant", "secrecy"}},

@@ -60,6 +60,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}](t, owner, `{ viewer { id } sessions { id } }`, nil)
 	hooked, told := mine.delivered(t, p)
 	defer mine.unhook(t, hooked)
+	registered := ask[struct {
+		RegisterDocuments struct{ Documents []struct{ ID string } }
+	}](t, owner, `mutation($input: RegisterDocumentsInput!) { registerDocuments(input: $input) { documents { id } } }`,
+		vars{"input": vars{"documents": []vars{{"name": "walk", "text": "{ viewer { id } }"}}}}).RegisterDocuments.Documents[0].ID
 	field := vars{"key": "extra", "type": "STRING"}
 	values := []vars{{"key": "title", "value": "x"}}
 
@@ -77,6 +81,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("viewer", `{ viewer { id kind role tenant { id } memberships { tenant legalName } } }`, nil, ""),
 		query("tenant", `{ tenant { id legalName slug } }`, nil, ""),
 		query("apiKeys", `{ apiKeys { id name } }`, nil, ""),
+		query("documents", `{ documents { id name } }`, nil, ""),
+		mutation("registerDocuments", "documents { id }",
+			vars{"documents": []vars{{"name": "walk", "text": "{ foreign: " + foreign + " }"}}}, "INVALID"),
+		mutation("unregisterDocument", "id", vars{"id": registered}, "NOT_FOUND"),
 		query("datasets", `{ datasets { id name fields { id key } } }`, nil, ""),
 		query("dataset", `query($id: ID!) { dataset(id: $id) { id } }`, vars{"id": b.dataset.ID}, "NOT_FOUND"),
 		query("subjects", `{ subjects { totalCount nodes { id reference } } }`, nil, ""),
