@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
@@ -99,6 +100,7 @@ type Platform struct {
 	policies   *policy.Service
 	audit      auditLog
 	limiter    *ratelimit.Limiter
+	documents  *document.Service
 	keys       lifeOfKeys
 }
 
@@ -211,6 +213,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.APIKeys = apikey.NewService(apikey.Config{
 		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Authorizer: p.authorizer, Hasher: hasher, Log: p.log, Now: p.now,
+	})
+	p.documents = document.NewService(document.Config{
+		Store: mongo.NewDocumentStore(p.db), Changes: changes, Check: graph.CheckDocument, Now: p.now,
 	})
 	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
@@ -331,21 +336,17 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	}
 	api := graph.New(graph.Config{
 		Services: graph.Services{
-			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, OAuth: p.OAuth, Datasets: p.Datasets,
+			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
-	signIn, err := p.signIn()
-	if err != nil {
-		return nil, err
-	}
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
-		Routes: append(append(api.Routes(), signIn...),
+		Routes: append(api.Routes(),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
