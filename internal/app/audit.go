@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/blob"
@@ -79,9 +80,14 @@ func (p *Platform) openAudit(v *vault.Vault, keys trail.Keys, changes *change.Ru
 	})
 }
 
-// VerifyAudit checks the whole audit log against the published checkpoints.
+// VerifyAudit checks the whole audit log against the published checkpoints. That
+// it isn't whole is a security event.
 func (p *Platform) VerifyAudit(ctx context.Context) (seal.Report, error) {
-	return p.audit.verifier.Verify(ctx)
+	report, err := p.audit.verifier.Verify(ctx)
+	if _, found := errors.AsType[*proof.Error](err); found {
+		return report, p.broken(ctx, "audit", err)
+	}
+	return report, err
 }
 
 // RestartAudit begins new logs after the database was restored from a backup.

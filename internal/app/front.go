@@ -23,5 +23,6 @@ func (p *Platform) listening() (server.Listening, error) {
 func (p *Platform) firewall() (*waf.Firewall, error) {
 	return waf.New(waf.Config{
 		Mode: waf.Mode(p.Config.FirewallMode()), Scope: waf.Scope(p.Config.Firewall.Scope), Log: p.log,
+		Blocked: p.blocked,
 	})
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ func (p *Platform) openKeys(
 	k := &p.keys
 	k.epochs = epoch.NewService(epoch.Config{
 		Store: mongo.NewEpochStore(p.db), Keys: keys, KMS: wrapper, Vault: v, Provider: tenants, Changes: changes, Log: p.log, Now: p.now,
+		Alarm: p.alarm,
 		Lookups: mongo.NewLookupRenewal(mongo.RenewalConfig{
 			DB: p.db, Keys: keys, Vault: v, Subjects: subjects, Records: mongo.NewRecordStore(p.db, v, p.log),
 			RecordKeys: p.Records.LookupKeys, Log: p.log, Now: p.now,
@@ -57,13 +59,17 @@ func (p *Platform) openKeys(
 // checkLedger brings a restored database up to the ledger, before anything is
 // served or worked on.
 func (p *Platform) checkLedger(ctx context.Context) error {
-	return p.keys.ledger.Check(tenant.System(ctx, "ledger"), strings.ToLower(rand.Text()), func(ctx context.Context, e ledger.Entry) error {
+	err := p.keys.ledger.Check(tenant.System(ctx, "ledger"), strings.ToLower(rand.Text()), func(ctx context.Context, e ledger.Entry) error {
 		handled, err := p.keys.erasures.Replay(ctx, e)
 		if err == nil && !handled {
 			err = fmt.Errorf("%s: %w", e.Kind, ledger.ErrNoReplay)
 		}
 		return err
 	})
+	if errors.Is(err, ledger.ErrBroken) || errors.Is(err, ledger.ErrOtherDatabase) {
+		return p.broken(ctx, "ledger", err)
+	}
+	return err
 }
 
 // workKeys has the worker end keys.
