@@ -381,6 +381,9 @@ func (s *Service) update(
 		if m, err = s.member(ctx, memberID); err != nil {
 			return c, err
 		}
+		if m.State == Expired { // as it is shown; stored it is Joined, or a new end would come too late
+			m.State = Joined
+		}
 		switch {
 		case m.State == Removed:
 			return c, ErrGone

@@ -216,6 +216,14 @@ func TestWhoMayBeWhat(t *testing.T) {
 	if m, err = p.Member(as(t, one), m.ID); err != nil || m.State != tenancy.Expired {
 		t.Errorf("after its time: %v, %v", m, err)
 	}
+	later := soon.Add(24 * time.Hour)
+	m, err = p.ChangeMember(as(t, one), tenancy.ChangeInput{ID: m.ID, ExpectedVersion: m.Version, ExpiresAt: &later})
+	if err != nil || m.State != tenancy.Joined {
+		t.Errorf("with a new end: %+v, %v", m, err)
+	}
+	if all, err := p.MembershipsOf(tenant.System(t.Context(), "test"), "id-auditor"); err != nil || len(all) != 1 {
+		t.Errorf("with a new end the person works for %d tenants, %v", len(all), err)
+	}
 	in := input("three", "three")
 	in.Owner.Clearances = []authz.Clearance{authz.ClearAML}
 	if _, err := p.Create(as(t, operator), in); err != nil {
