@@ -28,8 +28,8 @@ func (r *mutationResolver) ExportAudit(ctx context.Context, input trail.ExportAu
 	return &model.ExportAuditPayload{Export: e}, err
 }
 
-func (r *mutationResolver) SealAudit(ctx context.Context) (*model.SealAuditPayload, error) {
-	state, err := r.audits.Publish(ctx)
+func (r *mutationResolver) SealAudit(ctx context.Context, input trail.SealAuditInput) (*model.SealAuditPayload, error) {
+	state, err := r.audits.Publish(ctx, input)
 	return &model.SealAuditPayload{State: state}, err
 }
 

@@ -214,7 +214,7 @@ type Audits interface {
 	Get(ctx context.Context, entryID string) (*trail.Entry, error)
 	Proof(ctx context.Context, entryID string) (*trail.Proof, error)
 	Consistency(ctx context.Context, from, to int64) (*trail.Consistency, error)
-	Publish(ctx context.Context) (*trail.State, error)
+	Publish(ctx context.Context, in trail.SealAuditInput) (*trail.State, error)
 	Self(ctx context.Context, r page.Request) (*trail.AccessConnection, error)
 	Request(ctx context.Context, in trail.ExportAuditInput) (*trail.Export, error)
 	GetExport(ctx context.Context, exportID string) (*trail.Export, error)

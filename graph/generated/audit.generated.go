@@ -1804,6 +1804,36 @@ func (ec *executionContext) unmarshalInputExportAuditInput(ctx context.Context, 
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputSealAuditInput(ctx context.Context, obj any) (trail.SealAuditInput, error) {
+	var it trail.SealAuditInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"entry"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "entry":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("entry"))
+			data, err := ec.unmarshalOID2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Entry = data
+		}
+	}
+	return it, nil
+}
+
 // endregion **************************** input.gotpl *****************************
 
 // region    ************************** interface.gotpl ***************************
@@ -2965,6 +2995,11 @@ func (ec *executionContext) marshalNExportAuditPayload2ᚖgithubᚗcomᚋvogter�
 		return graphql.Null
 	}
 	return ec._ExportAuditPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNSealAuditInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐSealAuditInput(ctx context.Context, v any) (trail.SealAuditInput, error) {
+	res, err := ec.unmarshalInputSealAuditInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
 }
 
 func (ec *executionContext) marshalNSealAuditPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐSealAuditPayload(ctx context.Context, sel ast.SelectionSet, v *model.SealAuditPayload) graphql.Marshaler {

@@ -52,7 +52,7 @@ import (
 
 type MutationResolver interface {
 	ExportAudit(ctx context.Context, input trail.ExportAuditInput) (*model.ExportAuditPayload, error)
-	SealAudit(ctx context.Context) (*model.SealAuditPayload, error)
+	SealAudit(ctx context.Context, input trail.SealAuditInput) (*model.SealAuditPayload, error)
 	CreateAPIKey(ctx context.Context, input machine.CreateInput) (*model.CreateAPIKeyPayload, error)
 	UpdateAPIKey(ctx context.Context, input apikey.UpdateInput) (*model.UpdateAPIKeyPayload, error)
 	RotateAPIKey(ctx context.Context, input apikey.RotateInput) (*model.RotateAPIKeyPayload, error)
@@ -799,6 +799,20 @@ func (ec *executionContext) field_Mutation_saveImportMapping_args(ctx context.Co
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (imports.SaveMappingInput, error) {
 			return ec.unmarshalNSaveImportMappingInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋimportsᚐSaveMappingInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_sealAudit_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (trail.SealAuditInput, error) {
+			return ec.unmarshalNSealAuditInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐSealAuditInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1665,7 +1679,8 @@ func (ec *executionContext) _Mutation_sealAudit(ctx context.Context, field graph
 			return ec.fieldContext_Mutation_sealAudit(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.Resolvers.Mutation().SealAudit(ctx)
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().SealAudit(ctx, fc.Args["input"].(trail.SealAuditInput))
 		},
 		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
 			directive0 := next
@@ -1693,7 +1708,7 @@ func (ec *executionContext) _Mutation_sealAudit(ctx context.Context, field graph
 		true,
 	)
 }
-func (ec *executionContext) fieldContext_Mutation_sealAudit(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+func (ec *executionContext) fieldContext_Mutation_sealAudit(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	fc = &graphql.FieldContext{
 		Object:     "Mutation",
 		Field:      field,
@@ -1702,6 +1717,17 @@ func (ec *executionContext) fieldContext_Mutation_sealAudit(_ context.Context, f
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_SealAuditPayload(ctx, field)
 		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_sealAudit_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
 	}
 	return fc, nil
 }

@@ -572,7 +572,7 @@ type ComplexityRoot struct {
 		RotateOAuthClientSecret  func(childComplexity int, input oauth.RotateSecretInput) int
 		RotateWebhookSecret      func(childComplexity int, input webhook.Input) int
 		SaveImportMapping        func(childComplexity int, input imports.SaveMappingInput) int
-		SealAudit                func(childComplexity int) int
+		SealAudit                func(childComplexity int, input trail.SealAuditInput) int
 		SignInSubject            func(childComplexity int, input portal.SignInInput) int
 		SignOut                  func(childComplexity int, input session.SignOutInput) int
 		SignOutSubject           func(childComplexity int, input portal.SignOutInput) int
@@ -3257,7 +3257,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			break
 		}
 
-		return e.ComplexityRoot.Mutation.SealAudit(childComplexity), true
+		args, err := ec.field_Mutation_sealAudit_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SealAudit(childComplexity, args["input"].(trail.SealAuditInput)), true
 	case "Mutation.signInSubject":
 		if e.ComplexityRoot.Mutation.SignInSubject == nil {
 			break
@@ -5534,6 +5539,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
+		ec.unmarshalInputSealAuditInput,
 		ec.unmarshalInputSecurityEventFilter,
 		ec.unmarshalInputSignInSubjectInput,
 		ec.unmarshalInputSignOutInput,
@@ -5826,6 +5832,11 @@ type ExportAuditPayload {
   job: Job! @goField(forceResolver: true)
 }
 
+input SealAuditInput {
+  "An entry that has to be under the checkpoint: PRECONDITION when it isn't yet."
+  entry: ID
+}
+
 type SealAuditPayload {
   state: AuditState!
 }
@@ -5847,7 +5858,7 @@ extend type Query {
 extend type Mutation {
   exportAudit(input: ExportAuditInput!): ExportAuditPayload! @can(do: AUDIT_EXPORT) @idempotent
   "Seals what happened until now and publishes a checkpoint at once."
-  sealAudit: SealAuditPayload! @can(do: AUDIT_EXPORT)
+  sealAudit(input: SealAuditInput!): SealAuditPayload! @can(do: AUDIT_EXPORT)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/base.graphql", Input: `"""

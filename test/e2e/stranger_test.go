@@ -58,6 +58,9 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		Viewer   struct{ ID string }
 		Sessions []struct{ ID string }
 	}](t, owner, `{ viewer { id } sessions { id } }`, nil)
+	entry := ask[struct {
+		AuditLog struct{ Nodes []struct{ ID string } }
+	}](t, owner, `{ auditLog(first: 1) { nodes { id } } }`, nil).AuditLog.Nodes[0].ID
 	hooked, told := mine.delivered(t, p)
 	defer mine.unhook(t, hooked)
 	registered := ask[struct {
@@ -101,6 +104,14 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("tenantPolicies", `{ tenantPolicies { nodes { id name } } }`, nil, ""),
 		query("policySchema", `{ policySchema }`, nil, ""),
 		query("importMappings", `{ importMappings { id name document } }`, nil, ""),
+		query("auditLog", `{ auditLog { nodes { id object subjects { id } } } }`, nil, ""),
+		query("auditEntry", `query($id: ID!) { auditEntry(id: $id) { id } }`, vars{"id": entry}, "NOT_FOUND"),
+		query("auditProof", `query($id: ID!) { auditProof(entry: $id) { document } }`, vars{"id": entry}, "NOT_FOUND"),
+		query("auditConsistency", `{ auditConsistency(from: 0, to: 0) { path } }`, nil, "NOT_FOUND"),
+		query("auditExport", `query($id: ID!) { auditExport(id: $id) { id } }`, vars{"id": strings.Replace(entry, "aud_", "aux_", 1)}, "NOT_FOUND"),
+		query("selfAccessLog", `{ selfAccessLog { nodes { id } } }`, nil, "FORBIDDEN"),
+		mutation("sealAudit", "state { number }", vars{"entry": entry}, "NOT_FOUND"),
+		mutation("exportAudit", "export { id }", vars{"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "INVALID"),
 		query("changes", `{ changes { nodes { id object subjects } } }`, nil, ""),
 		query("webhooks", `{ webhooks { id url } }`, nil, ""),
 		query("deliveries", `query($id: ID!) { deliveries(webhook: $id) { nodes { id } } }`, vars{"id": hooked.ID}, "NOT_FOUND"),
@@ -111,6 +122,11 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("rotateWebhookSecret", "webhook { id }", vars{"id": hooked.ID}, "NOT_FOUND"),
 		mutation("redeliver", "delivery { id }", vars{"delivery": told.ID}, "NOT_FOUND"),
 
+		query("self", `{ self { subject { id } } }`, nil, "FORBIDDEN"),
+		mutation("signOutSubject", "count", vars{}, "FORBIDDEN"),
+		mutation("requestSubjectCode", "challenge", vars{"tenantSlug": "nobody-of-that-name", "email": b.person.Emails[0]}, "NOT_FOUND"),
+		mutation("signInSubject", "token",
+			vars{"challenge": "chl_" + strings.TrimPrefix(foreign, "ten_") + strings.Repeat("a", 26), "code": "00000000"}, "UNAUTHENTICATED"),
 		query("members", `{ members { nodes { id email } } }`, nil, ""),
 		query("member", `query($id: ID!) { member(id: $id) { id } }`, vars{"id": people.Viewer.ID}, "NOT_FOUND"),
 		query("sessions", `{ sessions { id } }`, nil, ""),

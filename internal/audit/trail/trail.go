@@ -465,9 +465,14 @@ func (s *Service) Consistency(ctx context.Context, from, to int64) (*Consistency
 	return c, nil
 }
 
+// SealAuditInput may name an entry that has to be under the checkpoint.
+type SealAuditInput struct {
+	Entry *string
+}
+
 // Publish seals what there is and publishes a checkpoint, for a caller who can't
 // wait for the next one; it returns where the tenant's log stands then.
-func (s *Service) Publish(ctx context.Context) (*State, error) {
+func (s *Service) Publish(ctx context.Context, in SealAuditInput) (*State, error) {
 	record, err := s.Publisher.Publish(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("publish checkpoint: %w", err)
@@ -480,5 +485,15 @@ func (s *Service) Publish(ctx context.Context) (*State, error) {
 		return nil, errors.Join(err, ErrNoCheckpoint)
 	}
 	state, _, err := s.covered(ctx, at)
-	return state, err
+	if err != nil || in.Entry == nil {
+		return state, err
+	}
+	e, err := s.find(ctx, *in.Entry)
+	if err != nil {
+		return nil, err
+	}
+	if e.Seq == nil || *e.Seq >= at.Base+at.Size {
+		return nil, ErrUncovered
+	}
+	return state, nil
 }

@@ -208,10 +208,10 @@ func TestProofs(t *testing.T) {
 	if _, err := w.trail.Proof(one, entry); !errors.Is(err, trail.ErrUncovered) {
 		t.Errorf("before any checkpoint: %v", err)
 	}
-	first, err := w.trail.Publish(one)
+	first, err := w.trail.Publish(one, trail.SealAuditInput{})
 	w.ok(err)
 	w.write(one, "record.read", "sub_a", 300)
-	last, err := w.trail.Publish(one)
+	last, err := w.trail.Publish(one, trail.SealAuditInput{})
 	w.ok(err)
 	p, err := w.trail.Proof(one, entry)
 	w.ok(err)
@@ -290,7 +290,7 @@ func TestBundle(t *testing.T) {
 	for range 5 {
 		w.write(one, "record.read", "sub_a", 70)
 		w.write(two, "record.read", "sub_a", 3)
-		if _, err := w.trail.Publish(one); err != nil {
+		if _, err := w.trail.Publish(one, trail.SealAuditInput{}); err != nil {
 			t.Fatal(err)
 		}
 	}
