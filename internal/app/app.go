@@ -102,6 +102,7 @@ type Platform struct {
 	limiter    *ratelimit.Limiter
 	documents  *document.Service
 	keys       lifeOfKeys
+	watch      watch
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -200,6 +201,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	if err := p.openLimits(hasher, tenants); err != nil {
 		return err
 	}
+	p.openInbox(tenants)
 	subjects := mongo.NewSubjectStore(p.db, v, p.log)
 	p.evictions = authn.NewEvictions(p.redis, p.log)
 	p.Tenants = tenancy.NewService(tenancy.Config{
@@ -212,7 +214,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: mongo.NewBreakGlassStore(p.db, v), Changes: changes, Tenants: p.Tenants, Mail: p.notices, Vault: v, Now: p.now,
 	})
 	p.APIKeys = apikey.NewService(apikey.Config{
-		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Authorizer: p.authorizer, Hasher: hasher, Log: p.log, Now: p.now,
+		Store: mongo.NewAPIKeyStore(p.db), Changes: changes, Authorizer: p.authorizer, Hasher: hasher, Denied: p.denied, Log: p.log, Now: p.now,
 	})
 	p.documents = document.NewService(document.Config{
 		Store: mongo.NewDocumentStore(p.db), Changes: changes, Check: graph.CheckDocument, Now: p.now,
@@ -240,6 +242,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,
 		Changes: changes, Log: p.log, Now: p.now,
 	})
+	p.openSecurity(v, changes, tenants)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
 		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed, Client: webhook.NewClient(p.Config.WebhookAllowPrivate, nil, p.now),
@@ -259,7 +262,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 // openOAuth makes the service of OAuth clients, and a client of Hydra if there is one.
 func (p *Platform) openOAuth(changes *change.Runner) {
 	c := oauth.Config{
-		Store: mongo.NewOAuthStore(p.db), Changes: changes, Authorizer: p.authorizer, Log: p.log, Now: p.now, Audience: p.Config.URL(),
+		Store: mongo.NewOAuthStore(p.db), Changes: changes, Authorizer: p.authorizer, Denied: p.denied, Log: p.log, Now: p.now, Audience: p.Config.URL(),
 	}
 	if p.Config.Hydra.PublicURL == "" {
 		p.log.Info("OAuth is off: VOGTER_HYDRA_PUBLIC_URL is not set") //nolint:sloglint // there is no call yet
@@ -326,7 +329,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 		return server.Serve(ctx, l, h, listening)
-	}, p.audit.anonymous.Run, p.evictions.Run, p.keys.evictions.Run, p.APIKeys.Run, p.OAuth.Run)
+	}, p.audit.anonymous.Run, p.evictions.Run, p.keys.evictions.Run, p.APIKeys.Run, p.OAuth.Run, p.watch.inbox.Run, p.watchClocks)
 }
 
 func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (http.Handler, error) {
@@ -338,15 +341,19 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Services: graph.Services{
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
-			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks,
+			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
+	signIn, err := p.signIn()
+	if err != nil {
+		return nil, err
+	}
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
-		Routes: append(api.Routes(),
+		Routes: append(append(api.Routes(), signIn...),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -381,6 +388,7 @@ func (p *Platform) Work(ctx context.Context) error {
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
 	p.workKeys(mux, sweeper)
+	p.workSecurity(sweeper)
 	p.workPortal(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
@@ -397,7 +405,7 @@ func (p *Platform) Work(ctx context.Context) error {
 		Jobs: p.Jobs, Redis: p.redis, Mux: mux, Log: p.log, Concurrency: p.Config.WorkerConcurrency,
 		Grace: p.Config.ShutdownGrace,
 	})
-	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run, p.audit.sealer.Run, p.keys.evictions.Run)
+	return p.run(ctx, sweeper.Run, reconciler.Run, worker.Run, p.audit.sealer.Run, p.keys.evictions.Run, p.watch.inbox.Run, p.watchClocks)
 }
 
 // run runs the parts until ctx ends or one of them fails. The relay runs
