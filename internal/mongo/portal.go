@@ -275,7 +275,8 @@ func (s *PortalStore) Session(ctx context.Context, sessionID string) (*portal.Se
 // EndSessions implements portal.Store.
 func (s *PortalStore) EndSessions(ctx context.Context, subjectID, sessionID string, at time.Time) (int, error) {
 	match := []bson.E{
-		{Key: "subject", Value: subjectID}, {Key: "expiresAt", Value: bson.D{{Key: "$gt", Value: at}}},
+		{Key: "subject", Value: subjectID},
+		{Key: "expiresAt", Value: bson.D{{Key: "$gt", Value: at}}},
 		{Key: "endedAt", Value: bson.D{{Key: "$exists", Value: false}}},
 	}
 	if sessionID != "" {
