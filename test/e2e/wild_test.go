@@ -67,7 +67,7 @@ func TestWildCalls(t *testing.T) {
 	seed, total := uint64(20360101), wildCalls()
 	const workers = 4
 	var mu sync.Mutex
-	outcomes, faults := map[string]int{}, 0
+	outcomes, faults := map[string]int{}, map[string]int{}
 	var wg sync.WaitGroup
 	began := time.Now()
 	for worker := range workers {
@@ -77,7 +77,8 @@ func TestWildCalls(t *testing.T) {
 				mu.Lock()
 				outcomes[outcome]++
 				if fault != "" {
-					if faults++; faults <= 20 {
+					kind, _, _ := strings.Cut(fault, ":")
+					if faults[kind]++; faults[kind] <= 3 {
 						t.Errorf("call %d: %s", i, fault)
 					}
 				}
@@ -86,7 +87,7 @@ func TestWildCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d calls in %.0f s, %d faults", total, time.Since(began).Seconds(), faults)
+	t.Logf("%d calls in %.0f s, faults: %v", total, time.Since(began).Seconds(), faults)
 	for _, o := range slices.Sorted(maps.Keys(outcomes)) {
 		t.Logf("%7d %s", outcomes[o], o)
 	}
@@ -148,7 +149,7 @@ func (w *wilderness) call(t *testing.T, base string, seed uint64) (outcome, faul
 	t.Helper()
 	d := &dice{seed}
 	own := d.n(2)
-	document, variables := w.document(d, own)
+	document, variables, field := w.document(d, own)
 	if d.one(3) {
 		document = w.twist(d, document)
 	}
@@ -195,7 +196,7 @@ func (w *wilderness) call(t *testing.T, base string, seed uint64) (outcome, faul
 	}
 	seen := string(a.body)
 	describe := func(what string) string {
-		return fmt.Sprintf("%s: %d %.400s to %.600s", what, a.status, seen, body)
+		return fmt.Sprintf("%s of "+field+": %d %.400s to %.600s", what, a.status, seen, body)
 	}
 	switch {
 	case a.status >= 500:
@@ -206,7 +207,7 @@ func (w *wilderness) call(t *testing.T, base string, seed uint64) (outcome, faul
 	for n, values := range w.values {
 		for _, v := range values {
 			if n != sees && strings.Contains(seen, v) {
-				fault = describe("something foreign, " + v)
+				fault = describe("something foreign (" + v + ")")
 			}
 		}
 	}
@@ -223,7 +224,7 @@ func spared() []string {
 }
 
 // document returns a valid document for a root field at random, with variables.
-func (w *wilderness) document(d *dice, own int) (text string, variables vars) {
+func (w *wilderness) document(d *dice, own int) (text string, variables vars, field string) {
 	kind, root := "query", w.schema.Query
 	if d.one(2) {
 		kind, root = "mutation", w.schema.Mutation
@@ -251,7 +252,7 @@ func (w *wilderness) document(d *dice, own int) (text string, variables vars) {
 		}
 		return "(" + strings.Join(in, ", ") + ")"
 	}
-	return kind + " W" + list(declared) + " { " + f.Name + list(passed) + w.selection(d, f.Type.Name(), 0) + " }", variables
+	return kind + " W" + list(declared) + " { " + f.Name + list(passed) + w.selection(d, f.Type.Name(), 0) + " }", variables, f.Name
 }
 
 // value returns a value of a type. Only queries get what the other tenant must
