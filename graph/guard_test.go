@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -69,6 +70,10 @@ type (
 	}
 	worldPolicies struct {
 		graph.Policies
+		*world
+	}
+	worldSecurity struct {
+		graph.Security
 		*world
 	}
 	worldWebhooks struct {
@@ -121,6 +126,10 @@ func (w worldTenants) Member(ctx context.Context, memberID string) (*tenancy.Mem
 
 func (w worldPolicies) Get(ctx context.Context, policyID string) (*policy.Policy, error) {
 	return &policy.Policy{ID: policyID}, w.note(ctx, "policy.read")
+}
+
+func (w worldSecurity) Get(ctx context.Context, eventID string) (*security.Event, error) {
+	return &security.Event{ID: eventID}, w.note(ctx, "securityEvent.read")
 }
 
 func (w worldWebhooks) Get(ctx context.Context, webhookID string) (*webhook.Webhook, error) {
@@ -228,7 +237,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks: worldWebhooks{world: w},
-			Policies: worldPolicies{world: w}, Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
+			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w},
 			Jobs: worldJobs{world: w},
 		}
@@ -331,7 +340,7 @@ func TestNode(t *testing.T) {
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
 		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
 		"whk_1": {"Webhook", "WEBHOOK_READ"}, "dlv_1": {"Delivery", "WEBHOOK_READ"},
-		"pol_1": {"TenantPolicy", "POLICY_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
+		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
 	}
 	operators := []string{"EpochClose"} // see TestNodeOfOperators
 	for _, def := range load(t).PossibleTypes["Node"] {

@@ -16,6 +16,7 @@ import (
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -40,6 +41,7 @@ var (
 	_ graph.Jobs      = (*job.Service)(nil)
 	_ graph.Feed      = (*feed.Service)(nil)
 	_ graph.Webhooks  = (*webhook.Service)(nil)
+	_ graph.Security  = (*security.Service)(nil)
 	_ graph.Policies  = (*policy.Service)(nil)
 	_ authn.Grants    = (*breakglass.Service)(nil)
 	_ authn.Keys      = (*apikey.Service)(nil)
