@@ -16,7 +16,7 @@ import (
 func (p *Platform) openPortal(v *vault.Vault, changes *change.Runner, subjects *mongo.SubjectStore) {
 	p.portal = portal.NewService(portal.Config{
 		Store: mongo.NewPortalStore(p.db, v), Tenants: p.Tenants, Subjects: subjects, Changes: changes, Recorder: p.Recorder,
-		Vault: v, Hasher: vault.Hasher{Vault: v}, Limits: p.limiter, Mail: p.notices, Now: p.now,
+		Vault: v, Hasher: vault.Hasher{Vault: v}, Limits: p.limiter, Mail: p.notices, EID: portal.EID{Identities: p.Identity, Claim: p.Config.EID.Claim, Country: p.Config.EID.Country}, Now: p.now,
 	})
 }
 

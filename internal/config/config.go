@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -103,6 +104,7 @@ type Config struct {
 	S3Second S3Second
 	Kratos   Kratos
 	Hydra    Hydra
+	EID      EID
 	Mail     Mail
 }
 
@@ -165,6 +167,16 @@ type S3 struct {
 type Kratos struct {
 	PublicURL string `env:"VOGTER_KRATOS_PUBLIC_URL"`
 	AdminURL  string `env:"VOGTER_KRATOS_ADMIN_URL"` // without authentication: a private network only
+}
+
+// EID is the national eID by which data subjects may sign in.
+type EID struct {
+	// Claim is where an identity at Kratos carries the person's national
+	// identification number: metadata_admin.NAME or metadata_public.NAME, which only
+	// the provider's mapper and the admin API write. Empty: off.
+	Claim string `env:"VOGTER_EID_CLAIM"`
+	// Country is whose number it is, ISO 3166-1 alpha-2.
+	Country string `env:"VOGTER_EID_COUNTRY" envDefault:"DK"`
 }
 
 // Hydra is the authorization server of machine clients. Without it OAuth is off.
@@ -367,6 +379,12 @@ func (c *Config) check() []error {
 	}
 	if c.StepUp != authz.AAL2 && c.StepUp != authz.AAL1 {
 		bad("VOGTER_STEP_UP", "aal2 or aal1")
+	}
+	if c.EID.Claim != "" && !regexp.MustCompile(`^metadata_(admin|public)\.[A-Za-z0-9_]+$`).MatchString(c.EID.Claim) {
+		bad("VOGTER_EID_CLAIM", "metadata_admin.NAME or metadata_public.NAME")
+	}
+	if !regexp.MustCompile(`^[A-Z]{2}$`).MatchString(c.EID.Country) {
+		bad("VOGTER_EID_COUNTRY", "a country's two capitals, such as DK")
 	}
 	if c.ShutdownGrace <= 0 || c.ShutdownGrace > time.Hour {
 		bad("VOGTER_SHUTDOWN_GRACE", "a duration of at most an hour, such as 20s")

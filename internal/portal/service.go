@@ -88,6 +88,7 @@ type Config struct {
 	Hasher   Hasher
 	Limits   Limiter
 	Mail     Mailer
+	EID      EID
 	Now      func() time.Time
 }
 
