@@ -103,6 +103,7 @@ func times(t *testing.T, l *ratelimit.Limiter, n int, uses ...ratelimit.Use) (pa
 
 func TestSlides(t *testing.T) {
 	both(t, func(t *testing.T, r redis.UniversalClient) {
+		t.Helper()
 		c := newClock()
 		l, u := limiter(t, r, c, "requests=10/1m"), ratelimit.Requests.By("a")
 		for _, step := range []struct {
@@ -126,6 +127,7 @@ func TestSlides(t *testing.T) {
 
 func TestRetryAfterIsEnough(t *testing.T) {
 	both(t, func(t *testing.T, r redis.UniversalClient) {
+		t.Helper()
 		c := newClock()
 		l := limiter(t, r, c, "points=100/1m")
 		for i, cost := range []int{60, 40, 7, 100, 33, 1, 99} {
@@ -152,6 +154,7 @@ func TestRetryAfterIsEnough(t *testing.T) {
 
 func TestAllOrNothing(t *testing.T) {
 	both(t, func(t *testing.T, r redis.UniversalClient) {
+		t.Helper()
 		l := limiter(t, r, newClock(), "requests=3/1m,points=10/1m")
 		wide, narrow := ratelimit.Points.By("a"), ratelimit.Requests.By("a")
 		if got := times(t, l, 5, wide, narrow); got != 3 {
@@ -172,6 +175,7 @@ func TestAllOrNothing(t *testing.T) {
 // Two tenants, accounts or addresses never use up each other's.
 func TestApart(t *testing.T) {
 	both(t, func(t *testing.T, r redis.UniversalClient) {
+		t.Helper()
 		l := limiter(t, r, newClock(), "uploads=2/1m,requests=2/1m,anonymous=2/1m")
 		at := func(s string) []ratelimit.Use { return ratelimit.Anonymous.From(netip.MustParseAddr(s)) }
 		for _, uses := range [][]ratelimit.Use{
@@ -196,6 +200,7 @@ func TestApart(t *testing.T) {
 
 func TestSiteOfIPv6(t *testing.T) {
 	both(t, func(t *testing.T, r redis.UniversalClient) {
+		t.Helper()
 		l := limiter(t, r, newClock(), "anonymous=2/1m")
 		passed := 0
 		for i := range 100 {
