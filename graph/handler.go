@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/errs"
@@ -238,8 +240,7 @@ func (a *API) schema(w http.ResponseWriter, r *http.Request) {
 
 const (
 	pingEvery = 15 * time.Second
-	// streamLife bounds a stream, and so how long it outlives the credential that
-	// opened it. A client that sees no "complete" connects anew.
+	// streamLife bounds a stream. A client that sees no "complete" connects anew.
 	streamLife = 15 * time.Minute
 )
 
@@ -272,6 +273,9 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, op *graphql.Ope
 			}
 			_, err = fmt.Fprintf(w, "event: next\ndata: %s\n\n", body)
 		case <-ping.C:
+			if !unchanged(ctx) {
+				return
+			}
 			_, err = io.WriteString(w, ": ping\n\n")
 		case <-ctx.Done():
 			return
@@ -282,6 +286,15 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, op *graphql.Ope
 			return
 		}
 	}
+}
+
+// unchanged reports whether the caller in ctx may still be answered as when the
+// call began: their credential holds, and proves the same rights.
+func unchanged(ctx context.Context) bool {
+	was := authz.FromContext(ctx)
+	is, err := authn.Again(ctx)
+	is.AAL, is.AuthenticatedAt = was.AAL, was.AuthenticatedAt // who signs in again loses nothing
+	return err == nil && reflect.DeepEqual(was, is)
 }
 
 // events carries an operation out and sends its responses, encoded, until it has
