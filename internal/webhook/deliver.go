@@ -70,10 +70,12 @@ func encode(event string, at time.Time, data any) (string, error) {
 }
 
 // Dispatch makes the deliveries of all changes that webhooks of all tenants
-// haven't been told of. ctx spans tenants.
+// haven't been told of. A webhook for which that fails holds up no other. ctx
+// spans tenants.
 func (s *Service) Dispatch(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var failed []error
 	followed := map[string]int64{} // anew, so that it forgets webhooks that are no longer active
 	for after := ""; ; {
 		active, err := s.Store.Active(ctx, after, activeBatch)
@@ -93,14 +95,14 @@ func (s *Service) Dispatch(ctx context.Context) error {
 			told, end := s.followed[w.ID], ends[w.Tenant]
 			if told != end {
 				if told, err = s.follow(ctx, w, end); err != nil {
-					return fmt.Errorf("dispatch to webhook %s: %w", w.ID, err)
+					failed = append(failed, fmt.Errorf("dispatch to webhook %s: %w", w.ID, err))
 				}
 			}
 			followed[w.ID] = told
 		}
 		if len(active) < activeBatch {
 			s.followed = followed
-			return nil
+			return errors.Join(failed...)
 		}
 	}
 }

@@ -697,6 +697,40 @@ func TestDispatchersExcludeEachOther(t *testing.T) {
 	}
 }
 
+// lame is a store that can't read one webhook.
+type lame struct {
+	webhook.Store
+	lost string
+}
+
+func (l lame) Get(ctx context.Context, webhookID string) (*webhook.Webhook, error) {
+	if webhookID == l.lost {
+		return nil, errors.New("this one can't be read")
+	}
+	return l.Store.Get(ctx, webhookID)
+}
+
+// A webhook that can't be worked on holds up no other, of whichever tenant.
+func TestAWebhookThatFailsHoldsUpNoOther(t *testing.T) {
+	p := start(t)
+	one, _ := p.hook(testenv.One, "subject.create")
+	two, _ := p.hook(testenv.Two, "subject.create")
+	whole := p.webhooks.Store
+	for n, lost := range []string{one.ID, two.ID} {
+		p.Subject(p.As(testenv.One), "K-"+strconv.Itoa(n))
+		p.Subject(p.As(testenv.Two), "K-"+strconv.Itoa(n))
+		p.ok(p.sealer.Seal(t.Context()))
+		p.webhooks.Store = lame{whole, lost}
+		if err := p.webhooks.Dispatch(tenant.System(t.Context(), "test")); err == nil || !strings.Contains(err.Error(), lost) {
+			t.Errorf("the fault is told as %v", err)
+		}
+		p.webhooks.Store = whole
+	}
+	if a, b := len(p.deliveries(testenv.One, one, nil)), len(p.deliveries(testenv.Two, two, nil)); a != 2 || b != 1 {
+		t.Errorf("%d and %d deliveries", a, b)
+	}
+}
+
 // Changes beyond what an endpoint takes wait in the feed.
 func TestABacklogWaitsInTheFeed(t *testing.T) {
 	p := start(t)
