@@ -126,6 +126,7 @@ type Access interface {
 type Portal interface {
 	RequestCode(ctx context.Context, in portal.CodeInput) (*portal.Receipt, error)
 	SignIn(ctx context.Context, in portal.SignInInput) (*portal.Grant, error)
+	SignInWithIdentity(ctx context.Context, in portal.IdentityInput) (*portal.Grant, error)
 	SignOut(ctx context.Context, in portal.SignOutInput) (ended int, err error)
 	Self(ctx context.Context) (*portal.Self, error)
 }

@@ -45,7 +45,7 @@ func TestEveryRootFieldIsGuarded(t *testing.T) {
 			if can == public {
 				t.Errorf("%s.%s has to have one of @can and @public", root.Name, f.Name)
 			}
-			if public && !slices.Contains([]string{"viewer", "acceptInvitation", "permissions", "can", "explainDecision", "requestSubjectCode", "signInSubject"}, f.Name) {
+			if public && !slices.Contains([]string{"viewer", "acceptInvitation", "permissions", "can", "explainDecision", "requestSubjectCode", "signInSubject", "signInSubjectWithIdentity"}, f.Name) {
 				t.Errorf("%s.%s is public: is it meant to be?", root.Name, f.Name)
 			}
 			idempotent := f.Directives.ForName("idempotent") != nil

@@ -30,6 +30,14 @@ func (r *mutationResolver) SignInSubject(ctx context.Context, input portal.SignI
 	return &model.SignInSubjectPayload{Token: made.Token, ExpiresAt: made.ExpiresAt}, nil
 }
 
+func (r *mutationResolver) SignInSubjectWithIdentity(ctx context.Context, input portal.IdentityInput) (*model.SignInSubjectWithIdentityPayload, error) {
+	made, err := r.portal.SignInWithIdentity(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	return &model.SignInSubjectWithIdentityPayload{Token: made.Token, ExpiresAt: made.ExpiresAt}, nil
+}
+
 func (r *mutationResolver) SignOutSubject(ctx context.Context, input portal.SignOutInput) (*model.SignOutSubjectPayload, error) {
 	n, err := r.portal.SignOut(ctx, input)
 	return &model.SignOutSubjectPayload{Count: n}, err

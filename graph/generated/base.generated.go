@@ -100,6 +100,7 @@ type MutationResolver interface {
 	ChangeDetector(ctx context.Context, input security.ChangeDetectorInput) (*model.ChangeDetectorPayload, error)
 	RequestSubjectCode(ctx context.Context, input portal.CodeInput) (*model.RequestSubjectCodePayload, error)
 	SignInSubject(ctx context.Context, input portal.SignInInput) (*model.SignInSubjectPayload, error)
+	SignInSubjectWithIdentity(ctx context.Context, input portal.IdentityInput) (*model.SignInSubjectWithIdentityPayload, error)
 	SignOutSubject(ctx context.Context, input portal.SignOutInput) (*model.SignOutSubjectPayload, error)
 	CreateSubject(ctx context.Context, input subject.CreateInput) (*model.CreateSubjectPayload, error)
 	UpdateSubject(ctx context.Context, input subject.UpdateInput) (*model.UpdateSubjectPayload, error)
@@ -813,6 +814,20 @@ func (ec *executionContext) field_Mutation_sealAudit_args(ctx context.Context, r
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (trail.SealAuditInput, error) {
 			return ec.unmarshalNSealAuditInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐSealAuditInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_signInSubjectWithIdentity_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (portal.IdentityInput, error) {
+			return ec.unmarshalNSignInSubjectWithIdentityInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋportalᚐIdentityInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4669,6 +4684,50 @@ func (ec *executionContext) fieldContext_Mutation_signInSubject(ctx context.Cont
 	return fc, nil
 }
 
+func (ec *executionContext) _Mutation_signInSubjectWithIdentity(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_signInSubjectWithIdentity(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().SignInSubjectWithIdentity(ctx, fc.Args["input"].(portal.IdentityInput))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *model.SignInSubjectWithIdentityPayload) graphql.Marshaler {
+			return ec.marshalNSignInSubjectWithIdentityPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐSignInSubjectWithIdentityPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_signInSubjectWithIdentity(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SignInSubjectWithIdentityPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_signInSubjectWithIdentity_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Mutation_signOutSubject(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -8431,6 +8490,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 		case "signInSubject":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_signInSubject(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "signInSubjectWithIdentity":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_signInSubjectWithIdentity(ctx, field)
 			})
 			if out.Values[i] == graphql.Null {
 				out.Invalids++

@@ -527,66 +527,67 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AcceptInvitation         func(childComplexity int, input tenancy.AcceptInput) int
-		AddDatasetField          func(childComplexity int, input dataset.AddFieldInput) int
-		AddSecurityEventActivity func(childComplexity int, input security.ActivityInput) int
-		ApproveEpochClose        func(childComplexity int, input epoch.DecideInput) int
-		ApproveTenantPolicy      func(childComplexity int, input policy.ApproveInput) int
-		ChangeDetector           func(childComplexity int, input security.ChangeDetectorInput) int
-		ChangeMember             func(childComplexity int, input tenancy.ChangeInput) int
-		CorrectSecurityEvent     func(childComplexity int, input security.CorrectInput) int
-		CreateAPIKey             func(childComplexity int, input machine.CreateInput) int
-		CreateDataset            func(childComplexity int, input dataset.CreateInput) int
-		CreateOAuthClient        func(childComplexity int, input oauth.CreateInput) int
-		CreateSubject            func(childComplexity int, input subject.CreateInput) int
-		CreateTenant             func(childComplexity int, input tenancy.CreateInput) int
-		CreateWebhook            func(childComplexity int, input webhook.CreateInput) int
-		DeleteRecord             func(childComplexity int, input record.DeleteInput) int
-		DeleteWebhook            func(childComplexity int, input webhook.Input) int
-		DisposeSecurityEvent     func(childComplexity int, input security.DisposeInput) int
-		EndRelation              func(childComplexity int, input subject.EndRelationInput) int
-		EnterTenant              func(childComplexity int, input breakglass.EnterInput) int
-		ExportAudit              func(childComplexity int, input trail.ExportAuditInput) int
-		GrantDownload            func(childComplexity int, input download.GrantInput) int
-		HaltEpochClose           func(childComplexity int, input epoch.DecideInput) int
-		InviteMember             func(childComplexity int, input tenancy.InviteInput) int
-		LeaveTenant              func(childComplexity int, input breakglass.LeaveInput) int
-		ProposeTenantPolicy      func(childComplexity int, input policy.ProposeInput) int
-		RecordSecurityEvent      func(childComplexity int, input security.RecordInput) int
-		Redeliver                func(childComplexity int, input webhook.RedeliverInput) int
-		RegisterDocuments        func(childComplexity int, input document.RegisterInput) int
-		RemoveMember             func(childComplexity int, input tenancy.RemoveInput) int
-		RenameDatasetField       func(childComplexity int, input dataset.RenameFieldInput) int
-		RequestEpochClose        func(childComplexity int, input epoch.RequestInput) int
-		RequestExport            func(childComplexity int, input export.RequestInput) int
-		RequestSubjectCode       func(childComplexity int, input portal.CodeInput) int
-		ResendInvitation         func(childComplexity int, input tenancy.ResendInput) int
-		RetireDataset            func(childComplexity int, input dataset.RetireInput) int
-		RetireTenantPolicy       func(childComplexity int, input policy.RetireInput) int
-		RetryJob                 func(childComplexity int, input job.RetryInput) int
-		RevokeAPIKey             func(childComplexity int, input apikey.RevokeInput) int
-		RevokeOAuthClient        func(childComplexity int, input oauth.RevokeInput) int
-		RevokeOtherSessions      func(childComplexity int, input session.RevokeOthersInput) int
-		RevokeSession            func(childComplexity int, input session.RevokeInput) int
-		RotateAPIKey             func(childComplexity int, input apikey.RotateInput) int
-		RotateOAuthClientSecret  func(childComplexity int, input oauth.RotateSecretInput) int
-		RotateWebhookSecret      func(childComplexity int, input webhook.Input) int
-		SaveImportMapping        func(childComplexity int, input imports.SaveMappingInput) int
-		SealAudit                func(childComplexity int, input trail.SealAuditInput) int
-		SignInSubject            func(childComplexity int, input portal.SignInInput) int
-		SignOut                  func(childComplexity int, input session.SignOutInput) int
-		SignOutSubject           func(childComplexity int, input portal.SignOutInput) int
-		StartRelation            func(childComplexity int, input subject.StartRelationInput) int
-		UnregisterDocument       func(childComplexity int, input document.UnregisterInput) int
-		UpdateAPIKey             func(childComplexity int, input apikey.UpdateInput) int
-		UpdateRecord             func(childComplexity int, input record.UpdateInput) int
-		UpdateSubject            func(childComplexity int, input subject.UpdateInput) int
-		UpdateTenant             func(childComplexity int, input tenancy.UpdateInput) int
-		UpdateWebhook            func(childComplexity int, input webhook.UpdateInput) int
-		UpsertRecord             func(childComplexity int, input record.UpsertInput) int
-		UpsertSubject            func(childComplexity int, input subject.UpsertInput) int
-		VerifyWebhook            func(childComplexity int, input webhook.Input) int
-		WriteRecord              func(childComplexity int, input record.WriteInput) int
+		AcceptInvitation          func(childComplexity int, input tenancy.AcceptInput) int
+		AddDatasetField           func(childComplexity int, input dataset.AddFieldInput) int
+		AddSecurityEventActivity  func(childComplexity int, input security.ActivityInput) int
+		ApproveEpochClose         func(childComplexity int, input epoch.DecideInput) int
+		ApproveTenantPolicy       func(childComplexity int, input policy.ApproveInput) int
+		ChangeDetector            func(childComplexity int, input security.ChangeDetectorInput) int
+		ChangeMember              func(childComplexity int, input tenancy.ChangeInput) int
+		CorrectSecurityEvent      func(childComplexity int, input security.CorrectInput) int
+		CreateAPIKey              func(childComplexity int, input machine.CreateInput) int
+		CreateDataset             func(childComplexity int, input dataset.CreateInput) int
+		CreateOAuthClient         func(childComplexity int, input oauth.CreateInput) int
+		CreateSubject             func(childComplexity int, input subject.CreateInput) int
+		CreateTenant              func(childComplexity int, input tenancy.CreateInput) int
+		CreateWebhook             func(childComplexity int, input webhook.CreateInput) int
+		DeleteRecord              func(childComplexity int, input record.DeleteInput) int
+		DeleteWebhook             func(childComplexity int, input webhook.Input) int
+		DisposeSecurityEvent      func(childComplexity int, input security.DisposeInput) int
+		EndRelation               func(childComplexity int, input subject.EndRelationInput) int
+		EnterTenant               func(childComplexity int, input breakglass.EnterInput) int
+		ExportAudit               func(childComplexity int, input trail.ExportAuditInput) int
+		GrantDownload             func(childComplexity int, input download.GrantInput) int
+		HaltEpochClose            func(childComplexity int, input epoch.DecideInput) int
+		InviteMember              func(childComplexity int, input tenancy.InviteInput) int
+		LeaveTenant               func(childComplexity int, input breakglass.LeaveInput) int
+		ProposeTenantPolicy       func(childComplexity int, input policy.ProposeInput) int
+		RecordSecurityEvent       func(childComplexity int, input security.RecordInput) int
+		Redeliver                 func(childComplexity int, input webhook.RedeliverInput) int
+		RegisterDocuments         func(childComplexity int, input document.RegisterInput) int
+		RemoveMember              func(childComplexity int, input tenancy.RemoveInput) int
+		RenameDatasetField        func(childComplexity int, input dataset.RenameFieldInput) int
+		RequestEpochClose         func(childComplexity int, input epoch.RequestInput) int
+		RequestExport             func(childComplexity int, input export.RequestInput) int
+		RequestSubjectCode        func(childComplexity int, input portal.CodeInput) int
+		ResendInvitation          func(childComplexity int, input tenancy.ResendInput) int
+		RetireDataset             func(childComplexity int, input dataset.RetireInput) int
+		RetireTenantPolicy        func(childComplexity int, input policy.RetireInput) int
+		RetryJob                  func(childComplexity int, input job.RetryInput) int
+		RevokeAPIKey              func(childComplexity int, input apikey.RevokeInput) int
+		RevokeOAuthClient         func(childComplexity int, input oauth.RevokeInput) int
+		RevokeOtherSessions       func(childComplexity int, input session.RevokeOthersInput) int
+		RevokeSession             func(childComplexity int, input session.RevokeInput) int
+		RotateAPIKey              func(childComplexity int, input apikey.RotateInput) int
+		RotateOAuthClientSecret   func(childComplexity int, input oauth.RotateSecretInput) int
+		RotateWebhookSecret       func(childComplexity int, input webhook.Input) int
+		SaveImportMapping         func(childComplexity int, input imports.SaveMappingInput) int
+		SealAudit                 func(childComplexity int, input trail.SealAuditInput) int
+		SignInSubject             func(childComplexity int, input portal.SignInInput) int
+		SignInSubjectWithIdentity func(childComplexity int, input portal.IdentityInput) int
+		SignOut                   func(childComplexity int, input session.SignOutInput) int
+		SignOutSubject            func(childComplexity int, input portal.SignOutInput) int
+		StartRelation             func(childComplexity int, input subject.StartRelationInput) int
+		UnregisterDocument        func(childComplexity int, input document.UnregisterInput) int
+		UpdateAPIKey              func(childComplexity int, input apikey.UpdateInput) int
+		UpdateRecord              func(childComplexity int, input record.UpdateInput) int
+		UpdateSubject             func(childComplexity int, input subject.UpdateInput) int
+		UpdateTenant              func(childComplexity int, input tenancy.UpdateInput) int
+		UpdateWebhook             func(childComplexity int, input webhook.UpdateInput) int
+		UpsertRecord              func(childComplexity int, input record.UpsertInput) int
+		UpsertSubject             func(childComplexity int, input subject.UpsertInput) int
+		VerifyWebhook             func(childComplexity int, input webhook.Input) int
+		WriteRecord               func(childComplexity int, input record.WriteInput) int
 	}
 
 	NationalId struct {
@@ -927,6 +928,11 @@ type ComplexityRoot struct {
 	}
 
 	SignInSubjectPayload struct {
+		ExpiresAt func(childComplexity int) int
+		Token     func(childComplexity int) int
+	}
+
+	SignInSubjectWithIdentityPayload struct {
 		ExpiresAt func(childComplexity int) int
 		Token     func(childComplexity int) int
 	}
@@ -3274,6 +3280,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SignInSubject(childComplexity, args["input"].(portal.SignInInput)), true
+	case "Mutation.signInSubjectWithIdentity":
+		if e.ComplexityRoot.Mutation.SignInSubjectWithIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_signInSubjectWithIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SignInSubjectWithIdentity(childComplexity, args["input"].(portal.IdentityInput)), true
 	case "Mutation.signOut":
 		if e.ComplexityRoot.Mutation.SignOut == nil {
 			break
@@ -4812,6 +4829,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SignInSubjectPayload.Token(childComplexity), true
 
+	case "SignInSubjectWithIdentityPayload.expiresAt":
+		if e.ComplexityRoot.SignInSubjectWithIdentityPayload.ExpiresAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignInSubjectWithIdentityPayload.ExpiresAt(childComplexity), true
+	case "SignInSubjectWithIdentityPayload.token":
+		if e.ComplexityRoot.SignInSubjectWithIdentityPayload.Token == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignInSubjectWithIdentityPayload.Token(childComplexity), true
+
 	case "SignOutPayload.count":
 		if e.ComplexityRoot.SignOutPayload.Count == nil {
 			break
@@ -5542,6 +5572,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSealAuditInput,
 		ec.unmarshalInputSecurityEventFilter,
 		ec.unmarshalInputSignInSubjectInput,
+		ec.unmarshalInputSignInSubjectWithIdentityInput,
 		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputSignOutSubjectInput,
 		ec.unmarshalInputStartRelationInput,
@@ -7664,6 +7695,17 @@ type SignInSubjectPayload {
   expiresAt: Time!
 }
 
+input SignInSubjectWithIdentityInput {
+  "The tenant's public name."
+  tenantSlug: String!
+}
+
+type SignInSubjectWithIdentityPayload {
+  "Send it as 'Authorization: Bearer'. It is shown this once."
+  token: String!
+  expiresAt: Time!
+}
+
 input SignOutSubjectInput {
   "All of the person's sessions with the tenant, not only the calling one."
   everywhere: Boolean! = false
@@ -7688,6 +7730,12 @@ extend type Mutation {
   requestSubjectCode(input: RequestSubjectCodeInput!): RequestSubjectCodePayload! @public
   "Signs a person in for 30 minutes, to see what the tenant keeps on them. Every code that isn't right is UNAUTHENTICATED."
   signInSubject(input: SignInSubjectInput!): SignInSubjectPayload! @public
+  """
+  Signs in the person whose national eID the calling session of the identity server
+  was begun by. PRECONDITION where no eID is set up, NOT_FOUND when the tenant keeps
+  nothing under its number.
+  """
+  signInSubjectWithIdentity(input: SignInSubjectWithIdentityInput!): SignInSubjectWithIdentityPayload! @public
   signOutSubject(input: SignOutSubjectInput!): SignOutSubjectPayload! @can(do: SELF_READ)
 }
 `, BuiltIn: false},
@@ -9763,6 +9811,16 @@ func (ec *executionContext) childFields_SignInSubjectPayload(ctx context.Context
 		return ec.fieldContext_SignInSubjectPayload_expiresAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SignInSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SignInSubjectWithIdentityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "token":
+		return ec.fieldContext_SignInSubjectWithIdentityPayload_token(ctx, field)
+	case "expiresAt":
+		return ec.fieldContext_SignInSubjectWithIdentityPayload_expiresAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SignInSubjectWithIdentityPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_SignOutPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -221,6 +221,52 @@ func (ec *executionContext) fieldContext_SignInSubjectPayload_expiresAt(_ contex
 	return graphql.NewScalarFieldContext("SignInSubjectPayload", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
+func (ec *executionContext) _SignInSubjectWithIdentityPayload_token(ctx context.Context, field graphql.CollectedField, obj *model.SignInSubjectWithIdentityPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SignInSubjectWithIdentityPayload_token(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Token, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SignInSubjectWithIdentityPayload_token(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SignInSubjectWithIdentityPayload", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _SignInSubjectWithIdentityPayload_expiresAt(ctx context.Context, field graphql.CollectedField, obj *model.SignInSubjectWithIdentityPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_SignInSubjectWithIdentityPayload_expiresAt(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ExpiresAt, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_SignInSubjectWithIdentityPayload_expiresAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("SignInSubjectWithIdentityPayload", field, false, false, errors.New("field of type Time does not have child fields"))
+}
+
 func (ec *executionContext) _SignOutSubjectPayload_count(ctx context.Context, field graphql.CollectedField, obj *model.SignOutSubjectPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -352,6 +398,36 @@ func (ec *executionContext) unmarshalInputSignInSubjectInput(ctx context.Context
 				return it, err
 			}
 			it.Code = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputSignInSubjectWithIdentityInput(ctx context.Context, obj any) (portal.IdentityInput, error) {
+	var it portal.IdentityInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"tenantSlug"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "tenantSlug":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("tenantSlug"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.TenantSlug = data
 		}
 	}
 	return it, nil
@@ -566,6 +642,49 @@ func (ec *executionContext) _SignInSubjectPayload(ctx context.Context, sel ast.S
 	return out
 }
 
+var signInSubjectWithIdentityPayloadImplementors = []string{"SignInSubjectWithIdentityPayload"}
+
+func (ec *executionContext) _SignInSubjectWithIdentityPayload(ctx context.Context, sel ast.SelectionSet, obj *model.SignInSubjectWithIdentityPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, signInSubjectWithIdentityPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("SignInSubjectWithIdentityPayload")
+		case "token":
+			out.Values[i] = ec._SignInSubjectWithIdentityPayload_token(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "expiresAt":
+			out.Values[i] = ec._SignInSubjectWithIdentityPayload_expiresAt(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var signOutSubjectPayloadImplementors = []string{"SignOutSubjectPayload"}
 
 func (ec *executionContext) _SignOutSubjectPayload(ctx context.Context, sel ast.SelectionSet, obj *model.SignOutSubjectPayload) graphql.Marshaler {
@@ -663,6 +782,21 @@ func (ec *executionContext) marshalNSignInSubjectPayload2ᚖgithubᚗcomᚋvogte
 		return graphql.Null
 	}
 	return ec._SignInSubjectPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalNSignInSubjectWithIdentityInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋportalᚐIdentityInput(ctx context.Context, v any) (portal.IdentityInput, error) {
+	res, err := ec.unmarshalInputSignInSubjectWithIdentityInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNSignInSubjectWithIdentityPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐSignInSubjectWithIdentityPayload(ctx context.Context, sel ast.SelectionSet, v *model.SignInSubjectWithIdentityPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._SignInSubjectWithIdentityPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNSignOutSubjectInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋportalᚐSignOutInput(ctx context.Context, v any) (portal.SignOutInput, error) {

@@ -231,6 +231,12 @@ type SignInSubjectPayload struct {
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 
+type SignInSubjectWithIdentityPayload struct {
+	// Send it as 'Authorization: Bearer'. It is shown this once.
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
 type SignOutPayload struct {
 	// How many ended.
 	Count int `json:"count"`

@@ -51,6 +51,13 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		vars{"input": vars{
 			"name": "walk", "description": "Nobody exports", "source": `forbid (principal, action == Action::"EXPORT_REQUEST", resource);`,
 		}}).ProposeTenantPolicy.Policy.ID
+	happened := ask[struct {
+		RecordSecurityEvent struct{ Event struct{ ID string } }
+	}](t, owner, `mutation($input: RecordSecurityEventInput!) { recordSecurityEvent(input: $input) { event { id } } }`,
+		vars{"input": vars{
+			"occurredAt": "2024-01-01T00:00:00Z", "detectedAt": "2024-01-01T00:00:00Z", "source": "STAFF", "category": "OTHER",
+			"severity": "LOW", "description": "walk",
+		}}).RecordSecurityEvent.Event.ID
 	tree := ask[struct {
 		Tenant struct{ Version int64 }
 	}](t, owner, `{ tenant { version } }`, nil).Tenant
@@ -124,9 +131,19 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 
 		query("self", `{ self { subject { id } } }`, nil, "FORBIDDEN"),
 		mutation("signOutSubject", "count", vars{}, "FORBIDDEN"),
+		mutation("signInSubjectWithIdentity", "token", vars{"tenantSlug": "nobody-of-that-name"}, "PRECONDITION"),
 		mutation("requestSubjectCode", "challenge", vars{"tenantSlug": "nobody-of-that-name", "email": b.person.Emails[0]}, "NOT_FOUND"),
 		mutation("signInSubject", "token",
 			vars{"challenge": "chl_" + strings.TrimPrefix(foreign, "ten_") + strings.Repeat("a", 26), "code": "00000000"}, "UNAUTHENTICATED"),
+		query("securityEvents", `{ securityEvents { nodes { id description group } } }`, nil, ""),
+		query("securityEvent", `query($id: ID!) { securityEvent(id: $id) { id } }`, vars{"id": happened}, "NOT_FOUND"),
+		query("detectors", `{ detectors { detector threshold } }`, nil, ""),
+		mutation("addSecurityEventActivity", "event { id }", vars{"id": happened, "at": "2024-01-01T00:00:00Z", "text": "x"}, "NOT_FOUND"),
+		mutation("correctSecurityEvent", "event { id }",
+			vars{"id": happened, "expectedVersion": 1, "reason": "it is not ours", "severity": "LOW"}, "NOT_FOUND"),
+		mutation("disposeSecurityEvent", "event { id }",
+			vars{"id": happened, "expectedVersion": 1, "reason": "it is not ours", "disposition": "BENIGN"}, "NOT_FOUND"),
+
 		query("members", `{ members { nodes { id email } } }`, nil, ""),
 		query("member", `query($id: ID!) { member(id: $id) { id } }`, vars{"id": people.Viewer.ID}, "NOT_FOUND"),
 		query("sessions", `{ sessions { id } }`, nil, ""),
@@ -179,7 +196,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy,
-		b.imported.ID, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
+		b.imported.ID, happened, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
 	}
@@ -207,7 +224,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject", "inviteMember", "signOut", "createWebhook"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject", "inviteMember", "signOut", "createWebhook"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)

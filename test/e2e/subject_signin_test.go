@@ -97,8 +97,8 @@ func TestDataSubjectsSignIn(t *testing.T) {
 		t.Errorf("the own node is %s", got)
 	}
 	for _, foreign := range []string{theirs, p.tenant(t, 0).ID, p.tenant(t, 1).ID, "sub_x"} {
-		if code := refused(t, mine, node, vars{"id": foreign}); code != "NOT_FOUND" {
-			t.Errorf("node %s: %s", foreign, code)
+		if data, faults := mine.graphql(t, node, vars{"id": foreign}); len(faults) != 1 || faults[0].Extensions.Code != "NOT_FOUND" {
+			t.Errorf("node %s: %s %+v", foreign, data, faults)
 		}
 	}
 	for _, document := range []string{
