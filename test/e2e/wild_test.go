@@ -171,7 +171,9 @@ func (w *wilderness) call(t *testing.T, base string, seed uint64) (outcome, faul
 	token := pick(d, w.actors[own])
 	switch d.n(8) {
 	case 0:
-		token, sees = twistToken(d, token), -1
+		if spoiled := twistToken(d, token); spoiled != token { // chance may put back what was there
+			token, sees = spoiled, -1
+		}
 	case 1:
 		token, sees = "", -1
 	}
