@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -191,12 +192,16 @@ func TestLog(t *testing.T) {
 			"that are changes":      func(i int, e *audit.Entry) { e.Subjects, e.Action = person(i), "subject.update" },
 			"of persons themselves": func(i int, e *audit.Entry) { e.Subjects, e.Actor.Kind = person(i), "DATA_SUBJECT" },
 		}},
-		{"exports", security.MassExport, "mem_owner", func(i int, e *audit.Entry) { e.Subjects, e.Action = person(i), "export.request" },
+		{
+			"exports", security.MassExport, "mem_owner", func(i int, e *audit.Entry) { e.Subjects, e.Action = person(i), "export.request" },
 			map[string]func(int, *audit.Entry){
 				"of one person": func(_ int, e *audit.Entry) { e.Subjects, e.Action = person(0), "export.request" },
-			}},
-		{"no purpose", security.NoPurpose, "mem_owner", func(i int, e *audit.Entry) { e.Subjects, e.Purpose = person(i), "" },
-			map[string]func(int, *audit.Entry){"but one": read}},
+			},
+		},
+		{
+			"no purpose", security.NoPurpose, "mem_owner", func(i int, e *audit.Entry) { e.Subjects, e.Purpose = person(i), "" },
+			map[string]func(int, *audit.Entry){"but one": read},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -340,7 +345,9 @@ func TestSettings(t *testing.T) {
 		t.Error("a detector that is off raises events")
 	}
 	w.set(testenv.One, security.Refusals, 2, 1, true)
-	w.follow(2, func(i int, e *audit.Entry) { e.Outcome, e.At = audit.Refused, w.now.Add(time.Duration(i)*2*time.Minute) })
+	w.follow(2, func(i int, e *audit.Entry) {
+		e.Outcome, e.At = audit.Refused, w.now.Add(time.Duration(i)*2*time.Minute)
+	})
 	if len(w.events(testenv.One)) > 0 {
 		t.Error("what lies further apart than the window counts together")
 	}
@@ -397,7 +404,7 @@ func TestInbox(t *testing.T) {
 	w := start(t)
 	ctx, stop := context.WithCancel(t.Context())
 	for i := range 5000 {
-		w.inbox.Tell(detect.Signal{Tenant: testenv.One, Detector: security.Firewall, Group: fmt.Sprint(i)})
+		w.inbox.Tell(detect.Signal{Tenant: testenv.One, Detector: security.Firewall, Group: strconv.Itoa(i)})
 	}
 	stop()
 	if err := w.inbox.Run(ctx); err != nil {
@@ -436,9 +443,9 @@ func TestClock(t *testing.T) {
 			"queue":     func(context.Context) (time.Time, error) { return time.Time{}, errors.New("down") },
 		},
 	}
-	pass := func(wall, real time.Duration) int {
+	pass := func(wall, passed time.Duration) int {
 		t.Helper()
-		w.now, mono = w.now.Add(wall), mono+real
+		w.now, mono = w.now.Add(wall), mono+passed
 		c.Look()
 		c.Ask(t.Context())
 		ctx, stop := context.WithCancel(t.Context())
