@@ -192,7 +192,7 @@ func (a *API) count(ctx context.Context, op *graphql.OperationContext) error {
 			uses = append(uses, u.Costing(points(op)))
 		}
 		for _, f := range rootFields(op) {
-			if f.Name == "requestExport" || f.Name == "requestAuditExport" {
+			if f.Name == "requestExport" || f.Name == "exportAudit" {
 				uses = append(uses, server.ByTenant(ratelimit.Exports)(ctx)...)
 			}
 		}
