@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -106,8 +107,9 @@ type Platform struct {
 }
 
 // Open connects to everything that the configuration names, and makes the
-// indexes that aren't there yet. Close ends it.
-func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() time.Time) (_ *Platform, err error) {
+// indexes that aren't there yet. The adapters are of key management, beside the
+// core's own. Close ends it.
+func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() time.Time, adapters kms.Adapters) (_ *Platform, err error) {
 	p := &Platform{Config: c, log: log, now: now, bell: jobs.NewBell()}
 	defer func() {
 		if err != nil {
@@ -141,7 +143,7 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	if err := p.openSecond(ctx); err != nil {
 		return nil, fmt.Errorf("open second object storage: %w", err)
 	}
-	wrapper, err := openKMS(c, now)
+	wrapper, err := openKMS(ctx, c, now, adapters)
 	if err != nil {
 		return nil, fmt.Errorf("open key management: %w", err)
 	}
@@ -161,14 +163,22 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 }
 
 // openKMS returns the key management service that the settings name.
-func openKMS(c config.Config, now func() time.Time) (kms.Wrapper, error) {
+func openKMS(ctx context.Context, c config.Config, now func() time.Time, adapters kms.Adapters) (kms.Wrapper, error) {
+	if path := c.KMSFile(); path != "" {
+		return localfile.Open(path, now)
+	}
 	if address := c.KMSTransit(); address != "" {
 		return transit.Open(transit.Config{
 			Address: address, Namespace: c.Transit.Namespace, CAFile: c.Transit.CAFile, TokenFile: c.Transit.TokenFile,
 			RoleID: c.Transit.RoleID, SecretID: c.Transit.SecretID.Reveal(), Recovery: c.Transit.Recovery,
 		})
 	}
-	return localfile.Open(c.KMSFile(), now)
+	name, address, _ := strings.Cut(c.KMS, ":")
+	open, ok := adapters[name]
+	if !ok {
+		return nil, fmt.Errorf("this program has no adapter for VOGTER_KMS=%s:…: run the one that `make build-%s` builds, bin/vogter-%s", name, name, name)
+	}
+	return open(ctx, address)
 }
 
 // build makes the services.

@@ -91,8 +91,9 @@ type Config struct {
 	KeyStore SecretString `env:"VOGTER_KEYSTORE_URI"`
 	// Redis is the URL of the queue's Redis: redis, rediss or unix.
 	Redis SecretString `env:"REDIS_URL"`
-	// KMS says where the epoch master keys are: file:PATH for the local file, or
-	// transit:https://host[:port]/mount for OpenBao or HashiCorp Vault.
+	// KMS says where the epoch master keys are: file:PATH for the local file,
+	// transit:https://host[:port]/mount for OpenBao or HashiCorp Vault, or
+	// aws:REGION[/NAMESPACE], which needs the program of deploy/aws.
 	KMS string `env:"VOGTER_KMS"`
 
 	Transit Transit
@@ -334,9 +335,9 @@ func (c *Config) KMSTransit() string {
 func (c *Config) checkKMS() []error {
 	var faults []error
 	address := c.KMSTransit()
-	if u, err := url.Parse(address); c.KMS != "" && c.KMSFile() == "" &&
+	if u, err := url.Parse(address); c.KMS != "" && c.KMSFile() == "" && !isAWS(c.KMS) &&
 		(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") == "") {
-		faults = append(faults, errors.New("VOGTER_KMS must be file:PATH or transit:https://host/mount"))
+		faults = append(faults, errors.New("VOGTER_KMS must be file:PATH, transit:https://host/mount or aws:REGION[/NAMESPACE]"))
 	}
 	token, role, secret := c.Transit.TokenFile != "", c.Transit.RoleID != "", c.Transit.SecretID.IsSet()
 	switch {
@@ -351,6 +352,12 @@ func (c *Config) checkKMS() []error {
 		faults = append(faults, errors.New("VOGTER_KMS_RECOVERY must not be negative"))
 	}
 	return faults
+}
+
+// isAWS reports whether kms is a region of AWS, such as aws:eu-central-1, with
+// an optional namespace of lower-case letters, digits and hyphens.
+func isAWS(kms string) bool {
+	return regexp.MustCompile(`^aws:[a-z]+(-[a-z]+)+-[0-9]+(/[a-z0-9-]+)?$`).MatchString(kms)
 }
 
 // check finds what is wrong in every mode.

@@ -85,7 +85,7 @@ type seed struct {
 // Seed implements local.SeedFunc.
 func Seed(now func() time.Time, log *slog.Logger) local.SeedFunc {
 	return func(ctx context.Context, env local.Env) (ready local.Ready, err error) {
-		p, err := app.Open(ctx, env.Config, log, now)
+		p, err := app.Open(ctx, env.Config, log, now, nil)
 		if err != nil {
 			return ready, err
 		}

@@ -67,6 +67,11 @@ type Wrapper interface {
 	Development() bool
 }
 
+// Adapters open the services that a program has beside the core's own, by the
+// word that names them in VOGTER_KMS. What follows the word and a colon is the
+// address; Open sends nothing there.
+type Adapters map[string]func(ctx context.Context, address string) (Wrapper, error)
+
 // CheckName returns ErrName unless name is fit for Create.
 func CheckName(name string) error {
 	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {

@@ -87,7 +87,7 @@ func start(b *testing.B, program string) *platform {
 
 // seed implements local.SeedFunc.
 func (p *platform) seed(ctx context.Context, env local.Env) (ready local.Ready, err error) {
-	v, err := app.Open(ctx, env.Config, slog.New(slog.NewTextHandler(p.Output(), nil)), time.Now)
+	v, err := app.Open(ctx, env.Config, slog.New(slog.NewTextHandler(p.Output(), nil)), time.Now, nil)
 	if err != nil {
 		return ready, err
 	}

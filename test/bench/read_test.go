@@ -118,7 +118,7 @@ func (p *platform) subjects() (ids []string) {
 // subject with its record and flushes the audit entries of that.
 func (p *platform) inProcess(b *testing.B) (read func(context.Context, string) error, ctx context.Context) {
 	b.Helper()
-	v, err := app.Open(b.Context(), p.stack.Env().Config, slog.New(slog.DiscardHandler), time.Now)
+	v, err := app.Open(b.Context(), p.stack.Env().Config, slog.New(slog.DiscardHandler), time.Now, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -10,14 +10,15 @@ import (
 
 	"github.com/vogter/vogter/internal/app"
 	"github.com/vogter/vogter/internal/config"
+	"github.com/vogter/vogter/internal/kms"
 )
 
 // serveCmd answers the API.
 type serveCmd struct{}
 
 // Run serves until it is told to stop, and then finishes what is under way.
-func (c *serveCmd) Run(ctx context.Context) error {
-	return withPlatform(ctx, func(ctx context.Context, p *app.Platform, log *slog.Logger) error {
+func (c *serveCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return withPlatform(ctx, adapters, func(ctx context.Context, p *app.Platform, log *slog.Logger) error {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Listen)
 		if err != nil {
 			return fmt.Errorf("listen at VOGTER_LISTEN: %w", err)
@@ -31,15 +32,15 @@ func (c *serveCmd) Run(ctx context.Context) error {
 type workerCmd struct{}
 
 // Run works until it is told to stop, and then finishes the jobs under way.
-func (c *workerCmd) Run(ctx context.Context) error {
-	return withPlatform(ctx, func(ctx context.Context, p *app.Platform, log *slog.Logger) error {
+func (c *workerCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return withPlatform(ctx, adapters, func(ctx context.Context, p *app.Platform, log *slog.Logger) error {
 		log.InfoContext(ctx, "working", "concurrency", p.Config.WorkerConcurrency)
 		return p.Work(ctx)
 	})
 }
 
 // withPlatform reads the settings, connects to everything and runs fn.
-func withPlatform(ctx context.Context, fn func(context.Context, *app.Platform, *slog.Logger) error) (err error) {
+func withPlatform(ctx context.Context, adapters kms.Adapters, fn func(context.Context, *app.Platform, *slog.Logger) error) (err error) {
 	c, err := config.Parse(os.Environ())
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func withPlatform(ctx context.Context, fn func(context.Context, *app.Platform, *
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
-	p, err := app.Open(ctx, c, log, time.Now)
+	p, err := app.Open(ctx, c, log, time.Now, adapters)
 	if err != nil {
 		return err
 	}

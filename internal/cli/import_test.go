@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -58,17 +58,17 @@ func TestImport(t *testing.T) {
 	persons, mapping := file(t, "persons.ndjson", "{\"r\":1}\n"), file(t, "crm.json", `{"subject":{"reference":"r"}}`)
 	args := []string{"import", persons, "--mapping", mapping, "--url", url}
 	for range 2 {
-		if err := run(t.Context(), args); err != nil {
+		if err := run(t.Context(), args, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := os.WriteFile(mapping, []byte(`{"subject":{"reference":"s"}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), args); err != nil {
+	if err := run(t.Context(), args, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), append(args, "--idempotency-key", "mine", "--check")); err != nil {
+	if err := run(t.Context(), append(args, "--idempotency-key", "mine", "--check"), nil); err != nil {
 		t.Fatal(err)
 	}
 	c := *calls
@@ -120,7 +120,7 @@ func TestImportFails(t *testing.T) {
 		{"no mapping file", []string{csv, "--mapping", "none.json"}, "no such file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := run(t.Context(), append([]string{"import"}, tt.args...))
+			err := run(t.Context(), append([]string{"import"}, tt.args...), nil)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

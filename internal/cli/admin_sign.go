@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/vogter/vogter/internal/app"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/sign"
 )
 
@@ -18,8 +19,8 @@ type adminSignCmd struct {
 }
 
 // asAdmin runs fn on the platform, in the name of who runs it.
-func asAdmin(ctx context.Context, id string, fn func(ctx context.Context, p *app.Platform) error) error {
-	return withPlatform(ctx, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
+func asAdmin(ctx context.Context, adapters kms.Adapters, id string, fn func(ctx context.Context, p *app.Platform) error) error {
+	return withPlatform(ctx, adapters, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
 		ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindSystem, ID: id})
 		return p.Record(ctx, func(ctx context.Context) error { return fn(ctx, p) })
 	})
@@ -28,8 +29,8 @@ func asAdmin(ctx context.Context, id string, fn func(ctx context.Context, p *app
 type signKeysCmd struct{}
 
 // Run prints the key set.
-func (c *signKeysCmd) Run(ctx context.Context) error {
-	return asAdmin(ctx, "admin:sign", func(ctx context.Context, p *app.Platform) error {
+func (c *signKeysCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return asAdmin(ctx, adapters, "admin:sign", func(ctx context.Context, p *app.Platform) error {
 		keys, err := p.SigningKeys().Keys(ctx)
 		if err != nil {
 			return fmt.Errorf("read signing keys: %w", err)
@@ -48,8 +49,8 @@ type signRotateCmd struct {
 }
 
 // Run rotates the keys.
-func (c *signRotateCmd) Run(ctx context.Context) error {
-	return asAdmin(ctx, "admin:sign", func(ctx context.Context, p *app.Platform) error {
+func (c *signRotateCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return asAdmin(ctx, adapters, "admin:sign", func(ctx context.Context, p *app.Platform) error {
 		keys, err := p.SigningKeys().Keys(ctx)
 		if err != nil {
 			return fmt.Errorf("read signing keys: %w", err)
@@ -81,8 +82,8 @@ type adminAuditCmd struct {
 type auditVerifyCmd struct{}
 
 // Run says what was checked, or returns the first bad place.
-func (c *auditVerifyCmd) Run(ctx context.Context) error {
-	return asAdmin(ctx, "admin:audit", func(ctx context.Context, p *app.Platform) error {
+func (c *auditVerifyCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return asAdmin(ctx, adapters, "admin:audit", func(ctx context.Context, p *app.Platform) error {
 		r, err := p.VerifyAudit(ctx)
 		if err != nil {
 			return fmt.Errorf("verify the audit log: %w", err)
@@ -96,8 +97,8 @@ func (c *auditVerifyCmd) Run(ctx context.Context) error {
 type auditRestartCmd struct{}
 
 // Run begins the new logs.
-func (c *auditRestartCmd) Run(ctx context.Context) error {
-	return asAdmin(ctx, "admin:audit", func(ctx context.Context, p *app.Platform) error {
+func (c *auditRestartCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return asAdmin(ctx, adapters, "admin:audit", func(ctx context.Context, p *app.Platform) error {
 		number, err := p.RestartAudit(ctx)
 		if err != nil {
 			return fmt.Errorf("restart the audit log: %w", err)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"strings"
@@ -25,7 +25,7 @@ func TestCommandLine(t *testing.T) {
 			if tt.environ != "" {
 				t.Setenv(tt.environ, "x")
 			}
-			if err := run(t.Context(), tt.args); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := run(t.Context(), tt.args, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -45,13 +45,13 @@ func TestVerify(t *testing.T) {
 			if err := os.WriteFile(path, tt.content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := run(t.Context(), []string{"verify", path})
+			err := run(t.Context(), []string{"verify", path}, nil)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
-	if err := run(t.Context(), []string{"verify", filepath.Join(t.TempDir(), "nosuch")}); err == nil {
+	if err := run(t.Context(), []string{"verify", filepath.Join(t.TempDir(), "nosuch")}, nil); err == nil {
 		t.Error("a file that isn't there was verified")
 	}
 }

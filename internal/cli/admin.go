@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/app"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/embedded/mongod"
+	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/tenancy"
 )
@@ -57,8 +58,8 @@ type bootstrapCmd struct {
 }
 
 // Run makes the provider, or says that there is one.
-func (c *bootstrapCmd) Run(ctx context.Context) error {
-	return withPlatform(ctx, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
+func (c *bootstrapCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return withPlatform(ctx, adapters, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
 		ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindSystem, ID: "bootstrap"})
 		return p.Record(ctx, func(ctx context.Context) error {
 			t, err := p.Tenants.Bootstrap(ctx, tenancy.CreateInput{

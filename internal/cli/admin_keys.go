@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/app"
+	"github.com/vogter/vogter/internal/kms"
 )
 
 // adminKeysCmd has the tools of who answers for the keys.
@@ -20,8 +21,8 @@ type adminKeysCmd struct {
 type keysStatusCmd struct{}
 
 // Run prints a table, and fails when an epoch is late.
-func (c *keysStatusCmd) Run(ctx context.Context) error {
-	return withPlatform(ctx, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
+func (c *keysStatusCmd) Run(ctx context.Context, adapters kms.Adapters) error {
+	return withPlatform(ctx, adapters, func(ctx context.Context, p *app.Platform, _ *slog.Logger) error {
 		status, err := p.KeyStatus(ctx)
 		if err != nil {
 			return fmt.Errorf("read the status of keys: %w", err)
