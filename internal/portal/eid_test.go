@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,9 +27,7 @@ func identity(t *testing.T, kratos *orytest.Server, address string, metadata map
 		"schema_id": "person", "traits": map[string]any{"email": address},
 		"credentials": map[string]any{"password": map[string]any{"config": map[string]any{"password": password}}},
 	}
-	for name, v := range metadata {
-		made[name] = v
-	}
+	maps.Copy(made, metadata)
 	b, err := json.Marshal(made)
 	ok(t, err)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, kratos.AdminURL+"/admin/identities", bytes.NewReader(b))

@@ -37,7 +37,8 @@ const (
 	// MaxMails is how many codes a person is sent in MailsWithin from networks that
 	// they have never signed in from. From one that they have, theirs still come:
 	// whoever asks for codes in the name of somebody else can't keep them out.
-	MaxMails    = 10
+	MaxMails = 10
+	// MailsWithin is the time of MaxMails.
 	MailsWithin = time.Hour
 	// Settled is how long an e-mail address that staff have changed gets no code.
 	Settled = 7 * 24 * time.Hour

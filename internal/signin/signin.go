@@ -228,7 +228,7 @@ func (p *Proxy) count(w http.ResponseWriter, r *http.Request, path string) (*htt
 		if err != nil {
 			return r, err
 		}
-		return r.WithContext(context.WithValue(ctx, attemptKey{}, a)), nil
+		return r.WithContext(context.WithValue(r.Context(), attemptKey{}, a)), nil
 	case "self-service/recovery", "self-service/verification":
 		if said("code") != "" {
 			return r, p.Limits.Take(ctx, ratelimit.CodeGuess.From(from)...)

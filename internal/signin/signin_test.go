@@ -40,6 +40,13 @@ type door struct {
 	skew  atomic.Int64
 }
 
+// answer is a response that was read to its end.
+type answer struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+}
+
 func ok(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -79,7 +86,7 @@ func start(t *testing.T, kratos string) *door {
 	return d
 }
 
-func (d *door) send(t *testing.T, method, path, from string, input map[string]any, headers ...string) (*http.Response, []byte) {
+func (d *door) send(t *testing.T, method, path, from string, input map[string]any, headers ...string) (answer, []byte) {
 	t.Helper()
 	var body io.Reader = http.NoBody
 	if input != nil {
@@ -102,7 +109,7 @@ func (d *door) send(t *testing.T, method, path, from string, input map[string]an
 	ok(t, err)
 	b, err := io.ReadAll(res.Body)
 	ok(t, errors.Join(err, res.Body.Close()))
-	return res, b
+	return answer{res.StatusCode, res.Header, res.Cookies()}, b
 }
 
 // flow starts a sign-in and returns its id.
@@ -111,12 +118,12 @@ func (d *door) flow(t *testing.T, from string) string {
 	res, b := d.send(t, http.MethodGet, "self-service/login/api", from, nil)
 	var f struct{ ID string }
 	if err := json.Unmarshal(b, &f); err != nil || f.ID == "" {
-		t.Fatalf("%d %s %v", res.StatusCode, b, err)
+		t.Fatalf("%d %s %v", res.status, b, err)
 	}
 	return f.ID
 }
 
-func (d *door) guess(t *testing.T, from, flow, account, password string, headers ...string) *http.Response {
+func (d *door) guess(t *testing.T, from, flow, account, password string, headers ...string) answer {
 	t.Helper()
 	res, _ := d.send(t, http.MethodPost, "self-service/login?flow="+flow, from, map[string]any{
 		"method": "password", "identifier": account, "password": password,
@@ -139,7 +146,7 @@ func TestBruteForce(t *testing.T) {
 	const office = "192.0.2.7"
 	res := d.guess(t, office, d.flow(t, office), account, right)
 	var device string
-	for _, c := range res.Cookies() {
+	for _, c := range res.cookies {
 		if c.Name == "vogter_device" {
 			device = c.Name + "=" + c.Value
 			if !c.HttpOnly || c.Path != signin.Path {
@@ -147,8 +154,8 @@ func TestBruteForce(t *testing.T) {
 			}
 		}
 	}
-	if res.StatusCode != http.StatusOK || device == "" {
-		t.Fatalf("the right password: %d", res.StatusCode)
+	if res.status != http.StatusOK || device == "" {
+		t.Fatalf("the right password: %d", res.status)
 	}
 
 	tries, addresses := 120, 15
@@ -164,8 +171,8 @@ func TestBruteForce(t *testing.T) {
 			flows[n] = d.flow(t, at)
 		}
 		res := d.guess(t, at, flows[n], strings.ToUpper(account[:1])+account[1:], fmt.Sprintf("guess number %d", i))
-		byStatus[res.StatusCode]++
-		if res.StatusCode == http.StatusTooManyRequests && res.Header.Get("Retry-After") == "" {
+		byStatus[res.status]++
+		if res.status == http.StatusTooManyRequests && res.header.Get("Retry-After") == "" {
 			t.Error("a refusal doesn't say how long it holds")
 		}
 	}
@@ -173,18 +180,18 @@ func TestBruteForce(t *testing.T) {
 	if byStatus[http.StatusBadRequest] != 50 || byStatus[http.StatusBadRequest]+byStatus[http.StatusTooManyRequests] != tries {
 		t.Errorf("want 50 that reach the identity server, and the rest refused")
 	}
-	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right); res.StatusCode != http.StatusTooManyRequests {
-		t.Errorf("from nowhere known, the account locked: %d", res.StatusCode)
+	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right); res.status != http.StatusTooManyRequests {
+		t.Errorf("from nowhere known, the account locked: %d", res.status)
 	}
-	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right, "Cookie", device); res.StatusCode != http.StatusOK {
-		t.Errorf("the member, where they have signed in before: %d", res.StatusCode)
+	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right, "Cookie", device); res.status != http.StatusOK {
+		t.Errorf("the member, where they have signed in before: %d", res.status)
 	}
-	if res := d.guess(t, "198.51.0.1", d.flow(t, "198.51.0.1"), other, right); res.StatusCode != http.StatusOK {
-		t.Errorf("another member in the guesser's network: %d", res.StatusCode)
+	if res := d.guess(t, "198.51.0.1", d.flow(t, "198.51.0.1"), other, right); res.status != http.StatusOK {
+		t.Errorf("another member in the guesser's network: %d", res.status)
 	}
 	forged := device[:len(device)-2] + map[bool]string{true: "BA", false: "AA"}[strings.HasSuffix(device, "AA")]
-	if res := d.guess(t, "203.0.113.2", d.flow(t, "203.0.113.2"), account, right, "Cookie", forged); res.StatusCode != http.StatusTooManyRequests {
-		t.Errorf("a forged cookie: %d", res.StatusCode)
+	if res := d.guess(t, "203.0.113.2", d.flow(t, "203.0.113.2"), account, right, "Cookie", forged); res.status != http.StatusTooManyRequests {
+		t.Errorf("a forged cookie: %d", res.status)
 	}
 	// Who has stolen the cookie has five guesses, as anybody.
 	f := d.flow(t, "203.0.113.3")
@@ -193,8 +200,8 @@ func TestBruteForce(t *testing.T) {
 		if i == 5 {
 			want = http.StatusTooManyRequests
 		}
-		if res := d.guess(t, "203.0.113.3", f, account, "wrong", "Cookie", device); res.StatusCode != want {
-			t.Errorf("guess %d with the cookie: %d", i, res.StatusCode)
+		if res := d.guess(t, "203.0.113.3", f, account, "wrong", "Cookie", device); res.status != want {
+			t.Errorf("guess %d with the cookie: %d", i, res.status)
 		}
 	}
 	for _, key := range d.redis.Keys(t.Context(), "*").Val() {
@@ -203,8 +210,8 @@ func TestBruteForce(t *testing.T) {
 		}
 	}
 	d.skew.Add(int64(31 * time.Minute))
-	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right); res.StatusCode != http.StatusOK {
-		t.Errorf("after the lock: %d", res.StatusCode)
+	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right); res.status != http.StatusOK {
+		t.Errorf("after the lock: %d", res.status)
 	}
 
 	// Side by side no more get through than one after the other.
@@ -213,7 +220,7 @@ func TestBruteForce(t *testing.T) {
 	f = d.flow(t, "203.0.113.9")
 	for i := range 30 {
 		all.Go(func() {
-			if d.guess(t, "203.0.113.9", f, other, fmt.Sprint("guess ", i)).StatusCode != http.StatusTooManyRequests {
+			if d.guess(t, "203.0.113.9", f, other, fmt.Sprint("guess ", i)).status != http.StatusTooManyRequests {
 				through.Add(1)
 			}
 		})
@@ -227,16 +234,16 @@ func TestBruteForce(t *testing.T) {
 	p := &orytest.Person{PublicURL: d.URL + strings.TrimSuffix(signin.Path, "/"), Address: other, Password: right}
 	d.skew.Add(int64(31 * time.Minute))
 	ok(t, p.SignIn(t.Context()))
-	if res, b := d.send(t, http.MethodGet, "sessions/whoami", office, nil, "X-Session-Token", p.Token); res.StatusCode != http.StatusOK || !bytes.Contains(b, []byte(other)) {
-		t.Errorf("whoami: %d", res.StatusCode)
+	if res, b := d.send(t, http.MethodGet, "sessions/whoami", office, nil, "X-Session-Token", p.Token); res.status != http.StatusOK || !bytes.Contains(b, []byte(other)) {
+		t.Errorf("whoami: %d", res.status)
 	}
 	ok(t, d.redis.Close())
-	if res := d.guess(t, office, f, account, right); res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("without Redis: %d", res.StatusCode)
+	if res := d.guess(t, office, f, account, right); res.status != http.StatusServiceUnavailable {
+		t.Errorf("without Redis: %d", res.status)
 	}
 	kratos.Kill()
-	if res, _ := d.send(t, http.MethodGet, "self-service/login/api", office, nil); res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("without the identity server: %d", res.StatusCode)
+	if res, _ := d.send(t, http.MethodGet, "self-service/login/api", office, nil); res.status != http.StatusServiceUnavailable {
+		t.Errorf("without the identity server: %d", res.status)
 	}
 }
 
@@ -273,8 +280,8 @@ func TestOnlyWhatIsNeeded(t *testing.T) {
 	} {
 		got = nil
 		res, _ := d.send(t, tt.method, tt.path, "192.0.2.1", nil)
-		if res.StatusCode != tt.want || (got != nil) != (tt.want == http.StatusOK) {
-			t.Errorf("%s %s: %d", tt.method, tt.path, res.StatusCode)
+		if res.status != tt.want || (got != nil) != (tt.want == http.StatusOK) {
+			t.Errorf("%s %s: %d", tt.method, tt.path, res.status)
 		}
 	}
 	res, _ := d.send(t, http.MethodPost, "self-service/login?flow=1", "192.0.2.1", map[string]any{"identifier": "a", "password": "b"},
@@ -290,16 +297,16 @@ func TestOnlyWhatIsNeeded(t *testing.T) {
 	if c := strings.Join(got.Header.Values("Cookie"), "; "); c != "ory_kratos_session=a; csrf_token_1=c" {
 		t.Errorf("passes on the cookies %q", c)
 	}
-	if res.Header.Get("Server") != "" || res.Header.Get("Access-Control-Allow-Origin") != "" || res.Header.Get("Content-Security-Policy") == "theirs" {
-		t.Errorf("answers %v", res.Header)
+	if res.header.Get("Server") != "" || res.header.Get("Access-Control-Allow-Origin") != "" || res.header.Get("Content-Security-Policy") == "theirs" {
+		t.Errorf("answers %v", res.header)
 	}
-	for _, c := range res.Cookies() {
+	for _, c := range res.cookies {
 		if c.Name == "vogter_device" && c.Value == "theirs" {
 			t.Error("passes back a cookie that is ours")
 		}
 	}
 	large := map[string]any{"password": strings.Repeat("x", 70_000)}
-	if res, _ := d.send(t, http.MethodPost, "self-service/login?flow=1", "192.0.2.1", large); res.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("a body that is too large: %d", res.StatusCode)
+	if res, _ := d.send(t, http.MethodPost, "self-service/login?flow=1", "192.0.2.1", large); res.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a body that is too large: %d", res.status)
 	}
 }
