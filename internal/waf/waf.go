@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
@@ -32,6 +33,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/turns"
 )
 
 // Mode is what becomes of a call that the rules object to.
@@ -77,6 +79,9 @@ const (
 	// processor for each KiB. Those who have signed in are trusted with more.
 	maxAnyone = 16 << 10
 	maxCaller = 64 << 10
+	// patience is how long a call waits for its turn: in a flood of them those that
+	// come later are told so, and don't pile up.
+	patience = 10 * time.Second
 )
 
 // Sentinels of refused calls.
@@ -137,15 +142,16 @@ type Route struct {
 
 // Inspect returns the error to answer a call with instead of carrying it out. A
 // body that was inspected is replaced by one with the same content. The caller
-// must be in the request's context.
+// must be in the request's context. It fails with turns.ErrBusy when no turn comes
+// up in time.
 func (f *Firewall) Inspect(r *http.Request, to Route) error {
 	whole, ok := f.depth(authz.FromContext(r.Context()), to)
 	if !ok {
 		return nil
 	}
-	ctx, turns, most := r.Context(), f.anyone, maxAnyone
+	ctx, turn, most := r.Context(), f.anyone, maxAnyone
 	if authz.FromContext(ctx).SignedIn() {
-		turns, most = f.caller, maxCaller
+		turn, most = f.caller, maxCaller
 	}
 	var body []string
 	if whole && !to.Stream {
@@ -154,9 +160,13 @@ func (f *Firewall) Inspect(r *http.Request, to Route) error {
 			return err
 		}
 	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
-	case turns <- struct{}{}:
-		defer func() { <-turns }()
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-late.C:
+		return turns.ErrBusy
 	case <-ctx.Done():
 		return fmt.Errorf("wait for inspection: %w", ctx.Err())
 	}

@@ -11,13 +11,18 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/turns"
 	"github.com/vogter/vogter/internal/waf"
 	"github.com/vogter/vogter/testdata/legislators"
 )
@@ -353,4 +358,38 @@ func BenchmarkInspect(b *testing.B) {
 			})
 		}
 	}
+}
+
+// Calls that come while all turns are taken don't wait for ever, and those of
+// others are inspected meanwhile.
+func TestNoTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold, held := make(chan struct{}), 0
+		f := firewall(t, waf.Config{
+			Mode: waf.Block, Scope: waf.Public, Log: slog.New(slog.DiscardHandler),
+			Blocked: func(context.Context, []int) { held++; <-hold },
+		})
+		attack := func() error {
+			return f.Inspect(call(t, "{ a }", map[string]any{"v": "1' UNION SELECT password FROM users--"}), waf.Route{})
+		}
+		var waiting sync.WaitGroup
+		for range max(1, runtime.GOMAXPROCS(0)/2) {
+			waiting.Go(func() { _ = attack() })
+			synctest.Wait()
+		}
+		if held == 0 {
+			t.Fatal("nothing takes a turn")
+		}
+		began := time.Now()
+		if err := attack(); !errors.Is(err, turns.ErrBusy) {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		r := call(t, "{ a }", nil)
+		member := authz.Principal{Kind: authz.KindMember, ID: "mem_1"}
+		if err := f.Inspect(r.WithContext(authz.NewContext(r.Context(), member)), waf.Route{}); err != nil {
+			t.Errorf("a member's call: %v", err)
+		}
+		close(hold)
+		waiting.Wait()
+	})
 }
