@@ -33,6 +33,9 @@ type Loader struct {
 
 	mu    sync.Mutex
 	known map[tenant.ID]loaded
+	// forgotten counts what forget was called for: what was read before isn't kept
+	// after it.
+	forgotten uint64
 }
 
 type loaded struct {
@@ -69,7 +72,9 @@ func (l *Loader) load(ctx context.Context, of tenant.ID) (*authz.Set, error) {
 	// Others wait for it too, whose calls may outlive this one.
 	ctx, cancel := context.WithTimeout(tenant.NewContext(context.WithoutCancel(ctx), of), loadTimeout)
 	defer cancel()
-	at := l.now()
+	l.mu.Lock()
+	at, before := l.now(), l.forgotten
+	l.mu.Unlock()
 	living, err := l.store.Living(ctx)
 	if err != nil {
 		return nil, err
@@ -88,7 +93,9 @@ func (l *Loader) load(ctx context.Context, of tenant.ID) (*authz.Set, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known[of] = loaded{set, at}
+	if l.forgotten == before {
+		l.known[of] = loaded{set, at}
+	}
 	return set, nil
 }
 
@@ -96,6 +103,7 @@ func (l *Loader) load(ctx context.Context, of tenant.ID) (*authz.Set, error) {
 func (l *Loader) forget(of tenant.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgotten++
 	l.flight.Forget(string(of))
 	delete(l.known, of)
 }

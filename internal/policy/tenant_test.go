@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -274,5 +275,48 @@ func TestPoliciesThatCannotBeRead(t *testing.T) {
 		if got := ask(); got != step.want {
 			t.Errorf("%+v: got %s", step, got)
 		}
+	}
+}
+
+// slow is a store whose first answer is on its way for long.
+type slow struct {
+	policy.Store
+	first          sync.Once
+	asked, arrives chan struct{}
+}
+
+func (s *slow) Living(ctx context.Context) ([]*policy.Policy, error) {
+	living, err := s.Store.Living(ctx)
+	s.first.Do(func() {
+		close(s.asked)
+		<-s.arrives
+	})
+	return living, err
+}
+
+// What was read before a change isn't taken for what holds after it.
+func TestChangeWhilePoliciesAreRead(t *testing.T) {
+	o := open(t)
+	p := o.propose(t, noExports)
+	s := &slow{Store: o.here.policies.Store, asked: make(chan struct{}), arrives: make(chan struct{})}
+	now := func() time.Time { return o.now }
+	loader := policy.NewLoader(s, now)
+	engine, err := authz.New(authz.Config{Now: now, StepUp: authz.AAL2, Tenants: loader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.here.policies.Loader = loader
+	exports := func() bool {
+		return engine.Can(o.as(t, testenv.One, authz.RoleCaseHandler, "mem_3"), authz.ExportRequest).Allowed
+	}
+	early := o.as(t, testenv.One, authz.RoleCaseHandler, "mem_3")
+	var reading sync.WaitGroup
+	reading.Go(func() { engine.Can(early, authz.ExportRequest) })
+	<-s.asked
+	o.approve(t, p)
+	close(s.arrives)
+	reading.Wait()
+	if exports() {
+		t.Error("the policy isn't followed though it was approved here")
 	}
 }
