@@ -14,6 +14,7 @@ import (
 	"github.com/vogter/vogter/graph"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/change"
@@ -23,6 +24,8 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/machine"
+	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/policy"
@@ -110,6 +113,10 @@ type (
 		graph.Exports
 		*world
 	}
+	worldAudits struct {
+		graph.Audits
+		*world
+	}
 	worldJobs struct {
 		graph.Jobs
 		*world
@@ -126,6 +133,16 @@ func (w worldTenants) Member(ctx context.Context, memberID string) (*tenancy.Mem
 
 func (w worldPolicies) Get(ctx context.Context, policyID string) (*policy.Policy, error) {
 	return &policy.Policy{ID: policyID}, w.note(ctx, "policy.read")
+}
+
+// worldOAuth answers with clients.
+type worldOAuth struct {
+	graph.OAuth
+	*world
+}
+
+func (w worldOAuth) Get(ctx context.Context, clientID string) (*oauth.Client, error) {
+	return &oauth.Client{Client: machine.Client{ID: clientID}}, w.note(ctx, "oauthClient.read")
 }
 
 func (w worldSecurity) Get(ctx context.Context, eventID string) (*security.Event, error) {
@@ -220,6 +237,14 @@ func (w worldImports) Mapping(ctx context.Context, mappingID string) (*imports.M
 	return &imports.Mapping{ID: mappingID}, w.note(ctx, "mapping.read")
 }
 
+func (w worldAudits) Get(ctx context.Context, entryID string) (*trail.Entry, error) {
+	return &trail.Entry{ID: entryID}, w.note(ctx, "audit.read")
+}
+
+func (w worldAudits) GetExport(ctx context.Context, exportID string) (*trail.Export, error) {
+	return &trail.Export{ID: exportID}, w.note(ctx, "audit.export.read")
+}
+
 func (w worldExports) Get(ctx context.Context, exportID string) (*export.Export, error) {
 	return &export.Export{ID: exportID}, w.note(ctx, "export.read")
 }
@@ -237,8 +262,9 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks: worldWebhooks{world: w},
-			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
-			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w},
+			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
+			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
+			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
 			Jobs: worldJobs{world: w},
 		}
 	})
@@ -340,7 +366,9 @@ func TestNode(t *testing.T) {
 		"sub_1": {"Subject", "SUBJECT_READ"}, "rec_1": {"Record", "RECORD_READ"}, "fil_1": {"File", "FILE_READ"},
 		"mem_1": {"Member", "MEMBER_READ"}, "brk_1": {"OperatorAccess", "AUDIT_READ"},
 		"whk_1": {"Webhook", "WEBHOOK_READ"}, "dlv_1": {"Delivery", "WEBHOOK_READ"},
-		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"}, "map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "job_1": {"Job", "JOB_READ"},
+		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
+		"oac_1": {"OAuthClient", "CLIENT_READ"},
+		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}
 	operators := []string{"EpochClose"} // see TestNodeOfOperators
 	for _, def := range load(t).PossibleTypes["Node"] {
