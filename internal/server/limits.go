@@ -77,14 +77,16 @@ func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next htt
 		next.ServeHTTP(w, r)
 	})
 	known := identify(counted, func(w http.ResponseWriter, r *http.Request, err error) {
+		cost := 1
 		if errs.KindOf(err) == errs.Unauthenticated {
-			uses := ratelimit.Network.From(network.AddrFrom(r.Context()))
-			for i, u := range uses {
-				uses[i] = u.Costing(refusedCost)
-			}
-			if over := l.Spend(r.Context(), uses...); errors.Is(over, ratelimit.ErrLimited) {
-				err = over
-			}
+			cost = refusedCost
+		}
+		uses := ratelimit.Network.From(network.AddrFrom(r.Context()))
+		for i, u := range uses {
+			uses[i] = u.Costing(cost)
+		}
+		if over := l.Spend(r.Context(), uses...); errors.Is(over, ratelimit.ErrLimited) {
+			err = over
 		}
 		fail(w, r, err)
 	})

@@ -133,6 +133,17 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Calls count that sign-in lets go no further, whatever it has against them.
+func TestCallsThatSignInRefuses(t *testing.T) {
+	srv := limitedServer(t, "network=3/1m")
+	elsewhere := append(caller{"192.0.2.1", "vgt_one_key1"}.headers(), authn.HeaderTenant, "two")
+	for _, want := range []int{http.StatusForbidden, http.StatusForbidden, http.StatusForbidden, http.StatusTooManyRequests} {
+		if status, _, body := do(t, srv, http.MethodGet, "/v1/things", elsewhere...); status != want {
+			t.Errorf("got %d, want %d: %s", status, want, body)
+		}
+	}
+}
+
 // A whole office isn't shut out by its own guesser before the network's limit.
 func TestGuesserAmongOthers(t *testing.T) {
 	srv := limitedServer(t, "network=1000/1m")
