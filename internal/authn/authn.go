@@ -98,8 +98,8 @@ type Grants interface {
 
 // Config is what an Authenticator is made of.
 type Config struct {
-	Keys     Keys
-	Tokens   *Tokens // nil: OAuth is off
+	Keys   Keys
+	Tokens *Tokens // nil: OAuth is off
 	// Subjects knows the sessions of persons who see what is kept on them; may be nil.
 	Subjects Keys
 	Sessions Sessions
