@@ -7,7 +7,7 @@ FUZZTIME  ?= 30s
 SCALE     ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help run prepare build test check generate lint vet verify soak bench bench-engine fuzz clean
+.PHONY: help run prepare build build-aws test test-aws check generate lint vet verify soak bench bench-engine fuzz clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ build: ## Build bin/vogter
 
 test: prepare ## Run all tests in their small sizes (TESTFLAGS=-race, PKG=./internal/vault)
 	go test $(TESTFLAGS) -timeout 30m $(PKG)
+
+build-aws: ## Build bin/vogter-aws, which keeps master keys in AWS KMS
+	cd deploy/aws && go build -o ../../bin/vogter-aws .
+
+test-aws: ## Test the adapter of AWS KMS, against a stand-in
+	cd deploy/aws && go vet ./... && go test $(TESTFLAGS) ./...
 
 check: generate lint vet verify ## Generated code is current, lint, vet, module sums
 

@@ -3,9 +3,10 @@
 package main
 
 import (
-	"github.com/vogter/vogter/deploy/aws/awskms"
 	"github.com/vogter/vogter/internal/cli"
 	"github.com/vogter/vogter/internal/kms"
+
+	"github.com/vogter/vogter/deploy/aws/awskms"
 )
 
 func main() { cli.Main(kms.Adapters{"aws": awskms.Open}) }

@@ -116,6 +116,10 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 			err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+	wrapper, err := openKMS(ctx, c, now, adapters)
+	if err != nil {
+		return nil, fmt.Errorf("open key management: %w", err)
+	}
 	if p.db, err = mongo.Open(ctx, c.MongoDB.Reveal(), dataName); err != nil {
 		return nil, fmt.Errorf("open document store: %w", err)
 	}
@@ -142,10 +146,6 @@ func Open(ctx context.Context, c config.Config, log *slog.Logger, now func() tim
 	}
 	if err := p.openSecond(ctx); err != nil {
 		return nil, fmt.Errorf("open second object storage: %w", err)
-	}
-	wrapper, err := openKMS(ctx, c, now, adapters)
-	if err != nil {
-		return nil, fmt.Errorf("open key management: %w", err)
 	}
 	indexing, cancel := context.WithTimeout(ctx, indexTimeout)
 	defer cancel()
@@ -275,7 +275,7 @@ func (p *Platform) openOAuth(changes *change.Runner) {
 		Store: mongo.NewOAuthStore(p.db), Changes: changes, Authorizer: p.authorizer, Denied: p.denied, Log: p.log, Now: p.now, Audience: p.Config.URL(),
 	}
 	if p.Config.Hydra.PublicURL == "" {
-		p.log.Info("OAuth is off: VOGTER_HYDRA_PUBLIC_URL is not set") //nolint:sloglint // there is no call yet
+		p.log.Info("OAuth is off: VOGTER_HYDRA_PUBLIC_URL is not set")
 	} else {
 		p.hydra = ory.NewHydra(p.Config.Hydra.PublicURL, p.Config.Hydra.AdminURL)
 		c.Server, c.TokenURL = p.hydra, p.hydra.TokenURL()

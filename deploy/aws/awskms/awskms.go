@@ -33,7 +33,6 @@ import (
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
-
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/kms"
 )
@@ -52,7 +51,7 @@ const (
 var (
 	// ErrEndpoint reports an endpoint, from the SDK's own settings, that isn't HTTPS.
 	ErrEndpoint = errs.New(errs.Invalid, "the endpoint of AWS KMS must be an https URL")
-	// ErrEmpty: AWS doesn't encrypt nothing.
+	// ErrEmpty reports an empty plaintext, which AWS doesn't encrypt.
 	ErrEmpty = errs.New(errs.Internal, "there is nothing to wrap")
 
 	errForgotten = errors.New("AWS KMS knows no such key")

@@ -17,8 +17,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vogter/vogter/deploy/aws/awskms"
 	"github.com/vogter/vogter/internal/kms"
+
+	"github.com/vogter/vogter/deploy/aws/awskms"
 )
 
 const (
