@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -197,10 +196,10 @@ func example(s *gqlast.Schema, of *gqlast.Type) any {
 		return []any{example(s, of.Elem)}
 	}
 	def := s.Types[of.NamedType]
-	switch {
-	case def.Kind == gqlast.Enum:
+	switch def.Kind {
+	case gqlast.Enum:
 		return def.EnumValues[0].Name
-	case def.Kind == gqlast.InputObject:
+	case gqlast.InputObject:
 		object := map[string]any{}
 		for _, field := range def.Fields {
 			if field.Type.NonNull && field.DefaultValue == nil {
@@ -208,6 +207,7 @@ func example(s *gqlast.Schema, of *gqlast.Type) any {
 			}
 		}
 		return object
+	default:
 	}
 	switch def.Name {
 	case "Int", "Int64":
@@ -219,6 +219,6 @@ func example(s *gqlast.Schema, of *gqlast.Type) any {
 	case "Time":
 		return "2026-03-02T12:00:00Z"
 	default:
-		return fmt.Sprintf("x_%s", of.NamedType)
+		return "x_" + of.NamedType
 	}
 }

@@ -2659,7 +2659,7 @@ func (ec *executionContext) _Mutation_grantDownload(ctx context.Context, field g
 			directive0 := next
 
 			directive1 := func(ctx context.Context) (any, error) {
-				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "FILE_READ")
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "NODE_READ")
 				if err != nil {
 					var zeroVal *model.GrantDownloadPayload
 					return zeroVal, err

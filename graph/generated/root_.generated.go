@@ -6502,7 +6502,8 @@ type GrantDownloadPayload {
 }
 
 extend type Mutation {
-  grantDownload(input: GrantDownloadInput!): GrantDownloadPayload! @can(do: FILE_READ)
+  "Under the permission of the object's own type."
+  grantDownload(input: GrantDownloadInput!): GrantDownloadPayload! @can(do: NODE_READ)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/import.graphql", Input: `"""

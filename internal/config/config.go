@@ -378,7 +378,7 @@ func (c *Config) check() []error {
 	if _, err := ratelimit.Parse(c.Limits); err != nil {
 		bad("VOGTER_LIMITS", "classes with a quota and a window, such as requests=6000/1m,code.attempt=3/1h")
 	}
-	if _, err := proxies(c.TrustedProxies); err != nil {
+	if list, err := proxies(c.TrustedProxies); err != nil || list.Everybody() {
 		bad("VOGTER_TRUSTED_PROXIES", "networks such as 10.0.0.0/8,192.0.2.1")
 	}
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
@@ -559,6 +559,9 @@ func (c *Config) production() []error {
 	}
 	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !isLoopback(host) && c.TLS.CertFile == "" && c.TLS.Mode != tlsProxy {
 		refuse("VOGTER_LISTEN", "plain HTTP that leaves the machine needs VOGTER_TLS_CERT_FILE, or VOGTER_TLS=proxy behind a proxy that encrypts,")
+	}
+	if c.TLS.Mode == tlsProxy && c.TrustedProxies == "" {
+		refuse("VOGTER_TLS", "proxy without VOGTER_TRUSTED_PROXIES, by which all callers share one address and its limits,")
 	}
 	if !strings.HasPrefix(c.PublicURL, "https://") {
 		refuse("VOGTER_PUBLIC_URL", "an https URL is needed")

@@ -131,6 +131,7 @@ func TestParse(t *testing.T) {
 			"VOGTER_HYDRA_PUBLIC_URL must be", "VOGTER_HYDRA_ADMIN_URL must be",
 		}},
 		{"proxies", with(local(), "VOGTER_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1"), nil},
+		{"everybody a proxy", with(local(), "VOGTER_TRUSTED_PROXIES", "0.0.0.0/0"), []string{"VOGTER_TRUSTED_PROXIES must be"}},
 		{"proxies by name", with(local(), "VOGTER_TRUSTED_PROXIES", "10.0.0.0/8,proxy"), []string{"VOGTER_TRUSTED_PROXIES must be"}},
 		{"mail without sender", with(local(), "VOGTER_MAIL_FROM", ""), []string{"VOGTER_SMTP_URL is set but VOGTER_MAIL_FROM is not"}},
 		{"mail sender", with(local(), "VOGTER_MAIL_FROM", "nobody"), []string{"VOGTER_MAIL_FROM must be"}},
@@ -200,7 +201,8 @@ func TestValidate(t *testing.T) {
 		{"unverified mail", with(cloud(), "VOGTER_SMTP_URL", "smtps://mail.example?skip_ssl_verify=true"), []string{"VOGTER_SMTP_URL: mail"}},
 		{"plain HTTP to the world", with(cloud(), "VOGTER_LISTEN", ":8080"), []string{"VOGTER_LISTEN: plain HTTP"}},
 		{"plain HTTP to all of a machine's addresses", with(cloud(), "VOGTER_LISTEN", "0.0.0.0:8080"), []string{"VOGTER_LISTEN: plain HTTP"}},
-		{"plain HTTP behind a proxy", with(cloud(), "VOGTER_LISTEN", ":8080", "VOGTER_TLS", "proxy"), nil},
+		{"plain HTTP behind a proxy", with(cloud(), "VOGTER_LISTEN", ":8080", "VOGTER_TLS", "proxy", "VOGTER_TRUSTED_PROXIES", "10.0.0.0/8"), nil},
+		{"a proxy that nobody names", with(cloud(), "VOGTER_TLS", "proxy"), []string{"VOGTER_TRUSTED_PROXIES"}},
 		{"TLS to the world", with(cloud(), "VOGTER_LISTEN", ":8443", "VOGTER_TLS_CERT_FILE", "/c.pem", "VOGTER_TLS_KEY_FILE", "/k.pem"), nil},
 		{"plain public address", with(cloud(), "VOGTER_PUBLIC_URL", "http://vogter.example"), []string{"VOGTER_PUBLIC_URL: an https"}},
 	}
@@ -255,7 +257,7 @@ func TestDefaults(t *testing.T) {
 		Mode: config.Production, Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo,
 		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, StepUp: authz.AAL2, S3: config.S3{Region: "us-east-1"},
 		S3Second: config.S3Second{Region: "us-east-1"}, AuditRetention: 43848 * time.Hour,
-		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"},
+		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"}, EID: config.EID{Country: "DK"},
 	}
 	if c != want {
 		t.Errorf("got %+v, want %+v", c, want)

@@ -108,8 +108,12 @@ func (s *AuditStore) Lease(ctx context.Context, holder string, now, until time.T
 		{Key: "$set", Value: bson.D{{Key: "holder", Value: holder}, {Key: "until", Value: until}}},
 		{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}},
 		{Key: "$setOnInsert", Value: bson.D{
-			{Key: "log", Value: int64(0)}, {Key: "base", Value: int64(0)}, {Key: "size", Value: int64(0)},
-			{Key: "root", Value: empty.Root()}, {Key: "edge", Value: bson.A{}}, {Key: "ended", Value: bson.A{}},
+			{Key: "log", Value: int64(0)},
+			{Key: "base", Value: int64(0)},
+			{Key: "size", Value: int64(0)},
+			{Key: "root", Value: empty.Root()},
+			{Key: "edge", Value: bson.A{}},
+			{Key: "ended", Value: bson.A{}},
 		}},
 	}
 	var d headDoc
@@ -246,8 +250,13 @@ func (s *AuditStore) Move(ctx context.Context, from int64, next *seal.State, unt
 // Restart implements seal.Checkpoints.
 func (s *AuditStore) Restart(ctx context.Context, from, next *seal.State) error {
 	update := bson.D{{Key: "$set", Value: bson.D{
-		{Key: "log", Value: next.Log}, {Key: "base", Value: next.Base}, {Key: "size", Value: next.Size}, {Key: "root", Value: next.Root},
-		{Key: "edge", Value: next.Edge}, {Key: "until", Value: time.Time{}}, {Key: "holder", Value: ""},
+		{Key: "log", Value: next.Log},
+		{Key: "base", Value: next.Base},
+		{Key: "size", Value: next.Size},
+		{Key: "root", Value: next.Root},
+		{Key: "edge", Value: next.Edge},
+		{Key: "until", Value: time.Time{}},
+		{Key: "holder", Value: ""},
 	}}}
 	if from.Size > 0 {
 		update = append(update, bson.E{Key: "$push", Value: bson.D{{Key: "ended", Value: from.Line()}}})
@@ -431,7 +440,7 @@ func (s *AuditStore) sealed(ctx context.Context, first, end int64, project bson.
 	if err != nil {
 		return fmt.Errorf("find sealed entries: %w", translate(err))
 	}
-	defer cursor.Close(ctx) //nolint:errcheck // it ends with the context at the latest
+	defer cursor.Close(ctx)
 	for cursor.Next(ctx) {
 		var d auditDoc
 		if err := cursor.Decode(&d); err != nil {

@@ -57,6 +57,11 @@ func (l List) Strings() []string {
 	return texts
 }
 
+// Everybody reports whether one of the networks is that of all addresses.
+func (l List) Everybody() bool {
+	return slices.ContainsFunc(l, func(p netip.Prefix) bool { return p.Bits() == 0 })
+}
+
 // Contains reports whether a lies in one of the networks. An address that isn't
 // known lies in none.
 func (l List) Contains(a netip.Addr) bool {

@@ -43,8 +43,9 @@ const (
 	// Settled is how long an e-mail address that staff have changed gets no code.
 	Settled = 7 * 24 * time.Hour
 	// Keep is how long it is remembered, by keyed hash, that a person has signed in
-	// from a network; KeepChallenge how long a challenge is, past its end.
-	Keep          = 30 * 24 * time.Hour
+	// from a network.
+	Keep = 30 * 24 * time.Hour
+	// KeepChallenge is how long a challenge is kept past its end.
 	KeepChallenge = 24 * time.Hour
 
 	codeDigits  = 8

@@ -83,7 +83,7 @@ func (p *platform) beside(t *testing.T) string {
 	t.Helper()
 	address := freeAddress(t)
 	conf := p.stack.Env().Config
-	cmd := exec.CommandContext(uncancelled(t), p.binary, "serve") //nolint:gosec // built by this test
+	cmd := exec.CommandContext(uncancelled(t), p.binary, "serve")
 	cmd.Env = append(append(os.Environ(), conf.Environ()...), "VOGTER_LISTEN="+address, "VOGTER_PUBLIC_URL=", "VOGTER_STEP_UP=aal2")
 	cmd.Stderr = t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -42,6 +42,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		} `json:"createApiKey"`
 	}](t, owner, `mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { apiKey { id } secret } }`,
 		vars{"input": vars{"name": "walk", "permissions": []string{"TENANT_READ"}}}).CreateAPIKey
+	machine := ask[struct {
+		CreateOAuthClient struct{ OAuthClient struct{ ID string } }
+	}](t, owner, `mutation($input: CreateOAuthClientInput!) { createOAuthClient(input: $input) { oauthClient { id } } }`,
+		vars{"input": vars{"name": "walk", "permissions": []string{"TENANT_READ"}, "tokenFormat": "OPAQUE"}}).CreateOAuthClient.OAuthClient.ID
 	mapping := ask[struct {
 		ImportMappings []struct{ ID, Name string }
 	}](t, mine, `{ importMappings { id name } }`, nil).ImportMappings[0]
@@ -91,6 +95,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("viewer", `{ viewer { id kind role tenant { id } memberships { tenant legalName } } }`, nil, ""),
 		query("tenant", `{ tenant { id legalName slug } }`, nil, ""),
 		query("apiKeys", `{ apiKeys { id name } }`, nil, ""),
+		query("oauthClients", `{ oauthClients { id name } }`, nil, ""),
 		query("documents", `{ documents { id name } }`, nil, ""),
 		mutation("registerDocuments", "documents { id }",
 			vars{"documents": []vars{{"name": "walk", "text": "{ foreign: " + foreign + " }"}}}, "INVALID"),
@@ -162,7 +167,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("approveEpochClose", "close { id }", vars{"id": "epc_x"}, "FORBIDDEN"),
 		mutation("haltEpochClose", "close { id }", vars{"id": "epc_x"}, "FORBIDDEN"),
 		mutation("enterTenant", "access { id }", vars{"tenant": foreign, "reason": "ticket 4711", "minutes": 1}, "FORBIDDEN"),
-		mutation("leaveTenant", "access { id }", vars{"tenant": foreign}, "FORBIDDEN"),
+		mutation("leaveTenant", "access { id }", vars{"tenant": foreign}, "NOT_FOUND"),
 		mutation("addDatasetField", "dataset { id }", vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": field}, "NOT_FOUND"),
 		mutation("renameDatasetField", "dataset { id }",
 			vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": b.dataset.Fields[0].ID, "key": "renamed"}, "NOT_FOUND"),
@@ -185,6 +190,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("endRelation", "relation { id }", vars{"subject": b.person.ID, "relation": b.relation, "endedOn": "2024-03-01"}, "NOT_FOUND"),
 		mutation("updateTenant", "tenant { id }", vars{"id": foreign, "expectedVersion": tree.Version, "legalName": "Taken ApS"}, "NOT_FOUND"),
 		mutation("revokeApiKey", "apiKey { id }", vars{"id": key.APIKey.ID}, "NOT_FOUND"),
+		mutation("updateApiKey", "apiKey { id }", vars{"id": key.APIKey.ID, "expectedVersion": 1, "name": "taken"}, "NOT_FOUND"),
+		mutation("rotateApiKey", "secret", vars{"id": key.APIKey.ID, "overlapHours": 0}, "NOT_FOUND"),
+		mutation("rotateOAuthClientSecret", "oauthClient { id }", vars{"id": machine}, "NOT_FOUND"),
+		mutation("revokeOAuthClient", "oauthClient { id }", vars{"id": machine}, "NOT_FOUND"),
 		query("createTenant", createTenantDocument, newTenant("stranger@third.example"), "FORBIDDEN"),
 	}
 	for by, value := range map[string]any{
@@ -196,7 +205,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy,
-		b.imported.ID, happened, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
+		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
 	}
@@ -224,7 +233,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "upsertSubject", "inviteMember", "signOut", "createWebhook"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)

@@ -89,12 +89,13 @@ func (p *platform) apiLog(t *testing.T, request string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found = ""
+		var lines strings.Builder
 		for line := range strings.Lines(string(b)) {
 			if strings.Contains(line, request) {
-				found += line
+				lines.WriteString(line)
 			}
 		}
+		found = lines.String()
 		return strings.Count(found, "\n") > 1
 	})
 	return found

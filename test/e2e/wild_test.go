@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func (d *dice) n(n int) int {
 	z := d.state
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return int((z ^ z>>31) >> 33 % uint64(n)) //nolint:gosec // G115: 31 bits, less than n
+	return int((z ^ z>>31) >> 33 % uint64(n))
 }
 
 func (d *dice) one(in int) bool { return d.n(in) == 0 }
@@ -73,7 +74,7 @@ func TestWildCalls(t *testing.T) {
 	for worker := range workers {
 		wg.Go(func() {
 			for i := worker; i < total; i += workers {
-				outcome, fault := w.call(t, p.stack.Env().API, seed+uint64(i)<<20) //nolint:gosec // G115: not negative
+				outcome, fault := w.call(t, p.stack.Env().API, seed+uint64(i)<<20)
 				mu.Lock()
 				outcomes[outcome]++
 				if fault != "" {
@@ -213,7 +214,7 @@ func (w *wilderness) call(t *testing.T, base string, seed uint64) (outcome, faul
 			}
 		}
 	}
-	outcome = fmt.Sprint(a.status)
+	outcome = strconv.Itoa(a.status)
 	if _, after, found := strings.Cut(seen, `"code":"`); found {
 		outcome += " " + after[:strings.IndexByte(after, '"')]
 	}
