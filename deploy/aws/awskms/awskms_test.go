@@ -154,7 +154,7 @@ func TestFaults(t *testing.T) {
 	ref, wrapped := create(t, k, "epoch-1")
 	unwrap := func() ([]byte, error) { return k.Unwrap(t.Context(), ref, wrapped, []byte("plain-aad")) }
 	for _, code := range []string{"ThrottlingException", "DependencyTimeoutException", "NotFoundException", hangUp} {
-		s.fault = twice(code)
+		s.fail(twice(code))
 		if got, err := unwrap(); err != nil || string(got) != "plain-secret" {
 			t.Errorf("after two times %s: %v", code, err)
 		}
@@ -163,7 +163,7 @@ func TestFaults(t *testing.T) {
 		"ThrottlingException", "AccessDeniedException", "UnrecognizedClientException",
 		"ExpiredTokenException", "SomethingNewException", hangUp, garbage,
 	} {
-		s.fault = func(string) string { return code }
+		s.fail(func(string) string { return code })
 		before := s.calls["Decrypt"]
 		_, err := unwrap()
 		if !errors.Is(err, kms.ErrUnavailable) {
@@ -178,17 +178,17 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: %d calls", code, n)
 		}
 	}
-	s.fault = func(string) string { return "AccessDeniedException" }
+	s.fail(func(string) string { return "AccessDeniedException" })
 	if _, err := k.Create(t.Context(), "epoch-2"); !errors.Is(err, kms.ErrUnavailable) {
 		t.Errorf("create: %v", err)
 	}
-	s.fault = func(string) string { return slow }
+	s.fail(func(string) string { return slow })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := k.Unwrap(ctx, ref, wrapped, nil); !errors.Is(err, kms.ErrUnavailable) {
 		t.Errorf("slow: %v", err)
 	}
-	s.fault = nil
+	s.fail(nil)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	if err := open(t, region).Disable(t.Context(), ref); !errors.Is(err, kms.ErrUnavailable) {
@@ -203,12 +203,12 @@ func TestFaults(t *testing.T) {
 // A key that got no name is given back at once, for it costs money.
 func TestSpareKey(t *testing.T) {
 	s := newStandIn(t)
-	s.fault = func(op string) string {
+	s.fail(func(op string) string {
 		if op == "CreateAlias" {
 			return "AccessDeniedException"
 		}
 		return ""
-	}
+	})
 	if _, err := open(t, region).Create(t.Context(), "epoch-1"); !errors.Is(err, kms.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
@@ -220,7 +220,7 @@ func TestSpareKey(t *testing.T) {
 	if len(s.keys) != 1 {
 		t.Errorf("%d keys", len(s.keys))
 	}
-	s.fault = nil
+	s.fail(nil)
 	create(t, open(t, region), "epoch-1")
 }
 

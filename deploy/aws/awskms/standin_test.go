@@ -40,8 +40,7 @@ type standIn struct {
 	aliases map[string]string
 	calls   map[string]int // by operation
 	bodies  bytes.Buffer
-	// fault is the error code to answer an operation with, hangUp, or "" for none.
-	fault func(op string) string
+	fault   func(op string) string // an error code, a fault that is none, or ""
 }
 
 type key struct {
@@ -116,33 +115,40 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, "UnrecognizedClientException")
 		return
 	}
+	out, code := s.answer(op, body, &in)
+	switch code {
+	case "":
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		_ = json.NewEncoder(w).Encode(out)
+	case hangUp:
+		panic(http.ErrAbortHandler)
+	case slow:
+		<-r.Context().Done()
+	case garbage:
+		_, _ = w.Write([]byte("<html>"))
+	default:
+		refuse(w, code)
+	}
+}
+
+func (s *standIn) answer(op string, body []byte, in *request) (out any, code string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[op]++
 	s.bodies.Write(body)
 	if s.fault != nil {
-		switch code := s.fault(op); code {
-		case "":
-		case hangUp:
-			panic(http.ErrAbortHandler)
-		case slow:
-			<-r.Context().Done()
-			return
-		case garbage:
-			_, _ = w.Write([]byte("<html>"))
-			return
-		default:
-			refuse(w, code)
-			return
+		if code := s.fault(op); code != "" {
+			return nil, code
 		}
 	}
-	out, code := s.do(op, &in)
-	if code != "" {
-		refuse(w, code)
-		return
-	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	_ = json.NewEncoder(w).Encode(out)
+	return s.do(op, in)
+}
+
+// fail has the stand-in answer with faults, by operation, or none at all.
+func (s *standIn) fail(fault func(op string) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
 }
 
 type request struct {
