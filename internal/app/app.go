@@ -255,7 +255,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openSecurity(v, changes, tenants)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
-		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed, Client: webhook.NewClient(p.Config.WebhookAllowPrivate, nil, p.now),
+		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed,
+		// Half of a worker's slots are left to other jobs.
+		Client:  webhook.NewClient(p.Config.WebhookAllowPrivate, nil, max(1, p.Config.WorkerConcurrency/2), p.now),
 		Changes: changes, Vault: v, Owners: p.Tenants, Mailer: p.notices, Log: p.log, Now: p.now,
 	})
 	p.policies = policy.NewService(policy.Config{

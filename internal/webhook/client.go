@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -30,10 +31,11 @@ const (
 	maxHeaders  = 16 << 10 // of all headers
 	idleTimeout = 30 * time.Second
 
-	// A tenant's calls to a host, from this process: so that one who is slow holds
-	// up neither the worker nor another tenant.
-	perHost = 2                // at once
-	rest    = 30 * time.Second // when it didn't answer
+	// A tenant's calls from this process: so that endpoints which are slow hold up
+	// neither the worker nor another tenant.
+	perTenant = 2                // at once
+	rest      = 30 * time.Second // to a host that didn't answer
+	noRoom    = 2 * time.Second  // until the next look whether there is room
 
 	maxConns = 16 // to a host, of all tenants
 )
@@ -52,8 +54,12 @@ type Client struct {
 	private bool
 	now     func() time.Time
 
+	most int // calls at once
+
 	mu    sync.Mutex
-	hosts map[hostOf]*host
+	calls map[tenant.ID]int // under way
+	all   int               // of them
+	rests map[hostOf]time.Time
 }
 
 // hostOf is a host as one tenant knows it.
@@ -62,20 +68,15 @@ type hostOf struct {
 	host   string
 }
 
-// host is what a Client knows of one that it calls, or called in vain.
-type host struct {
-	calls int
-	until time.Time // when it may be called again
-}
-
 // errAddress is why a connection isn't made.
 var errAddress = errs.New(errs.Invalid, "the address is in a network that webhooks don't reach")
 
 // NewClient returns a Client that reaches public addresses over https or, with
 // private set, private ones and http too. roots are the authorities to be
-// trusted, nil for the system's. now is the clock of the resting hosts.
-func NewClient(private bool, roots *x509.CertPool, now func() time.Time) *Client {
-	c := &Client{private: private, now: now, hosts: map[hostOf]*host{}}
+// trusted, nil for the system's. most is how many calls there are at once, of all
+// tenants. now is the clock of the resting hosts.
+func NewClient(private bool, roots *x509.CertPool, most int, now func() time.Time) *Client {
+	c := &Client{private: private, now: now, most: most, calls: map[tenant.ID]int{}, rests: map[hostOf]time.Time{}}
 	dialer := &net.Dialer{Timeout: callTimeout, Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil || !reachable(to.Addr(), private) {
@@ -112,38 +113,35 @@ type answer struct {
 }
 
 // acquire asks for a tenant's call to the host of a URL. It is refused while the
-// tenant calls it often enough already, or lets it rest; then it returns when to
-// ask again.
+// tenant lets the host rest, or there are calls enough, of the tenant or of all;
+// then it returns when to ask again.
 func (c *Client) acquire(of tenant.ID, to string) (done func(problem *Problem), wait time.Duration) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return nil, rest
 	}
+	key := hostOf{of, u.Host}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, ok := c.hosts[hostOf{of, u.Host}]
-	if !ok {
-		h = &host{}
-		c.hosts[hostOf{of, u.Host}] = h
-	}
-	if pause := h.until.Sub(c.now()); pause > 0 {
+	if pause := c.rests[key].Sub(c.now()); pause > 0 {
 		return nil, pause
 	}
-	if h.calls >= perHost {
-		return nil, time.Second
+	if c.all >= c.most || c.calls[of] >= perTenant {
+		return nil, noRoom
 	}
-	h.calls++
+	c.all++
+	c.calls[of]++
 	return func(problem *Problem) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		h.calls--
-		if problem != nil && (*problem == ProblemTimeout || *problem == ProblemConnect) {
-			h.until = c.now().Add(rest)
+		c.all--
+		if c.calls[of]--; c.calls[of] == 0 {
+			delete(c.calls, of)
 		}
-		for name, h := range c.hosts { // few: those with webhooks
-			if h.calls == 0 && !h.until.After(c.now()) {
-				delete(c.hosts, name)
-			}
+		now := c.now()
+		maps.DeleteFunc(c.rests, func(_ hostOf, until time.Time) bool { return !until.After(now) })
+		if problem != nil && (*problem == ProblemTimeout || *problem == ProblemConnect) {
+			c.rests[key] = now.Add(rest)
 		}
 	}, 0
 }

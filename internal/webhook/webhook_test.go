@@ -135,6 +135,9 @@ func (c *received) signedBy(secret string) bool {
 	return slices.Contains(strings.Fields(c.signatures), "v1,"+base64.StdEncoding.EncodeToString(h.Sum(nil)))
 }
 
+// most is how many calls the client makes at once.
+const most = 3
+
 const ownerAddress = "ejer@kunde.example"
 
 // owner is the owner of a tenant.
@@ -149,7 +152,7 @@ func start(t *testing.T) *platform {
 	p := &platform{World: world.Start(t), sink: mailsink.New(testenv.Logger(t), testenv.Now), endpoint: newEndpoint(t)}
 	roots := x509.NewCertPool()
 	roots.AddCert(p.endpoint.Certificate())
-	p.client = webhook.NewClient(true, roots, p.Now)
+	p.client = webhook.NewClient(true, roots, most, p.Now)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.DB))
 	p.sealer = seal.NewSealer(seal.Config{Store: mongo.NewAuditStore(p.DB), Now: testenv.Now, Log: testenv.Logger(t)})
 	m := &tenancy.Member{ID: id.New(id.Member, testenv.One), Tenant: testenv.One, Email: personal.NewText(ownerAddress)}
@@ -470,6 +473,88 @@ func TestTriesOfADelivery(t *testing.T) {
 				t.Error("a redirect is followed")
 			}
 		})
+	}
+}
+
+// However many hosts hang, only some calls are under way, of a tenant and of all.
+// The deliveries that wait for room have used up no try.
+func TestCallsAtOnce(t *testing.T) {
+	p := start(t)
+	hooks := map[tenant.ID][]*webhook.Webhook{}
+	for of, n := range map[tenant.ID]int{testenv.One: 3, testenv.Two: 2} {
+		for range n {
+			host := httptest.NewServer(p.endpoint.Config.Handler)
+			t.Cleanup(host.Close)
+			w, _, err := p.webhooks.Create(p.As(of), webhook.CreateInput{URL: host.URL, Events: []string{"subject.*"}})
+			p.ok(nil, err)
+			hooks[of] = append(hooks[of], w)
+		}
+	}
+	p.tell()
+	arrived, left, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	p.endpoint.answers(func(http.ResponseWriter, *http.Request, []byte) {
+		arrived <- struct{}{}
+		<-release
+	})
+	var jobs int
+	for _, tt := range []struct {
+		of   tenant.ID
+		want int
+	}{{testenv.One, 2}, {testenv.Two, most - 2}} {
+		p.Subject(p.As(tt.of), "K-1")
+		p.dispatch()
+		due, err := p.Jobs.Due(t.Context(), 100)
+		p.ok(nil, err)
+		var calls, jobsOf int
+		for _, j := range due {
+			if j.Tenant != tt.of {
+				continue
+			}
+			jobsOf++
+			go func() {
+				if err := p.Jobs.Work(tenant.NewContext(t.Context(), j.Tenant), j.ID, j.Delivery, p.Dispatch); err != nil {
+					t.Error(err)
+				}
+				left <- struct{}{}
+			}()
+		}
+		for range jobsOf {
+			select {
+			case <-arrived:
+				calls++
+			case <-left:
+				jobs--
+			}
+		}
+		jobs += jobsOf
+		if jobsOf != len(hooks[tt.of]) || calls != tt.want {
+			t.Errorf("%d calls of %d deliveries, want %d", calls, jobsOf, tt.want)
+		}
+	}
+	close(release)
+	for range jobs {
+		<-left
+	}
+	for of, want := range map[tenant.ID]int{testenv.One: 2, testenv.Two: most - 2} {
+		var tries int
+		for _, w := range hooks[of] {
+			for _, d := range p.deliveries(of, w, nil) {
+				tries += d.Attempts
+			}
+		}
+		if tries != want {
+			t.Errorf("%d tries of %s, want %d", tries, of, want)
+		}
+	}
+	p.endpoint.answers(echo)
+	p.Sleep(time.Minute)
+	p.tell()
+	for of, ws := range hooks {
+		for _, w := range ws {
+			if ds := p.deliveries(of, w, nil); len(ds) != 1 || ds[0].State != webhook.Succeeded {
+				t.Errorf("in the end they are %+v", ds)
+			}
+		}
 	}
 }
 
@@ -794,7 +879,7 @@ func TestDeleted(t *testing.T) {
 func TestWhatAWebhookMayBe(t *testing.T) {
 	p := start(t)
 	public := webhook.NewService(webhook.Config{
-		Store: mongo.NewWebhookStore(p.DB, p.Vault), Feed: p.feed, Client: webhook.NewClient(false, nil, p.Now),
+		Store: mongo.NewWebhookStore(p.DB, p.Vault), Feed: p.feed, Client: webhook.NewClient(false, nil, most, p.Now),
 		Changes: p.Changes, Vault: p.Vault, Log: testenv.Logger(t), Now: p.Now,
 	})
 	good := []string{"*"}
@@ -853,7 +938,7 @@ func TestWhatIsNotCalled(t *testing.T) {
 				url = strings.Replace(plain.URL, "http:", "https:", 1)
 			}
 			s := webhook.NewService(webhook.Config{
-				Store: mongo.NewWebhookStore(p.DB, p.Vault), Feed: p.feed, Client: webhook.NewClient(tt.private, nil, p.Now),
+				Store: mongo.NewWebhookStore(p.DB, p.Vault), Feed: p.feed, Client: webhook.NewClient(tt.private, nil, most, p.Now),
 				Changes: p.Changes, Vault: p.Vault, Log: testenv.Logger(t), Now: p.Now,
 			})
 			p.Handle(webhook.JobVerify, s.VerifyEndpoint)
