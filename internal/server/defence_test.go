@@ -187,6 +187,34 @@ func head(method, path string, n int) string {
 	return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", method, path, n)
 }
 
+// A file has to come at some pace on average, once its first time is over.
+func TestSlowFiles(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, handler(t, io.Discard, func(c *server.Config) {
+		c.Limits.Patience, c.Limits.Grace = 30*time.Second, patience
+	}), server.Listening{Header: patience})
+	trickle := func(piece string) []string {
+		return append([]string{head("PUT", "/file", 16*len(piece))}, slices.Repeat([]string{piece}, 16)...)
+	}
+	for _, tt := range []struct {
+		name   string
+		pieces []string
+		status int
+		body   string
+	}{
+		{"too slow", trickle("x"), 408, `"rule":"body.slow"`},
+		{"fast enough", trickle(strings.Repeat("x", 65536)), 200, "1048576"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			res, body := talk(t, addr, patience/4, tt.pieces...)
+			if res == nil || res.StatusCode != tt.status || !strings.Contains(body, tt.body) {
+				t.Errorf("got %v %s, want %d %s", res, body, tt.status, tt.body)
+			}
+		})
+	}
+}
+
 func TestSlowCallers(t *testing.T) {
 	t.Parallel()
 	trickle := slices.Repeat([]string{"x"}, 100)

@@ -15,6 +15,10 @@ const (
 	// for each paceBytes of a file; and for each paceBytes of an answer to leave.
 	patience  = 30 * time.Second
 	paceBytes = 64 << 10
+	// grace is how long a file may come at any such pace. Then it has to have come
+	// at paceRate on average, or an upload could hold its place for half a day.
+	grace    = time.Minute
+	paceRate = 64 << 10 // bytes a second
 	// linger is how long the rest of a body that nobody read may take to arrive,
 	// which net/http wants before it answers. Less than patience, within which the
 	// answer has to leave.
@@ -38,14 +42,24 @@ type body struct {
 	stream bool        // a file: the pace matters, and not the whole time
 	left   time.Duration
 	got    int
+	waited time.Duration // in all
+	total  int64         // bytes
 	ended  bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	began := b.now()
-	b.readUntil(began.Add(b.left))
+	left := b.left
+	if b.stream {
+		earned := time.Duration(float64(b.total) / paceRate * float64(time.Second))
+		left = min(left, max(b.limits.Grace, earned)-b.waited)
+	}
+	b.readUntil(began.Add(left))
 	n, err := b.ReadCloser.Read(p)
-	b.left -= b.now().Sub(began)
+	took := b.now().Sub(began)
+	b.left -= took
+	b.waited += took
+	b.total += int64(n)
 	if b.got += n; b.stream && b.got >= paceBytes {
 		b.got, b.left = 0, b.limits.Patience
 	}

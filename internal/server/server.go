@@ -97,6 +97,8 @@ type Limits struct {
 	// Patience is how long a body may take to arrive, or 64 KiB of a file, and 64
 	// KiB of an answer to leave.
 	Patience time.Duration
+	// Grace is how long a file may take to arrive before its average pace matters.
+	Grace time.Duration
 	// Linger is how long a body that nobody wants may take to arrive.
 	Linger time.Duration
 }
@@ -104,6 +106,7 @@ type Limits struct {
 // New returns the handler of the whole API.
 func New(c Config) (http.Handler, error) {
 	c.Limits.Patience = cmp.Or(c.Limits.Patience, patience)
+	c.Limits.Grace = cmp.Or(c.Limits.Grace, grace)
 	c.Limits.Linger = cmp.Or(c.Limits.Linger, linger)
 	shared, err := newCORS(c.Origins, c.Now)
 	if err != nil {
