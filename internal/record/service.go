@@ -468,6 +468,9 @@ func (s *Service) amend(
 	for i := range r.Fields {
 		// Its lookup, which can't be made anew, would be taken for stale.
 		if f := d.Stored(r.Fields[i].FieldID); r.Fields[i].State == personal.Withheld && f != nil && f.Lookup == dataset.Exact {
+			if d.Field(f.ID) == nil {
+				return c, nil, ErrUnreadable // the caller must not know of the field
+			}
 			return c, nil, ErrUnreadable.At("fields." + f.Key)
 		}
 	}

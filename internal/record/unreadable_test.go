@@ -9,7 +9,9 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/subject"
@@ -53,6 +55,33 @@ func TestUnreadableStays(t *testing.T) {
 		found, err := w.Records.Find(one, by, page.Request{First: 5})
 		if err != nil || len(found.Edges) != 1 || found.Nodes()[0].Version != 1 || found.Nodes()[0].Source.Reveal() != "register" {
 			t.Errorf("by %s: found %d, %v", name, len(found.Edges), err)
+		}
+	}
+}
+
+// A change that fails for a secret field doesn't name it to whoever must not know
+// of it.
+func TestUnreadableSecretIsNotNamed(t *testing.T) {
+	w := platform.Start(t)
+	one := w.As(testenv.One)
+	secret := platform.Field("suspicion", dataset.TypeString)
+	secret.Lookup, secret.Secrecy = dataset.Exact, dataset.AML
+	set := w.Dataset(one, "Case", secret, platform.Field("note", dataset.TypeText))
+	person := w.Subject(one, "A-1")
+	r := w.Record(one, person, set, platform.Value("suspicion", "a"), platform.Value("note", "old"))
+	other := w.Record(one, person, set, platform.Value("suspicion", "b"), platform.Value("note", "old"))
+	damage(t, w, r.ID, other.ID, "fields.0.v")
+	p := authz.FromContext(one)
+	p.Clearances = nil
+	for name, tt := range map[string]struct {
+		ctx   context.Context
+		field string
+	}{"cleared": {one, "fields.suspicion"}, "not cleared": {authz.NewContext(one, p), ""}} {
+		_, err := w.Records.Update(tt.ctx, record.UpdateInput{
+			ID: r.ID, ExpectedVersion: 1, Fields: []record.FieldInput{platform.Value("note", "new")},
+		})
+		if e, ok := errors.AsType[*errs.Error](err); !ok || !errors.Is(err, record.ErrUnreadable) || e.Field != tt.field {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
