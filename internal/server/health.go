@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
-// checkTimeout is how long a dependency may take to answer /readyz.
-const checkTimeout = 2 * time.Second
+const (
+	// checkTimeout is how long a dependency may take to answer /readyz.
+	checkTimeout = 2 * time.Second
+	// checkLife is how long its answer counts: however often /readyz is asked, it
+	// asks no more often.
+	checkLife = time.Second
+)
 
 // Check asks whether a part that the API needs is there.
 type Check struct {
@@ -30,22 +35,20 @@ func health() http.Handler {
 // ready answers whether the process can do its work, and which part is down. It
 // says no more: anybody may ask.
 func ready(c Config) http.Handler {
+	var (
+		mu     sync.Mutex
+		states []string // of the checks
+		until  time.Time
+	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
-		defer cancel()
-		states, status, summary := make([]string, len(c.Checks)), http.StatusOK, "ok"
-		var wg sync.WaitGroup
-		for i, check := range c.Checks {
-			wg.Go(func() {
-				states[i] = "ok"
-				if err := ask(ctx, check); err != nil {
-					c.Log.WarnContext(ctx, "dependency is down", "dependency", check.Name, "err", err)
-					states[i] = "down"
-				}
-			})
+		mu.Lock() // one asks, and the others wait for what it hears
+		if !c.Now().Before(until) {
+			states = askAll(context.WithoutCancel(r.Context()), c)
+			until = c.Now().Add(checkLife)
 		}
-		wg.Wait()
-		checks := make(map[string]string, len(c.Checks))
+		states := states
+		mu.Unlock()
+		status, summary, checks := http.StatusOK, "ok", make(map[string]string, len(c.Checks))
 		for i, check := range c.Checks {
 			checks[check.Name] = states[i]
 			if states[i] != "ok" && !check.Optional {
@@ -59,6 +62,25 @@ func ready(c Config) http.Handler {
 		}
 		answer(w, status, map[string]any{"status": summary, "checks": checks})
 	})
+}
+
+// askAll returns the states of all checks.
+func askAll(ctx context.Context, c Config) []string {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	states := make([]string, len(c.Checks))
+	var wg sync.WaitGroup
+	for i, check := range c.Checks {
+		wg.Go(func() {
+			states[i] = "ok"
+			if err := ask(ctx, check); err != nil {
+				c.Log.WarnContext(ctx, "dependency is down", "dependency", check.Name, "err", err)
+				states[i] = "down"
+			}
+		})
+	}
+	wg.Wait()
+	return states
 }
 
 // ask runs a check and leaves it alone once its time is over, so that one which

@@ -51,6 +51,23 @@ func ByTenant(c ratelimit.Class) func(ctx context.Context) []ratelimit.Use {
 	}
 }
 
+// counted calls next, for callers whom nobody needs to know, within the limits of
+// the network.
+func counted(l *ratelimit.Limiter, next http.Handler, fail Fail) http.Handler {
+	if l == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, done := ratelimit.Announce(r.Context(), w.Header())
+		defer done()
+		if err := l.Take(ctx, ratelimit.Network.From(network.AddrFrom(ctx))...); err != nil {
+			fail(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
 // limited finds out who is calling and calls next, within the limits: those of
 // the network hold before any effort is made.
 func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next http.Handler, fail Fail) http.Handler {
@@ -61,7 +78,7 @@ func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next htt
 	if l == nil {
 		return identify(next, fail)
 	}
-	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	within := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		uses, count := Uses(ctx), l.Take
 		if to.Uses != nil {
@@ -76,7 +93,7 @@ func limited(l *ratelimit.Limiter, auth *authn.Authenticator, to Route, next htt
 		}
 		next.ServeHTTP(w, r)
 	})
-	known := identify(counted, func(w http.ResponseWriter, r *http.Request, err error) {
+	known := identify(within, func(w http.ResponseWriter, r *http.Request, err error) {
 		cost := 1
 		if errs.KindOf(err) == errs.Unauthenticated {
 			cost = refusedCost

@@ -35,6 +35,8 @@ func (tenants) Authenticate(_ context.Context, token string) (authz.Principal, e
 	return authz.Principal{Kind: authz.KindMachine, ID: parts[2], Tenant: tenant.ID(parts[1])}, nil
 }
 
+const pageOfOne = "https://portal.example"
+
 // limitedServer is a server whose callers come from the address in
 // X-Forwarded-For, with limits as a setting has them.
 func limitedServer(t *testing.T, setting string) *httptest.Server {
@@ -62,7 +64,7 @@ func limitedServer(t *testing.T, setting string) *httptest.Server {
 	}
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") })
 	h, err := server.New(server.Config{
-		Log: log, Now: time.Now, Auth: auth, Limiter: l, Proxies: network.List{netip.MustParsePrefix("127.0.0.0/8")},
+		Log: log, Now: time.Now, Auth: auth, Limiter: l, Origins: allowed{"one": {pageOfOne}}, Proxies: network.List{netip.MustParsePrefix("127.0.0.0/8")},
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) },
 		Routes: []server.Route{
 			{Pattern: "GET /v1/things", Handler: ok},
@@ -141,6 +143,34 @@ func TestCallsThatSignInRefuses(t *testing.T) {
 		if status, _, body := do(t, srv, http.MethodGet, "/v1/things", elsewhere...); status != want {
 			t.Errorf("got %d, want %d: %s", status, want, body)
 		}
+	}
+}
+
+// Calls count that reach no route, among them what browsers ask before a page's.
+func TestCallsOfNoRoute(t *testing.T) {
+	const here, there = "192.0.2.1", "198.51.100.1"
+	for _, tt := range []struct {
+		name, method, path string
+		status             int
+		headers            []string
+	}{
+		{"a wrong method", "DELETE", "/v1/things", 405, nil},
+		{"a wrong method of health", "POST", "/readyz", 405, nil},
+		{"a preflight", "OPTIONS", "/v1/things", 204, []string{"Origin", pageOfOne, "Access-Control-Request-Method", "GET"}},
+		{"no address", "GET", "/nowhere", 404, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := limitedServer(t, "network=3/1m")
+			from := func(address string) []string { return append(caller{address: address}.headers(), tt.headers...) }
+			for _, want := range []int{tt.status, tt.status, tt.status, http.StatusTooManyRequests} {
+				if status, _, body := do(t, srv, tt.method, tt.path, from(here)...); status != want {
+					t.Errorf("got %d, want %d: %s", status, want, body)
+				}
+			}
+			if status, _, body := do(t, srv, tt.method, tt.path, from(there)...); status != tt.status {
+				t.Errorf("another network: %d %s", status, body)
+			}
+		})
 	}
 }
 

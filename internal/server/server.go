@@ -128,10 +128,11 @@ func New(c Config) (http.Handler, error) {
 		}
 	}
 	for path, methods := range allowed {
-		mux.Handle(path, wrongMethod(methods, shared, c.Fail))
+		mux.Handle(path, counted(c.Limiter, wrongMethod(methods, shared, c.Fail), c.Fail))
 	}
 	if _, taken := allowed["/"]; !taken {
-		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { c.Fail(w, r, ErrNoRoute) })
+		none := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.Fail(w, r, ErrNoRoute) })
+		mux.Handle("/", counted(c.Limiter, none, c.Fail))
 	}
 	return logged(c, mux), nil
 }

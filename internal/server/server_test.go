@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,6 +211,41 @@ func TestReady(t *testing.T) {
 				t.Errorf("got %d %s, want %d %s", status, body, tt.status, tt.want)
 			}
 		})
+	}
+}
+
+// However many ask at once whether the process is ready, its parts are asked once
+// in a while; and one who hangs up doesn't spoil the answer for the others.
+func TestReadyAsksOnce(t *testing.T) {
+	var asked atomic.Int32
+	var now atomic.Int64
+	check := server.Check{Name: "mongodb", Ready: func(ctx context.Context) error {
+		asked.Add(1)
+		return ctx.Err()
+	}}
+	h := handler(t, io.Discard, func(c *server.Config) {
+		c.Checks, c.Now = []server.Check{check}, func() time.Time { return time.Unix(now.Load(), 0) }
+	})
+	get := func(ctx context.Context) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	for want := range int32(2) {
+		get(gone)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { get(t.Context()) })
+		}
+		wg.Wait()
+		if got := asked.Load(); got != want+1 {
+			t.Errorf("asked %d times, want %d", got, want+1)
+		}
+		now.Add(1)
 	}
 }
 
