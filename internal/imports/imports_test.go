@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -260,6 +261,35 @@ func TestCSV(t *testing.T) {
 		got := send(t, base, upload{key: "header", mime: "text/csv", body: strings.NewReader(header + "x,GOLD\n")})
 		if got.Status != http.StatusBadRequest || got.Code != "INVALID" || !strings.HasPrefix(got.Field, "header") {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// What is stored of a restricted person can't be tried by importing guesses:
+// that nothing would change isn't told either.
+func TestRestrictedTellsNothing(t *testing.T) {
+	e := newEnv(t)
+	ctx := portal(t, testenv.One)
+	e.members(t, ctx)
+	base := e.serve(t, ctx)
+	row := func(points string) io.Reader { return strings.NewReader("reference,key,points\na,ka," + points + "\n") }
+	if got := send(t, base, upload{key: "first", mime: "text/csv", body: row("17")}); got.Created != 1 {
+		t.Fatalf("%+v", got)
+	}
+	res, err := connect(t, e.uri).Collection("subjects").UpdateByID(ctx, e.find(t, ctx, subject.By{Reference: text("a")}).ID,
+		bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: subject.Restricted}}}})
+	if err != nil || res.MatchedCount != 1 {
+		t.Fatal(res, err)
+	}
+	for name, guess := range map[string]string{"right": "17", "wrong": "18"} {
+		for mode, u := range map[string]upload{
+			"check": {query: "dataset=Members&mode=check"}, "write": {key: name},
+		} {
+			u.mime, u.body = "text/csv", row(guess)
+			got := send(t, base, u)
+			if got.counts() != [5]int64{0, 0, 0, 0, 1} || len(got.Rejections) != 1 || got.Rejections[0].Code != errs.Precondition {
+				t.Errorf("%s, %s: %+v", name, mode, got)
+			}
 		}
 	}
 }

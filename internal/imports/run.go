@@ -390,6 +390,8 @@ func (r *run) settle(l *line, stored *subject.Subject, found map[*recordRow]*rec
 		w.counts.Created = 1
 	case stored.State.Gone():
 		return w, subject.ErrErased
+	case stored.State == subject.Restricted: // whatever the values: that they are the same would tell them
+		return w, subject.ErrRestricted
 	default:
 		subjectID = stored.ID
 		_, differs, err := stored.Amended(l.row.subject, r.plan.phoneRegion)
@@ -412,8 +414,6 @@ func (r *run) settle(l *line, stored *subject.Subject, found map[*recordRow]*rec
 	case stored == nil:
 	case w.counts.Records == 0 && len(w.amended) == 0:
 		w.counts.Unchanged = 1
-	case stored.State == subject.Restricted:
-		return work{}, subject.ErrRestricted
 	default:
 		w.guard, w.counts.Updated = []string{subjectID}, 1
 		w.owners = append(w.owners, subject.Owners(of, subjectID)...)
@@ -424,6 +424,9 @@ func (r *run) settle(l *line, stored *subject.Subject, found map[*recordRow]*rec
 func (r *run) settleRecord(row *recordRow, stored *record.Record, w *work) error {
 	of := r.plan.of
 	if stored != nil {
+		if len(stored.Restricted) > 0 {
+			return subject.ErrRestricted
+		}
 		next, differs, err := stored.Amended(row.in, row.dataset, of, r.plan.country)
 		if err != nil {
 			return err

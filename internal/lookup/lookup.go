@@ -30,3 +30,12 @@ type Key struct {
 	Value      personal.Text
 	About      string // the subject it is about; "" when that is what is found
 }
+
+// Search asks for what is found under a key.
+type Search struct {
+	Key
+
+	// Restricted: what is about persons whose processing is restricted (GDPR
+	// Art. 18) too. For others it isn't found, for a hit would confirm the value.
+	Restricted bool
+}

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/lookup"
+	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
@@ -26,12 +27,12 @@ import (
 // says a document that every transaction reads which writes lookups: while
 // they are made anew under the next key (see LookupRenewal) it writes both.
 type lookups struct {
-	coll, keys *mongo.Collection
-	vault      *vault.Vault
+	coll, keys, subjects *mongo.Collection
+	vault                *vault.Vault
 }
 
 func newLookups(d *DB, v *vault.Vault) *lookups {
-	return &lookups{d.db.Collection(lookupsColl), d.db.Collection(lookupKeysColl), v}
+	return &lookups{d.db.Collection(lookupsColl), d.db.Collection(lookupKeysColl), d.db.Collection(subjectsColl), v}
 }
 
 type lookupDoc struct {
@@ -285,22 +286,62 @@ func (l *lookups) remove(ctx context.Context, owners ...string) error {
 	return nil
 }
 
-// owners returns up to limit owners with a lookup, by id, after one of them.
-func (l *lookups) owners(ctx context.Context, k lookup.Key, after string, limit int) ([]string, error) {
-	filter, err := l.filter(ctx, k, after)
+// owners returns up to limit owners that a search finds, by id, after one of them.
+func (l *lookups) owners(ctx context.Context, s lookup.Search, after string, limit int) ([]string, error) {
+	var ids []string
+	for {
+		filter, err := l.filter(ctx, s.Key, after)
+		if err != nil {
+			return nil, err
+		}
+		asked := limit - len(ids)
+		docs, err := all[lookupDoc](ctx, l.coll, filter,
+			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(asked)))
+		if err != nil {
+			return nil, fmt.Errorf("find lookups: %w", err)
+		}
+		var restricted map[string]bool
+		if !s.Restricted {
+			if restricted, err = l.restricted(ctx, docs); err != nil {
+				return nil, err
+			}
+		}
+		for _, d := range docs {
+			if !restricted[d.Subject] {
+				ids = append(ids, d.Owner)
+			}
+		}
+		if len(docs) < asked || len(ids) == limit {
+			return ids, nil
+		}
+		after = docs[len(docs)-1].Owner // others take the places of those left out
+	}
+}
+
+// restricted returns which of the persons that lookups are about may not be
+// found by them, GDPR Art. 18.
+func (l *lookups) restricted(ctx context.Context, docs []lookupDoc) (map[string]bool, error) {
+	if len(docs) == 0 {
+		return nil, nil //nolint:nilnil // nobody is none of them
+	}
+	about := make([]string, len(docs))
+	for i, d := range docs {
+		about[i] = d.Subject
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: present(about)}}},
+		bson.E{Key: "state", Value: subject.Restricted})
 	if err != nil {
 		return nil, err
 	}
-	docs, err := all[lookupDoc](ctx, l.coll, filter,
-		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+	found, err := all[subjectDoc](ctx, l.subjects, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
-		return nil, fmt.Errorf("find lookups: %w", err)
+		return nil, fmt.Errorf("find restricted subjects: %w", err)
 	}
-	ids := make([]string, len(docs))
-	for i, d := range docs {
-		ids[i] = d.Owner
+	restricted := make(map[string]bool, len(found))
+	for _, d := range found {
+		restricted[d.ID] = true
 	}
-	return ids, nil
+	return restricted, nil
 }
 
 // ownersOf returns the owners of unique lookups in the order of keys, "" where
@@ -359,9 +400,13 @@ func present(ids []string) []string {
 	}))
 }
 
-// count counts the owners with a lookup, up to limit.
-func (l *lookups) count(ctx context.Context, k lookup.Key, limit int) (int, error) {
-	filter, err := l.filter(ctx, k, "")
+// count counts the owners that a search finds, up to limit.
+func (l *lookups) count(ctx context.Context, s lookup.Search, limit int) (int, error) {
+	if !s.Restricted {
+		ids, err := l.owners(ctx, s, "", limit)
+		return len(ids), err
+	}
+	filter, err := l.filter(ctx, s.Key, "")
 	if err != nil {
 		return 0, err
 	}

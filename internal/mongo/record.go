@@ -363,12 +363,12 @@ func (s *RecordStore) List(ctx context.Context, q record.Query, after *page.Posi
 }
 
 // Find implements record.Store.
-func (s *RecordStore) Find(ctx context.Context, k lookup.Key, after *page.Position, limit int) ([]*record.Record, error) {
+func (s *RecordStore) Find(ctx context.Context, q lookup.Search, after *page.Position, limit int) ([]*record.Record, error) {
 	from := ""
 	if after != nil {
 		from = after.ID
 	}
-	ids, err := s.lookups.owners(ctx, k, from, limit)
+	ids, err := s.lookups.owners(ctx, q, from, limit)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -421,8 +421,8 @@ func (s *RecordStore) Count(ctx context.Context, q record.Query, limit int) (int
 }
 
 // CountFound implements record.Store.
-func (s *RecordStore) CountFound(ctx context.Context, k lookup.Key, limit int) (int, error) {
-	return s.lookups.count(ctx, k, limit)
+func (s *RecordStore) CountFound(ctx context.Context, q lookup.Search, limit int) (int, error) {
+	return s.lookups.count(ctx, q, limit)
 }
 
 // Insert implements record.Store.

@@ -222,12 +222,12 @@ func (s *SubjectStore) List(ctx context.Context, after *page.Position, limit int
 }
 
 // Find implements subject.Store.
-func (s *SubjectStore) Find(ctx context.Context, k lookup.Key, after *page.Position, limit int) ([]*subject.Subject, error) {
+func (s *SubjectStore) Find(ctx context.Context, q lookup.Search, after *page.Position, limit int) ([]*subject.Subject, error) {
 	from := ""
 	if after != nil {
 		from = after.ID
 	}
-	ids, err := s.lookups.owners(ctx, k, from, limit)
+	ids, err := s.lookups.owners(ctx, q, from, limit)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -264,8 +264,8 @@ func (s *SubjectStore) Count(ctx context.Context, limit int) (int, error) {
 }
 
 // CountFound implements subject.Store.
-func (s *SubjectStore) CountFound(ctx context.Context, k lookup.Key, limit int) (int, error) {
-	return s.lookups.count(ctx, k, limit)
+func (s *SubjectStore) CountFound(ctx context.Context, q lookup.Search, limit int) (int, error) {
+	return s.lookups.count(ctx, q, limit)
 }
 
 // Insert implements subject.Store.

@@ -408,6 +408,85 @@ func TestRestriction(t *testing.T) {
 	}
 }
 
+// A hit would confirm the value, so there is none; pages and counts know of none.
+func TestRestrictedIsNotFound(t *testing.T) {
+	w := world.Start(t)
+	all := w.As(testenv.One)
+	set := w.Dataset(all, "Cases", field("title", dataset.TypeString, dataset.Ordinary, dataset.NoSecrecy))
+	email, title := personal.NewText("same@kunde.example"), personal.NewText("same")
+	var people []*subject.Subject
+	for range 5 {
+		s, err := w.Subjects.Create(all, subject.CreateInput{Emails: []personal.Text{email}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		people = append(people, s)
+	}
+	for i, s := range people {
+		key := personal.NewText("K-" + string(rune('0'+i)))
+		party := people[(i+1)%len(people)]
+		_, err := w.Records.Write(all, record.WriteInput{
+			Subject: s.ID, Dataset: set.ID, Origin: record.Provided, Key: &key, Parties: []record.Party{{Subject: party.ID, Role: "payer"}},
+			Fields: []record.FieldInput{world.About(party.ID, "title", "same")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.SetState(all, people[1], subject.Restricted)
+	w.SetState(all, people[2], subject.Restricted)
+	subjects := func(ctx context.Context) (found, count int) {
+		request := page.Request{First: 1}
+		for {
+			c, err := w.Subjects.Find(ctx, subject.By{Email: &email}, request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found += len(c.Edges); !c.PageInfo.HasNextPage {
+				count, err = c.TotalCount(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return found, count
+			}
+			request.After = c.PageInfo.EndCursor
+		}
+	}
+	records := func(ctx context.Context, by record.By) (found, count int) {
+		request := page.Request{First: 1}
+		for {
+			c, err := w.Records.Find(ctx, by, request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found += len(c.Edges); !c.PageInfo.HasNextPage {
+				count, err = c.TotalCount(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return found, count
+			}
+			request.After = c.PageInfo.EndCursor
+		}
+	}
+	for purpose, want := range map[string]int{"": 3, "art18.claims": 5} {
+		ctx := handler(t, testenv.One, purpose, authz.Clearances()...)
+		if found, count := subjects(ctx); found != want || count != want {
+			t.Errorf("for %q: %d subjects, counted %d, want %d", purpose, found, count, want)
+		}
+		by := record.By{Dataset: set.ID, Field: &set.Fields[0].Key, Value: title}
+		if found, count := records(ctx, by); found != want || count != want {
+			t.Errorf("for %q: %d records, counted %d, want %d", purpose, found, count, want)
+		}
+		for i, want := range []int{1, min(1, want-3), min(1, want-3), 1, 1} {
+			by := record.By{Dataset: set.ID, Value: personal.NewText("K-" + string(rune('0'+i)))}
+			if found, count := records(ctx, by); found != want || count != want {
+				t.Errorf("for %q: %d records by the key of person %d, counted %d, want %d", purpose, found, i, count, want)
+			}
+		}
+	}
+}
+
 func TestPurposes(t *testing.T) {
 	w := world.Start(t)
 	all := w.As(testenv.One)

@@ -221,14 +221,14 @@ type Store interface {
 	Get(ctx context.Context, recordID string) (*Record, error)
 	// List returns up to limit records after a position, newest first.
 	List(ctx context.Context, q Query, after *page.Position, limit int) ([]*Record, error)
-	// Find returns those with a lookup after a position, by id.
-	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*Record, error)
+	// Find returns those that a search finds after a position, by id.
+	Find(ctx context.Context, q lookup.Search, after *page.Position, limit int) ([]*Record, error)
 	// FindByKeys returns those that unique lookups name, in the order of keys, nil
 	// where there is none.
 	FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Record, error)
-	// Count counts the records of a list, CountFound those with a lookup, up to limit.
+	// Count counts the records of a list, CountFound those that a search finds, up to limit.
 	Count(ctx context.Context, q Query, limit int) (int, error)
-	CountFound(ctx context.Context, key lookup.Key, limit int) (int, error)
+	CountFound(ctx context.Context, q lookup.Search, limit int) (int, error)
 
 	// Insert, Update and Delete work in the change's transaction. They fail with
 	// ErrDuplicate, and with change.ErrVersion when the record isn't at the version

@@ -149,52 +149,60 @@ func (s *Service) check(ctx context.Context, q *Query) error {
 	return err
 }
 
-// Find returns a page of the records with a value. A search is written to the
-// audit log even if it finds nothing.
+// Find returns a page of the records with a value, without those where it is
+// about a person whose data restriction (GDPR Art. 18) keeps from the caller. A
+// search is written to the audit log even if it finds nothing.
 func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection, error) {
-	key, err := s.key(ctx, by)
+	q, err := s.search(ctx, by)
 	if err != nil {
 		return nil, err
 	}
-	list := page.List{Of: id.Record, Scope: string(key.Name)}
+	list := page.List{Of: id.Record, Scope: string(q.Name)}
 	after, err := list.After(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	read, err := s.store.Find(ctx, key, after, r.First+1)
+	read, err := s.store.Find(ctx, q, after, r.First+1)
 	if err != nil {
 		return nil, err
 	}
 	return s.connection(ctx, "record.find", list, r, read, func(ctx context.Context) (int, error) {
-		return s.store.CountFound(ctx, key, page.CountMax)
+		return s.store.CountFound(ctx, q, page.CountMax)
 	})
 }
 
-func (s *Service) key(ctx context.Context, by By) (lookup.Key, error) {
+func (s *Service) search(ctx context.Context, by By) (lookup.Search, error) {
 	d, err := s.datasets.Get(ctx, by.Dataset)
 	if err != nil {
-		return lookup.Key{}, errs.At(err, "by.dataset")
+		return lookup.Search{}, errs.At(err, "by.dataset")
 	}
 	if by.Field == nil {
 		if sight := s.looker.Look(ctx, d.Data()); !sight.Clear() {
-			return lookup.Key{}, sight.Err()
+			return lookup.Search{}, sight.Err()
 		}
 		k, err := keyOf(by.Value, d.ID)
-		return k, errs.At(err, "by.value")
+		return lookup.Search{Key: k, Restricted: s.restricted(ctx, d.Data())}, errs.At(err, "by.value")
 	}
 	f := d.Field(*by.Field)
 	if f == nil || f.Lookup != dataset.Exact {
-		return lookup.Key{}, errs.New(errs.Invalid, "the dataset has no such field with a lookup").At("by.field")
+		return lookup.Search{}, errs.New(errs.Invalid, "the dataset has no such field with a lookup").At("by.field")
 	}
 	if sight := s.looker.Look(ctx, d.FieldData(f)); !sight.Clear() {
-		return lookup.Key{}, errs.At(sight.Err(), "by.field")
+		return lookup.Search{}, errs.At(sight.Err(), "by.field")
 	}
 	region, err := s.region(ctx, d)
 	if err != nil {
-		return lookup.Key{}, err
+		return lookup.Search{}, err
 	}
 	k, err := fieldKey(f, by.Value, region)
-	return k, errs.At(err, "by.value")
+	return lookup.Search{Key: k, Restricted: s.restricted(ctx, d.FieldData(f))}, errs.At(err, "by.value")
+}
+
+// restricted reports whether the caller may see data even of persons whose
+// processing is restricted.
+func (s *Service) restricted(ctx context.Context, data authz.Data) bool {
+	data.Restricted = true
+	return s.looker.Look(ctx, data).Clear()
 }
 
 func (s *Service) connection(
@@ -370,11 +378,12 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Record, error) {
 func (s *Service) Upsert(ctx context.Context, in UpsertInput) (r *Record, created bool, err error) {
 	// A record made by another call in between is found in the second round.
 	for range 2 {
-		key, err := s.key(ctx, By{Dataset: in.Dataset, Value: in.Key})
+		q, err := s.search(ctx, By{Dataset: in.Dataset, Value: in.Key})
 		if err != nil {
 			return nil, false, err
 		}
-		found, err := s.store.Find(ctx, key, nil, 1)
+		q.Restricted = true // its update is refused
+		found, err := s.store.Find(ctx, q, nil, 1)
 		if err != nil {
 			return nil, false, err
 		}

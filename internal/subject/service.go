@@ -8,6 +8,7 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/lookup"
@@ -113,7 +114,8 @@ func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error)
 	})
 }
 
-// Find returns a page of the subjects with an identifier. A search is written to
+// Find returns a page of the subjects with an identifier, without those whose
+// data restriction (GDPR Art. 18) keeps from the caller. A search is written to
 // the audit log even if it finds nobody.
 func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection, error) {
 	region, err := s.region(ctx, by.PhoneRegion, by.Phone)
@@ -127,17 +129,24 @@ func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection,
 	if err := s.handles(ctx, by.NationalID != nil, "by.nationalId"); err != nil {
 		return nil, err
 	}
+	class := dataset.Ordinary
+	if by.NationalID != nil {
+		class = dataset.NationalID
+	}
+	restricted := data(class, nil)
+	restricted.Restricted = true
+	q := lookup.Search{Key: key, Restricted: s.looker.Look(ctx, restricted).Clear()}
 	list := page.List{Of: id.Subject, Scope: string(key.Name)}
 	after, err := list.After(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	read, err := s.store.Find(ctx, key, after, r.First+1)
+	read, err := s.store.Find(ctx, q, after, r.First+1)
 	if err != nil {
 		return nil, err
 	}
 	return s.connection(ctx, "subject.find", list, r, read, func(ctx context.Context) (int, error) {
-		return s.store.CountFound(ctx, key, page.CountMax)
+		return s.store.CountFound(ctx, q, page.CountMax)
 	})
 }
 
@@ -286,7 +295,7 @@ func (s *Service) byReference(ctx context.Context, reference personal.Text) (*Su
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.store.Find(ctx, key, nil, 1)
+	found, err := s.store.Find(ctx, lookup.Search{Key: key, Restricted: true}, nil, 1)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

@@ -153,14 +153,14 @@ type Store interface {
 	GetMany(ctx context.Context, ids []string) ([]*Subject, error)
 	// List returns up to limit subjects after a position, newest first.
 	List(ctx context.Context, after *page.Position, limit int) ([]*Subject, error)
-	// Find returns those with a lookup after a position, by id.
-	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*Subject, error)
+	// Find returns those that a search finds after a position, by id.
+	Find(ctx context.Context, q lookup.Search, after *page.Position, limit int) ([]*Subject, error)
 	// FindByKeys returns those that unique lookups name, in the order of keys, nil
 	// where there is none.
 	FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Subject, error)
-	// Count counts all subjects, Count Found those with a lookup, up to limit.
+	// Count counts all subjects, CountFound those that a search finds, up to limit.
 	Count(ctx context.Context, limit int) (int, error)
-	CountFound(ctx context.Context, key lookup.Key, limit int) (int, error)
+	CountFound(ctx context.Context, q lookup.Search, limit int) (int, error)
 
 	// Insert and Update write subjects and their lookups in the change's
 	// transaction, and return the digests of the content as stored. They fail with
