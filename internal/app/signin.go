@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/vogter/vogter/internal/detect"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/signin"
 )
@@ -15,6 +17,8 @@ func (p *Platform) signIn() ([]server.Route, error) {
 	proxy, err := signin.New(signin.Config{
 		Kratos: p.Config.Kratos.PublicURL, Limits: p.limiter, Key: p.limiter.Key, Secure: strings.HasPrefix(p.Config.URL(), "https:"),
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) }, Log: p.log, Now: p.now,
+		// Whose account it is, only the identity server knows: it is the provider's to look at.
+		Failed: func() { p.watch.inbox.Tell(detect.Signal{Detector: security.CodesGuessed}) },
 	})
 	if err != nil {
 		return nil, err

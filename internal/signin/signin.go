@@ -73,6 +73,8 @@ type Config struct {
 	// Secure says that browsers reach us by HTTPS only.
 	Secure bool
 	Fail   func(http.ResponseWriter, *http.Request, error)
+	// Failed is told of each attempt that failed, and mustn't block; may be nil.
+	Failed func()
 	Log    *slog.Logger
 	Now    func() time.Time
 }
@@ -367,6 +369,9 @@ func (p *Proxy) answered(res *http.Response) error {
 	case http.StatusOK:
 		res.Header.Add("Set-Cookie", a.device.String())
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		if p.Failed != nil {
+			p.Failed()
+		}
 		if err := p.Limits.Spend(res.Request.Context(), a.cost...); errs.KindOf(err) == errs.Unavailable {
 			return err
 		}

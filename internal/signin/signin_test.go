@@ -36,8 +36,9 @@ import (
 type door struct {
 	*httptest.Server
 
-	redis *redis.Client
-	skew  atomic.Int64
+	redis  *redis.Client
+	skew   atomic.Int64
+	failed atomic.Int64 // attempts that the door told of
 }
 
 // answer is a response that was read to its end.
@@ -69,7 +70,7 @@ func start(t *testing.T, kratos string) *door {
 	l, err := ratelimit.New(ratelimit.Config{Redis: d.redis, Table: table, Log: log, Now: now, Key: key})
 	ok(t, err)
 	fail := func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) }
-	proxy, err := signin.New(signin.Config{Kratos: kratos, Limits: l, Key: key, Fail: fail, Log: log, Now: now})
+	proxy, err := signin.New(signin.Config{Kratos: kratos, Limits: l, Key: key, Fail: fail, Failed: func() { d.failed.Add(1) }, Log: log, Now: now})
 	ok(t, err)
 	auth, err := authn.New(authn.Config{Now: now})
 	ok(t, err)
@@ -179,6 +180,9 @@ func TestBruteForce(t *testing.T) {
 	t.Logf("%d guesses from %d addresses by status: %v", tries, addresses, byStatus)
 	if byStatus[http.StatusBadRequest] != 50 || byStatus[http.StatusBadRequest]+byStatus[http.StatusTooManyRequests] != tries {
 		t.Errorf("want 50 that reach the identity server, and the rest refused")
+	}
+	if d.failed.Load() < 50 {
+		t.Errorf("told of %d attempts that failed", d.failed.Load())
 	}
 	if res := d.guess(t, "203.0.113.1", d.flow(t, "203.0.113.1"), account, right); res.status != http.StatusTooManyRequests {
 		t.Errorf("from nowhere known, the account locked: %d", res.status)

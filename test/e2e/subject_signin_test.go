@@ -128,6 +128,7 @@ func TestDataSubjectsSignIn(t *testing.T) {
 		}
 		a.header.Del("Vogter-Request-Id")
 		a.header.Del("Date")
+		a.header.Del("Content-Length") // an instant has as many digits as it needs
 		a.header.Del("Ratelimit")
 		is := got.Data.RequestSubjectCode
 		return strings.NewReplacer(is.Challenge, "challenge", is.ExpiresAt, "expiry").Replace(string(a.body)), a.header
