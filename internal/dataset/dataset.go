@@ -90,7 +90,7 @@ const (
 // Dataset describes records of one kind.
 type Dataset struct {
 	ID          string
-	Name        string // unique within the tenant
+	Name        string // unique within the tenant and secrecy, see ErrNameTaken
 	Description string
 	Secrecy     Secrecy
 	Purposes    []string // for which its records may be used; any when empty
@@ -165,7 +165,12 @@ type RetireInput struct {
 
 // Sentinels.
 var (
-	ErrNotFound  = errs.New(errs.NotFound, "no such dataset")
+	ErrNotFound = errs.New(errs.NotFound, "no such dataset")
+	// ErrNameTaken is about names that the caller may know of. Secret datasets have
+	// a namespace of their own: an ordinary one can be made with the name of one
+	// that its maker must not know of, or the refusal would tell that it exists. To
+	// callers who know of both, the name is the secret one's, so that nothing meant
+	// for that gets into the other.
 	ErrNameTaken = errs.New(errs.Conflict, "another dataset has this name").At("name")
 	ErrRetired   = errs.New(errs.Precondition, "the dataset is retired and takes no new records").Under("dataset.active")
 	ErrTooMany   = errs.New(errs.Limited, "a tenant has at most %d datasets", MaxDatasets)
@@ -302,13 +307,13 @@ func (d *Dataset) rename(fieldID, key string) error {
 // Store keeps datasets. Insert and Update work in the change's transaction.
 type Store interface {
 	Get(ctx context.Context, id string) (*Dataset, error)
-	// ByName returns ErrNotFound when no dataset has the name.
-	ByName(ctx context.Context, name string) (*Dataset, error)
+	// ByName returns ErrNotFound when no dataset of the secrecy has the name.
+	ByName(ctx context.Context, name string, secrecy Secrecy) (*Dataset, error)
 	// List returns all datasets by name.
 	List(ctx context.Context) ([]*Dataset, error)
 	// Secret returns the ids of all datasets with a secrecy.
 	Secret(ctx context.Context) ([]string, error)
-	// Insert fails with ErrNameTaken.
+	// Insert fails with ErrNameTaken if one of the same secrecy has the name.
 	Insert(ctx context.Context, d *Dataset) error
 	// Update replaces the dataset at the version before, or fails with change.ErrVersion.
 	Update(ctx context.Context, d *Dataset) error
@@ -389,7 +394,11 @@ func (s *Service) Find(ctx context.Context, idOrName string) (*Dataset, error) {
 	if d, err := s.Get(ctx, idOrName); err == nil {
 		return d, nil
 	}
-	d, err := s.store.ByName(ctx, idOrName)
+	d, err := s.store.ByName(ctx, idOrName, AML)
+	if d, err = s.shown(ctx, d, err); errs.KindOf(err) != errs.NotFound {
+		return d, err
+	}
+	d, err = s.store.ByName(ctx, idOrName, NoSecrecy)
 	return s.shown(ctx, d, err)
 }
 
@@ -439,6 +448,11 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 		}
 		if len(all) >= MaxDatasets {
 			return change.Change{}, ErrTooMany
+		}
+		for _, o := range all {
+			if strings.EqualFold(o.Name, d.Name) && s.looker.Look(ctx, o.Data()).Known {
+				return change.Change{}, ErrNameTaken
+			}
 		}
 		return change.Change{Action: "dataset.create", Object: d.ID, Secret: d.Secrecy == AML}, s.store.Insert(ctx, d)
 	})

@@ -44,6 +44,47 @@ func field(key string, edit ...func(*dataset.FieldInput)) dataset.FieldInput {
 	return f
 }
 
+// Whether a name is taken doesn't tell that a secret dataset has it.
+func TestNamesOfSecretDatasets(t *testing.T) {
+	s, one, two := start(t)
+	create := func(ctx context.Context, name string, secrecy dataset.Secrecy) (*dataset.Dataset, error) {
+		return s.Create(ctx, dataset.CreateInput{Name: name, Secrecy: secrecy})
+	}
+	secret, err := create(one, "Reports", dataset.AML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncleared := as(t, testenv.One)
+	if _, err := create(one, "reports", dataset.NoSecrecy); !errors.Is(err, dataset.ErrNameTaken) {
+		t.Errorf("who knows of it takes its name: %v", err)
+	}
+	plain, err := create(uncleared, "Reports", dataset.NoSecrecy)
+	if err != nil {
+		t.Fatalf("who must not know of it is told: %v", err)
+	}
+	if _, err := create(uncleared, "REPORTS", dataset.NoSecrecy); !errors.Is(err, dataset.ErrNameTaken) {
+		t.Errorf("a name is given twice: %v", err)
+	}
+	if _, err := create(uncleared, "Cases", dataset.NoSecrecy); err != nil {
+		t.Fatal(err)
+	}
+	for _, secrecy := range []dataset.Secrecy{dataset.NoSecrecy, dataset.AML} {
+		for _, name := range []string{"Reports", "cases"} {
+			if _, err := create(one, name, secrecy); !errors.Is(err, dataset.ErrNameTaken) {
+				t.Errorf("%s, %s: %v", name, secrecy, err)
+			}
+		}
+	}
+	for want, ctx := range map[string]context.Context{secret.ID: one, plain.ID: uncleared} {
+		if d, err := s.Find(ctx, "Reports"); err != nil || d.ID != want {
+			t.Errorf("found %v, %v", d, err)
+		}
+	}
+	if _, err := s.Find(two, "Reports"); !errors.Is(err, dataset.ErrNotFound) {
+		t.Errorf("the second tenant finds it: %v", err)
+	}
+}
+
 func TestLifeOfADataset(t *testing.T) {
 	s, one, two := start(t)
 	d, err := s.Create(one, dataset.CreateInput{Name: "KYC case", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{field("caseNo")}})

@@ -84,12 +84,12 @@ func (s *DatasetStore) Get(ctx context.Context, id string) (*dataset.Dataset, er
 }
 
 // ByName implements dataset.Store.
-func (s *DatasetStore) ByName(ctx context.Context, name string) (*dataset.Dataset, error) {
-	return s.find(ctx, bson.E{Key: "name", Value: name})
+func (s *DatasetStore) ByName(ctx context.Context, name string, secrecy dataset.Secrecy) (*dataset.Dataset, error) {
+	return s.find(ctx, bson.E{Key: "name", Value: name}, bson.E{Key: "secrecy", Value: secrecy})
 }
 
-func (s *DatasetStore) find(ctx context.Context, by bson.E) (*dataset.Dataset, error) {
-	d, err := one[datasetDoc](ctx, s.coll, "dataset", dataset.ErrNotFound, by)
+func (s *DatasetStore) find(ctx context.Context, by ...bson.E) (*dataset.Dataset, error) {
+	d, err := one[datasetDoc](ctx, s.coll, "dataset", dataset.ErrNotFound, by...)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,11 @@ func (s *DatasetStore) Insert(ctx context.Context, d *dataset.Dataset) error {
 	if err != nil {
 		return err
 	}
-	taken, err := s.names.claim(ctx, "dataset", d.Name, d.ID)
+	kind := "dataset"
+	if d.Secrecy == dataset.AML {
+		kind = "secret dataset" // see dataset.ErrNameTaken
+	}
+	taken, err := s.names.claim(ctx, kind, d.Name, d.ID)
 	if err != nil {
 		return err
 	}
