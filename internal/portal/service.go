@@ -43,7 +43,7 @@ type Tenants interface {
 
 // Subjects finds persons, past what the caller may see: see subject.Store.
 type Subjects interface {
-	Find(ctx context.Context, key lookup.Key, after *page.Position, limit int) ([]*subject.Subject, error)
+	Find(ctx context.Context, q lookup.Search, after *page.Position, limit int) ([]*subject.Subject, error)
 }
 
 // Vault makes the keys of new data before the transaction that writes it.
@@ -252,7 +252,7 @@ func (s *Service) drop(ctx context.Context, r *job.Run, c *Challenge) error {
 // match returns the one person who is meant, nil if it is nobody or not clear
 // who: families share addresses, and a birth date tells them apart.
 func (s *Service) match(ctx context.Context, c *Challenge) (*subject.Subject, error) {
-	all, err := s.Subjects.Find(ctx, *c.By, nil, maxMatches+1)
+	all, err := s.Subjects.Find(ctx, lookup.Search{Key: *c.By, Restricted: true}, nil, maxMatches+1)
 	if err != nil {
 		return nil, fmt.Errorf("look up who is meant: %w", err)
 	}
