@@ -126,7 +126,7 @@ func (c *Client) acquire(of tenant.ID, to string) (done func(problem *Problem), 
 	if pause := c.rests[key].Sub(c.now()); pause > 0 {
 		return nil, pause
 	}
-	if c.all >= c.most || c.calls[of] >= perTenant {
+	if c.all >= c.most || c.calls[of] >= min(perTenant, max(1, c.most-1)) { // room for another tenant
 		return nil, noRoom
 	}
 	c.all++
