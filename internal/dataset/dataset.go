@@ -176,14 +176,19 @@ var (
 	ErrTooMany   = errs.New(errs.Limited, "a tenant has at most %d datasets", MaxDatasets)
 )
 
-// Field returns the field with this key or id, or nil.
+// Field returns the field with this key or id, or nil. Keys of secret fields have
+// a namespace of their own, as names of secret datasets have (see ErrNameTaken):
+// to callers who know of both fields, a key is the secret one's.
 func (d *Dataset) Field(keyOrID string) *Field {
+	var found *Field
 	for i := range d.Fields {
 		if f := &d.Fields[i]; f.Key == keyOrID || f.ID == keyOrID {
-			return f
+			if found == nil || f.Secrecy == AML {
+				found = f
+			}
 		}
 	}
-	return nil
+	return found
 }
 
 // Stored is Field by id for what is stored, whether the caller may know of it or not.
@@ -464,7 +469,7 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Dataset, error) 
 
 // AddField adds a field to a dataset.
 func (s *Service) AddField(ctx context.Context, in AddFieldInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.addField", in.Dataset, in.ExpectedVersion, []string{in.Field.Key}, func(_, d *Dataset) error {
+	return s.update(ctx, "dataset.addField", in.Dataset, in.ExpectedVersion, []string{in.Field.Key}, func(d *Dataset) error {
 		of, err := tenant.FromContext(ctx)
 		if err != nil {
 			return err
@@ -484,32 +489,28 @@ func (s *Service) AddField(ctx context.Context, in AddFieldInput) (*Dataset, err
 
 // RenameField gives a field another key. No record is touched.
 func (s *Service) RenameField(ctx context.Context, in RenameFieldInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.renameField", in.Dataset, in.ExpectedVersion, []string{in.Field}, func(known, d *Dataset) error {
-		if known.Field(in.Field) == nil {
-			return errNoField
-		}
+	return s.update(ctx, "dataset.renameField", in.Dataset, in.ExpectedVersion, []string{in.Field}, func(d *Dataset) error {
 		return d.rename(in.Field, in.Key)
 	})
 }
 
 // Retire closes a dataset for new records.
 func (s *Service) Retire(ctx context.Context, in RetireInput) (*Dataset, error) {
-	return s.update(ctx, "dataset.retire", in.Dataset, in.ExpectedVersion, nil, func(_, d *Dataset) error {
+	return s.update(ctx, "dataset.retire", in.Dataset, in.ExpectedVersion, nil, func(d *Dataset) error {
 		d.State = Retired
 		return nil
 	})
 }
 
 func (s *Service) update(
-	ctx context.Context, action, datasetID string, expected int64, fields []string, mutate func(known, d *Dataset) error,
+	ctx context.Context, action, datasetID string, expected int64, fields []string, mutate func(*Dataset) error,
 ) (*Dataset, error) {
-	known, err := s.Get(ctx, datasetID)
-	if err != nil {
+	if _, err := s.Get(ctx, datasetID); err != nil {
 		return nil, err
 	}
 	var d *Dataset
 	now := s.now().UTC()
-	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
+	err := s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
 		if d, err = s.store.Get(ctx, datasetID); err != nil {
 			return c, err
 		}
@@ -518,14 +519,27 @@ func (s *Service) update(
 		}
 		d.Version++
 		d.UpdatedAt = now
-		if err := mutate(known, d); err != nil {
+		// Fields that the caller must not know of stand in no change's way.
+		stored := slices.Clone(d.Fields)
+		s.show(ctx, d)
+		was := secret(d, fields)
+		if err := mutate(d); err != nil {
 			return c, err
 		}
-		return change.Change{
-			Action: action, Object: d.ID, Fields: fields, Secret: secret(known, fields) || secret(d, fields),
-		}, s.store.Update(ctx, d)
+		c = change.Change{Action: action, Object: d.ID, Fields: fields, Secret: was || secret(d, fields)}
+		d.unhide(stored)
+		return c, s.store.Update(ctx, d)
 	})
 	return s.shown(ctx, d, err)
+}
+
+// unhide puts the hidden fields back where they are among those stored.
+func (d *Dataset) unhide(stored []Field) {
+	for _, f := range d.hidden {
+		at := slices.IndexFunc(stored, func(s Field) bool { return s.ID == f.ID })
+		d.Fields = slices.Insert(d.Fields, at, f)
+	}
+	d.hidden = nil
 }
 
 // secret reports whether d is secret by AML law, or one of the fields with these

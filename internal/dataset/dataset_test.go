@@ -85,6 +85,61 @@ func TestNamesOfSecretDatasets(t *testing.T) {
 	}
 }
 
+// Whether a key is taken doesn't tell that a secret field has it.
+func TestKeysOfSecretFields(t *testing.T) {
+	s, one, _ := start(t)
+	secret := func(f *dataset.FieldInput) { f.Secrecy = dataset.AML }
+	d, err := s.Create(one, dataset.CreateInput{Name: "Cases", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{
+		field("first"), field("suspicion", secret), field("second"), field("report", secret),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncleared := as(t, testenv.One)
+	add := func(ctx context.Context, version int64, in dataset.FieldInput) error {
+		_, err := s.AddField(ctx, dataset.AddFieldInput{Dataset: d.ID, ExpectedVersion: version, Field: in})
+		return err
+	}
+	rename := func(ctx context.Context, version int64, key string) error {
+		_, err := s.RenameField(ctx, dataset.RenameFieldInput{Dataset: d.ID, ExpectedVersion: version, Field: d.Fields[0].ID, Key: key})
+		return err
+	}
+	for name, err := range map[string]error{
+		"added": add(one, 1, field("suspicion")), "renamed": rename(one, 1, "suspicion"),
+		"added by who knows the other": add(uncleared, 1, field("second")), "renamed by who knows it": rename(uncleared, 1, "second"),
+	} {
+		if errs.KindOf(err) != errs.Conflict {
+			t.Errorf("a key is given twice, %s: %v", name, err)
+		}
+	}
+	if a, b := add(uncleared, 1, field("suspicion", secret)), add(uncleared, 1, field("other", secret)); errs.KindOf(a) != errs.Forbidden ||
+		errs.KindOf(b) != errs.Forbidden {
+		t.Errorf("a secret field added by who must not know of it: %v, %v", a, b)
+	}
+	if err := errors.Join(add(uncleared, 1, field("suspicion")), rename(uncleared, 2, "report")); err != nil {
+		t.Fatalf("who must not know of the field is told: %v", err)
+	}
+	got, err := s.Get(one, d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make([]string, len(got.Fields))
+	for i, f := range got.Fields {
+		keys[i] = f.Key
+	}
+	if want := "report suspicion second report suspicion"; strings.Join(keys, " ") != want {
+		t.Errorf("fields %v, want %s", keys, want)
+	}
+	for _, key := range []string{"suspicion", "report"} {
+		if f := got.Field(key); f.Secrecy != dataset.AML {
+			t.Errorf("to who knows both, %s is the other", key)
+		}
+	}
+	if got, err = s.Get(uncleared, d.ID); err != nil || len(got.Fields) != 3 || got.Field("suspicion").ID == d.Fields[1].ID {
+		t.Errorf("to who knows one: %v, %v", got, err)
+	}
+}
+
 func TestLifeOfADataset(t *testing.T) {
 	s, one, two := start(t)
 	d, err := s.Create(one, dataset.CreateInput{Name: "KYC case", Secrecy: dataset.NoSecrecy, Fields: []dataset.FieldInput{field("caseNo")}})
