@@ -331,7 +331,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("prepare sign-in: %w", err)
 	}
-	listening, err := p.listening()
+	listening, err := p.listening() //nolint:contextcheck // a certificate outlives the calls that it is looked at for
 	if err != nil {
 		return err
 	}

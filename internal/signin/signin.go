@@ -200,7 +200,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		defer p.busy.Delete(a.from)
 		// Only now, for the attempt before may have used it up.
-		if err := p.Limits.Check(r.Context(), a.cost...); err != nil {
+		if err := p.Limits.Check(r.Context(), a.cost...); err != nil { //nolint:contextcheck // r is the call, with its attempt
 			p.Fail(w, r, err)
 			return
 		}
