@@ -612,4 +612,17 @@ func TestCanAndExplain(t *testing.T) {
 	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "secrecy") }) {
 		t.Errorf("the explanation tells of what is secret: %v", names)
 	}
+
+	// Whoever may not ask about others can't have the log keep a text of theirs.
+	for _, text := range []string{"Ann Larsen, 010136-4003", "mem_" + strings.TrimPrefix(string(testenv.Two), "ten_") + "x"} {
+		if _, err := s.Explain(none, policy.ExplainInput{Action: authz.RecordRead, Member: &text}); errs.KindOf(err) != errs.Forbidden {
+			t.Errorf("asking about %q gives %v", text, err)
+		}
+		if got := k.Entries(none, text); len(got) > 0 {
+			t.Errorf("the log keeps %q: %v", text, got)
+		}
+	}
+	if got := k.Entries(none, ""); !slices.Contains(got, "explainDecision") {
+		t.Errorf("the refusal is not in the log: %v", got)
+	}
 }
