@@ -33,7 +33,7 @@ func (r *mutationResolver) SealAudit(ctx context.Context, input trail.SealAuditI
 	return &model.SealAuditPayload{State: state}, err
 }
 
-func (r *queryResolver) AuditLog(ctx context.Context, filter *trail.Filter, first int, after *string) (*trail.Connection, error) {
+func (r *queryResolver) AuditLog(ctx context.Context, filter *trail.Filter, first int, after *string) (*page.Connection[*trail.Entry], error) {
 	return r.audits.Page(ctx, filter, page.Request{First: first, After: after})
 }
 
@@ -53,7 +53,7 @@ func (r *queryResolver) AuditExport(ctx context.Context, id string) (*trail.Expo
 	return r.audits.GetExport(ctx, id)
 }
 
-func (r *queryResolver) SelfAccessLog(ctx context.Context, first int, after *string) (*trail.AccessConnection, error) {
+func (r *queryResolver) SelfAccessLog(ctx context.Context, first int, after *string) (*page.Connection[*trail.Access], error) {
 	return r.audits.Self(ctx, page.Request{First: first, After: after})
 }
 

@@ -65,7 +65,7 @@ func (r *mutationResolver) LeaveTenant(ctx context.Context, input breakglass.Lea
 	return &model.LeaveTenantPayload{Access: g}, err
 }
 
-func (r *queryResolver) Members(ctx context.Context, first int, after *string) (*tenancy.MemberConnection, error) {
+func (r *queryResolver) Members(ctx context.Context, first int, after *string) (*page.Connection[*tenancy.Member], error) {
 	return r.tenants.Members(ctx, page.Request{First: first, After: after})
 }
 
@@ -77,6 +77,6 @@ func (r *queryResolver) Sessions(ctx context.Context) ([]*session.Session, error
 	return r.sessions.List(ctx)
 }
 
-func (r *queryResolver) OperatorAccess(ctx context.Context, first int, after *string) (*breakglass.Connection, error) {
+func (r *queryResolver) OperatorAccess(ctx context.Context, first int, after *string) (*page.Connection[*breakglass.Grant], error) {
 	return r.access.List(ctx, page.Request{First: first, After: after})
 }

@@ -48,7 +48,7 @@ func (r *mutationResolver) Redeliver(ctx context.Context, input webhook.Redelive
 	return &model.RedeliverPayload{Delivery: d}, err
 }
 
-func (r *queryResolver) Changes(ctx context.Context, after *string, first int) (*feed.Connection, error) {
+func (r *queryResolver) Changes(ctx context.Context, after *string, first int) (*page.Connection[*feed.Change], error) {
 	return r.feed.List(ctx, page.Request{First: first, After: after})
 }
 
@@ -56,7 +56,7 @@ func (r *queryResolver) Webhooks(ctx context.Context) ([]*webhook.Webhook, error
 	return r.webhooks.List(ctx)
 }
 
-func (r *queryResolver) Deliveries(ctx context.Context, webhook string, state *webhook.DeliveryState, first int, after *string) (*webhook.Connection, error) {
+func (r *queryResolver) Deliveries(ctx context.Context, webhook string, state *webhook.DeliveryState, first int, after *string) (*page.Connection[*webhook.Delivery], error) {
 	return r.webhooks.Deliveries(ctx, webhook, state, page.Request{First: first, After: after})
 }
 

@@ -41,7 +41,7 @@ func (r *queryResolver) ExplainDecision(ctx context.Context, input policy.Explai
 	return r.policies.Explain(ctx, input)
 }
 
-func (r *queryResolver) TenantPolicies(ctx context.Context, first int, after *string) (*policy.Connection, error) {
+func (r *queryResolver) TenantPolicies(ctx context.Context, first int, after *string) (*page.Connection[*policy.Policy], error) {
 	return r.policies.List(ctx, page.Request{First: first, After: after})
 }
 

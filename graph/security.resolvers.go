@@ -39,7 +39,7 @@ func (r *mutationResolver) ChangeDetector(ctx context.Context, input security.Ch
 	return &model.ChangeDetectorPayload{Detector: d}, err
 }
 
-func (r *queryResolver) SecurityEvents(ctx context.Context, filter *security.Filter, first int, after *string) (*security.Connection, error) {
+func (r *queryResolver) SecurityEvents(ctx context.Context, filter *security.Filter, first int, after *string) (*page.Connection[*security.Event], error) {
 	return r.security.List(ctx, filter, page.Request{First: first, After: after})
 }
 

@@ -33,7 +33,7 @@ func (r *queryResolver) VaultStatus(ctx context.Context) (*epoch.Status, error) 
 	return r.epochs.Status(ctx)
 }
 
-func (r *queryResolver) VaultErasures(ctx context.Context, first int, after *string) (*erasure.Connection, error) {
+func (r *queryResolver) VaultErasures(ctx context.Context, first int, after *string) (*page.Connection[*erasure.Overview], error) {
 	return r.erasures.Overview(ctx, page.Request{First: first, After: after})
 }
 

@@ -177,7 +177,7 @@ func (ec *executionContext) fieldContext_Access_purpose(_ context.Context, field
 	return graphql.NewScalarFieldContext("Access", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _AccessConnection_edges(ctx context.Context, field graphql.CollectedField, obj *trail.AccessConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AccessConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Access]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -189,8 +189,8 @@ func (ec *executionContext) _AccessConnection_edges(ctx context.Context, field g
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*trail.AccessEdge) graphql.Marshaler {
-			return ec.marshalNAccessEdge2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*trail.Access]) graphql.Marshaler {
+			return ec.marshalNAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -209,7 +209,7 @@ func (ec *executionContext) fieldContext_AccessConnection_edges(_ context.Contex
 	return fc, nil
 }
 
-func (ec *executionContext) _AccessConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *trail.AccessConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AccessConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Access]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -218,7 +218,7 @@ func (ec *executionContext) _AccessConnection_nodes(ctx context.Context, field g
 			return ec.fieldContext_AccessConnection_nodes(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Nodes, nil
+			return obj.Nodes(), nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*trail.Access) graphql.Marshaler {
@@ -232,7 +232,7 @@ func (ec *executionContext) fieldContext_AccessConnection_nodes(_ context.Contex
 	fc = &graphql.FieldContext{
 		Object:     "AccessConnection",
 		Field:      field,
-		IsMethod:   false,
+		IsMethod:   true,
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_Access(ctx, field)
@@ -241,7 +241,7 @@ func (ec *executionContext) fieldContext_AccessConnection_nodes(_ context.Contex
 	return fc, nil
 }
 
-func (ec *executionContext) _AccessConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *trail.AccessConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AccessConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Access]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -273,7 +273,7 @@ func (ec *executionContext) fieldContext_AccessConnection_pageInfo(_ context.Con
 	return fc, nil
 }
 
-func (ec *executionContext) _AccessEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *trail.AccessEdge) (ret graphql.Marshaler) {
+func (ec *executionContext) _AccessEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*trail.Access]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -296,7 +296,7 @@ func (ec *executionContext) fieldContext_AccessEdge_cursor(_ context.Context, fi
 	return graphql.NewScalarFieldContext("AccessEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _AccessEdge_node(ctx context.Context, field graphql.CollectedField, obj *trail.AccessEdge) (ret graphql.Marshaler) {
+func (ec *executionContext) _AccessEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*trail.Access]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -893,7 +893,7 @@ func (ec *executionContext) fieldContext_AuditEntry_fields(_ context.Context, fi
 	return graphql.NewScalarFieldContext("AuditEntry", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _AuditEntryConnection_edges(ctx context.Context, field graphql.CollectedField, obj *trail.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AuditEntryConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Entry]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -905,8 +905,8 @@ func (ec *executionContext) _AuditEntryConnection_edges(ctx context.Context, fie
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []*trail.Edge) graphql.Marshaler {
-			return ec.marshalNAuditEntryEdge2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*trail.Entry]) graphql.Marshaler {
+			return ec.marshalNAuditEntryEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -925,7 +925,7 @@ func (ec *executionContext) fieldContext_AuditEntryConnection_edges(_ context.Co
 	return fc, nil
 }
 
-func (ec *executionContext) _AuditEntryConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *trail.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AuditEntryConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Entry]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -934,7 +934,7 @@ func (ec *executionContext) _AuditEntryConnection_nodes(ctx context.Context, fie
 			return ec.fieldContext_AuditEntryConnection_nodes(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Nodes, nil
+			return obj.Nodes(), nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*trail.Entry) graphql.Marshaler {
@@ -948,7 +948,7 @@ func (ec *executionContext) fieldContext_AuditEntryConnection_nodes(_ context.Co
 	fc = &graphql.FieldContext{
 		Object:     "AuditEntryConnection",
 		Field:      field,
-		IsMethod:   false,
+		IsMethod:   true,
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_AuditEntry(ctx, field)
@@ -957,7 +957,7 @@ func (ec *executionContext) fieldContext_AuditEntryConnection_nodes(_ context.Co
 	return fc, nil
 }
 
-func (ec *executionContext) _AuditEntryConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *trail.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _AuditEntryConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*trail.Entry]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -989,7 +989,7 @@ func (ec *executionContext) fieldContext_AuditEntryConnection_pageInfo(_ context
 	return fc, nil
 }
 
-func (ec *executionContext) _AuditEntryEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *trail.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _AuditEntryEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*trail.Entry]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1012,7 +1012,7 @@ func (ec *executionContext) fieldContext_AuditEntryEdge_cursor(_ context.Context
 	return graphql.NewScalarFieldContext("AuditEntryEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _AuditEntryEdge_node(ctx context.Context, field graphql.CollectedField, obj *trail.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _AuditEntryEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*trail.Entry]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1907,7 +1907,7 @@ func (ec *executionContext) _Access(ctx context.Context, sel ast.SelectionSet, o
 
 var accessConnectionImplementors = []string{"AccessConnection"}
 
-func (ec *executionContext) _AccessConnection(ctx context.Context, sel ast.SelectionSet, obj *trail.AccessConnection) graphql.Marshaler {
+func (ec *executionContext) _AccessConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*trail.Access]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, accessConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -1955,7 +1955,7 @@ func (ec *executionContext) _AccessConnection(ctx context.Context, sel ast.Selec
 
 var accessEdgeImplementors = []string{"AccessEdge"}
 
-func (ec *executionContext) _AccessEdge(ctx context.Context, sel ast.SelectionSet, obj *trail.AccessEdge) graphql.Marshaler {
+func (ec *executionContext) _AccessEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*trail.Access]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, accessEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2245,7 +2245,7 @@ func (ec *executionContext) _AuditEntry(ctx context.Context, sel ast.SelectionSe
 
 var auditEntryConnectionImplementors = []string{"AuditEntryConnection"}
 
-func (ec *executionContext) _AuditEntryConnection(ctx context.Context, sel ast.SelectionSet, obj *trail.Connection) graphql.Marshaler {
+func (ec *executionContext) _AuditEntryConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*trail.Entry]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, auditEntryConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2293,7 +2293,7 @@ func (ec *executionContext) _AuditEntryConnection(ctx context.Context, sel ast.S
 
 var auditEntryEdgeImplementors = []string{"AuditEntryEdge"}
 
-func (ec *executionContext) _AuditEntryEdge(ctx context.Context, sel ast.SelectionSet, obj *trail.Edge) graphql.Marshaler {
+func (ec *executionContext) _AuditEntryEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*trail.Entry]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, auditEntryEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2770,7 +2770,7 @@ func (ec *executionContext) marshalNAccessBy2githubᚗcomᚋvogterᚋvogterᚋin
 	return res
 }
 
-func (ec *executionContext) marshalNAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessConnection(ctx context.Context, sel ast.SelectionSet, v *trail.AccessConnection) graphql.Marshaler {
+func (ec *executionContext) marshalNAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*trail.Access]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2780,11 +2780,15 @@ func (ec *executionContext) marshalNAccessConnection2ᚖgithubᚗcomᚋvogterᚋ
 	return ec._AccessConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNAccessEdge2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*trail.AccessEdge) graphql.Marshaler {
+func (ec *executionContext) marshalNAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*trail.Access]) graphql.Marshaler {
+	return ec._AccessEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*trail.Access]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNAccessEdge2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessEdge(ctx, sel, v[i])
+		return ec.marshalNAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -2794,16 +2798,6 @@ func (ec *executionContext) marshalNAccessEdge2ᚕᚖgithubᚗcomᚋvogterᚋvog
 	}
 
 	return ret
-}
-
-func (ec *executionContext) marshalNAccessEdge2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessEdge(ctx context.Context, sel ast.SelectionSet, v *trail.AccessEdge) graphql.Marshaler {
-	if v == nil {
-		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
-			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
-		}
-		return graphql.Null
-	}
-	return ec._AccessEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalNAuditActor2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐActor(ctx context.Context, sel ast.SelectionSet, v trail.Actor) graphql.Marshaler {
@@ -2856,7 +2850,7 @@ func (ec *executionContext) marshalNAuditEntry2ᚖgithubᚗcomᚋvogterᚋvogter
 	return ec._AuditEntry(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNAuditEntryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐConnection(ctx context.Context, sel ast.SelectionSet, v *trail.Connection) graphql.Marshaler {
+func (ec *executionContext) marshalNAuditEntryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*trail.Entry]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2866,11 +2860,15 @@ func (ec *executionContext) marshalNAuditEntryConnection2ᚖgithubᚗcomᚋvogte
 	return ec._AuditEntryConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNAuditEntryEdge2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []*trail.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNAuditEntryEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*trail.Entry]) graphql.Marshaler {
+	return ec._AuditEntryEdge(ctx, sel, &v)
+}
+
+func (ec *executionContext) marshalNAuditEntryEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*trail.Entry]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNAuditEntryEdge2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐEdge(ctx, sel, v[i])
+		return ec.marshalNAuditEntryEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -2880,16 +2878,6 @@ func (ec *executionContext) marshalNAuditEntryEdge2ᚕᚖgithubᚗcomᚋvogter�
 	}
 
 	return ret
-}
-
-func (ec *executionContext) marshalNAuditEntryEdge2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐEdge(ctx context.Context, sel ast.SelectionSet, v *trail.Edge) graphql.Marshaler {
-	if v == nil {
-		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
-			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
-		}
-		return graphql.Null
-	}
-	return ec._AuditEntryEdge(ctx, sel, v)
 }
 
 func (ec *executionContext) marshalNAuditExport2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐExport(ctx context.Context, sel ast.SelectionSet, v *trail.Export) graphql.Marshaler {

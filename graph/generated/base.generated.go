@@ -115,12 +115,12 @@ type MutationResolver interface {
 }
 type QueryResolver interface {
 	Node(ctx context.Context, id string) (node.Node, error)
-	AuditLog(ctx context.Context, filter *trail.Filter, first int, after *string) (*trail.Connection, error)
+	AuditLog(ctx context.Context, filter *trail.Filter, first int, after *string) (*page.Connection[*trail.Entry], error)
 	AuditEntry(ctx context.Context, id string) (*trail.Entry, error)
 	AuditProof(ctx context.Context, entry string) (*trail.Proof, error)
 	AuditConsistency(ctx context.Context, from int64, to int64) (*trail.Consistency, error)
 	AuditExport(ctx context.Context, id string) (*trail.Export, error)
-	SelfAccessLog(ctx context.Context, first int, after *string) (*trail.AccessConnection, error)
+	SelfAccessLog(ctx context.Context, first int, after *string) (*page.Connection[*trail.Access], error)
 	APIKeys(ctx context.Context) ([]*apikey.APIKey, error)
 	OauthClients(ctx context.Context) ([]*oauth.Client, error)
 	Datasets(ctx context.Context) ([]*dataset.Dataset, error)
@@ -129,21 +129,21 @@ type QueryResolver interface {
 	Export(ctx context.Context, id string) (*export.Export, error)
 	ImportMappings(ctx context.Context) ([]*imports.Mapping, error)
 	Job(ctx context.Context, id string) (*job.Job, error)
-	Members(ctx context.Context, first int, after *string) (*tenancy.MemberConnection, error)
+	Members(ctx context.Context, first int, after *string) (*page.Connection[*tenancy.Member], error)
 	Member(ctx context.Context, id string) (*tenancy.Member, error)
 	Sessions(ctx context.Context) ([]*session.Session, error)
-	OperatorAccess(ctx context.Context, first int, after *string) (*breakglass.Connection, error)
-	Changes(ctx context.Context, after *string, first int) (*feed.Connection, error)
+	OperatorAccess(ctx context.Context, first int, after *string) (*page.Connection[*breakglass.Grant], error)
+	Changes(ctx context.Context, after *string, first int) (*page.Connection[*feed.Change], error)
 	Webhooks(ctx context.Context) ([]*webhook.Webhook, error)
-	Deliveries(ctx context.Context, webhook string, state *webhook.DeliveryState, first int, after *string) (*webhook.Connection, error)
+	Deliveries(ctx context.Context, webhook string, state *webhook.DeliveryState, first int, after *string) (*page.Connection[*webhook.Delivery], error)
 	Permissions(ctx context.Context, on *string) ([]authz.Permission, error)
 	Can(ctx context.Context, action authz.Permission, on *string) (*policy.Answer, error)
 	ExplainDecision(ctx context.Context, input policy.ExplainInput) (*policy.Explanation, error)
-	TenantPolicies(ctx context.Context, first int, after *string) (*policy.Connection, error)
+	TenantPolicies(ctx context.Context, first int, after *string) (*page.Connection[*policy.Policy], error)
 	PolicySchema(ctx context.Context) (string, error)
 	Record(ctx context.Context, id string) (*record.Record, error)
 	FindRecords(ctx context.Context, by record.By, first int, after *string) (*record.Connection, error)
-	SecurityEvents(ctx context.Context, filter *security.Filter, first int, after *string) (*security.Connection, error)
+	SecurityEvents(ctx context.Context, filter *security.Filter, first int, after *string) (*page.Connection[*security.Event], error)
 	SecurityEvent(ctx context.Context, id string) (*security.Event, error)
 	Detectors(ctx context.Context) ([]*security.Setting, error)
 	Self(ctx context.Context) (*portal.Self, error)
@@ -153,7 +153,7 @@ type QueryResolver interface {
 	Viewer(ctx context.Context) (*authn.Viewer, error)
 	Tenant(ctx context.Context) (*tenancy.Tenant, error)
 	VaultStatus(ctx context.Context) (*epoch.Status, error)
-	VaultErasures(ctx context.Context, first int, after *string) (*erasure.Connection, error)
+	VaultErasures(ctx context.Context, first int, after *string) (*page.Connection[*erasure.Overview], error)
 	EpochClose(ctx context.Context, id string) (*epoch.Close, error)
 }
 type SubscriptionResolver interface {
@@ -5610,11 +5610,11 @@ func (ec *executionContext) _Query_auditLog(ctx context.Context, field graphql.C
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "AUDIT_READ")
 				if err != nil {
-					var zeroVal *trail.Connection
+					var zeroVal *page.Connection[*trail.Entry]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *trail.Connection
+					var zeroVal *page.Connection[*trail.Entry]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -5623,8 +5623,8 @@ func (ec *executionContext) _Query_auditLog(ctx context.Context, field graphql.C
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *trail.Connection) graphql.Marshaler {
-			return ec.marshalNAuditEntryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*trail.Entry]) graphql.Marshaler {
+			return ec.marshalNAuditEntryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -5920,11 +5920,11 @@ func (ec *executionContext) _Query_selfAccessLog(ctx context.Context, field grap
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SELF_READ")
 				if err != nil {
-					var zeroVal *trail.AccessConnection
+					var zeroVal *page.Connection[*trail.Access]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *trail.AccessConnection
+					var zeroVal *page.Connection[*trail.Access]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -5933,8 +5933,8 @@ func (ec *executionContext) _Query_selfAccessLog(ctx context.Context, field grap
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *trail.AccessConnection) graphql.Marshaler {
-			return ec.marshalNAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋtrailᚐAccessConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*trail.Access]) graphql.Marshaler {
+			return ec.marshalNAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -6418,11 +6418,11 @@ func (ec *executionContext) _Query_members(ctx context.Context, field graphql.Co
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "MEMBER_READ")
 				if err != nil {
-					var zeroVal *tenancy.MemberConnection
+					var zeroVal *page.Connection[*tenancy.Member]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *tenancy.MemberConnection
+					var zeroVal *page.Connection[*tenancy.Member]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -6431,8 +6431,8 @@ func (ec *executionContext) _Query_members(ctx context.Context, field graphql.Co
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *tenancy.MemberConnection) graphql.Marshaler {
-			return ec.marshalNMemberConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*tenancy.Member]) graphql.Marshaler {
+			return ec.marshalNMemberConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -6592,11 +6592,11 @@ func (ec *executionContext) _Query_operatorAccess(ctx context.Context, field gra
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "AUDIT_READ")
 				if err != nil {
-					var zeroVal *breakglass.Connection
+					var zeroVal *page.Connection[*breakglass.Grant]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *breakglass.Connection
+					var zeroVal *page.Connection[*breakglass.Grant]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -6605,8 +6605,8 @@ func (ec *executionContext) _Query_operatorAccess(ctx context.Context, field gra
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *breakglass.Connection) graphql.Marshaler {
-			return ec.marshalNOperatorAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*breakglass.Grant]) graphql.Marshaler {
+			return ec.marshalNOperatorAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -6654,11 +6654,11 @@ func (ec *executionContext) _Query_changes(ctx context.Context, field graphql.Co
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "CHANGE_READ")
 				if err != nil {
-					var zeroVal *feed.Connection
+					var zeroVal *page.Connection[*feed.Change]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *feed.Connection
+					var zeroVal *page.Connection[*feed.Change]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -6667,8 +6667,8 @@ func (ec *executionContext) _Query_changes(ctx context.Context, field graphql.Co
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *feed.Connection) graphql.Marshaler {
-			return ec.marshalNChangeConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋfeedᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*feed.Change]) graphql.Marshaler {
+			return ec.marshalNChangeConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -6766,11 +6766,11 @@ func (ec *executionContext) _Query_deliveries(ctx context.Context, field graphql
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "WEBHOOK_READ")
 				if err != nil {
-					var zeroVal *webhook.Connection
+					var zeroVal *page.Connection[*webhook.Delivery]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *webhook.Connection
+					var zeroVal *page.Connection[*webhook.Delivery]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -6779,8 +6779,8 @@ func (ec *executionContext) _Query_deliveries(ctx context.Context, field graphql
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *webhook.Connection) graphql.Marshaler {
-			return ec.marshalNDeliveryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋwebhookᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*webhook.Delivery]) graphql.Marshaler {
+			return ec.marshalNDeliveryConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -6960,11 +6960,11 @@ func (ec *executionContext) _Query_tenantPolicies(ctx context.Context, field gra
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "POLICY_READ")
 				if err != nil {
-					var zeroVal *policy.Connection
+					var zeroVal *page.Connection[*policy.Policy]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *policy.Connection
+					var zeroVal *page.Connection[*policy.Policy]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -6973,8 +6973,8 @@ func (ec *executionContext) _Query_tenantPolicies(ctx context.Context, field gra
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *policy.Connection) graphql.Marshaler {
-			return ec.marshalNTenantPolicyConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*policy.Policy]) graphql.Marshaler {
+			return ec.marshalNTenantPolicyConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -7187,11 +7187,11 @@ func (ec *executionContext) _Query_securityEvents(ctx context.Context, field gra
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SECURITY_EVENT_READ")
 				if err != nil {
-					var zeroVal *security.Connection
+					var zeroVal *page.Connection[*security.Event]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *security.Connection
+					var zeroVal *page.Connection[*security.Event]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -7200,8 +7200,8 @@ func (ec *executionContext) _Query_securityEvents(ctx context.Context, field gra
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *security.Connection) graphql.Marshaler {
-			return ec.marshalNSecurityEventConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*security.Event]) graphql.Marshaler {
+			return ec.marshalNSecurityEventConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,
@@ -7729,11 +7729,11 @@ func (ec *executionContext) _Query_vaultErasures(ctx context.Context, field grap
 			directive1 := func(ctx context.Context) (any, error) {
 				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "VAULT_READ")
 				if err != nil {
-					var zeroVal *erasure.Connection
+					var zeroVal *page.Connection[*erasure.Overview]
 					return zeroVal, err
 				}
 				if ec.Directives.Can == nil {
-					var zeroVal *erasure.Connection
+					var zeroVal *page.Connection[*erasure.Overview]
 					return zeroVal, errors.New("directive can is not implemented")
 				}
 				return ec.Directives.Can(ctx, nil, directive0, do)
@@ -7742,8 +7742,8 @@ func (ec *executionContext) _Query_vaultErasures(ctx context.Context, field grap
 			next = directive1
 			return next
 		},
-		func(ctx context.Context, selections ast.SelectionSet, v *erasure.Connection) graphql.Marshaler {
-			return ec.marshalNVaultErasureConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐConnection(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *page.Connection[*erasure.Overview]) graphql.Marshaler {
+			return ec.marshalNVaultErasureConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx, selections, v)
 		},
 		true,
 		true,

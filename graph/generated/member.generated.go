@@ -470,7 +470,7 @@ func (ec *executionContext) fieldContext_Member_updatedAt(_ context.Context, fie
 	return graphql.NewScalarFieldContext("Member", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
-func (ec *executionContext) _MemberConnection_edges(ctx context.Context, field graphql.CollectedField, obj *tenancy.MemberConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _MemberConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*tenancy.Member]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -482,8 +482,8 @@ func (ec *executionContext) _MemberConnection_edges(ctx context.Context, field g
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []tenancy.MemberEdge) graphql.Marshaler {
-			return ec.marshalNMemberEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*tenancy.Member]) graphql.Marshaler {
+			return ec.marshalNMemberEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -502,7 +502,7 @@ func (ec *executionContext) fieldContext_MemberConnection_edges(_ context.Contex
 	return fc, nil
 }
 
-func (ec *executionContext) _MemberConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *tenancy.MemberConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _MemberConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*tenancy.Member]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -534,7 +534,7 @@ func (ec *executionContext) fieldContext_MemberConnection_nodes(_ context.Contex
 	return fc, nil
 }
 
-func (ec *executionContext) _MemberConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *tenancy.MemberConnection) (ret graphql.Marshaler) {
+func (ec *executionContext) _MemberConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*tenancy.Member]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -566,7 +566,7 @@ func (ec *executionContext) fieldContext_MemberConnection_pageInfo(_ context.Con
 	return fc, nil
 }
 
-func (ec *executionContext) _MemberEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *tenancy.MemberEdge) (ret graphql.Marshaler) {
+func (ec *executionContext) _MemberEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*tenancy.Member]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -589,7 +589,7 @@ func (ec *executionContext) fieldContext_MemberEdge_cursor(_ context.Context, fi
 	return graphql.NewScalarFieldContext("MemberEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _MemberEdge_node(ctx context.Context, field graphql.CollectedField, obj *tenancy.MemberEdge) (ret graphql.Marshaler) {
+func (ec *executionContext) _MemberEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*tenancy.Member]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -782,7 +782,7 @@ func (ec *executionContext) fieldContext_OperatorAccess_endedAt(_ context.Contex
 	return graphql.NewScalarFieldContext("OperatorAccess", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
-func (ec *executionContext) _OperatorAccessConnection_edges(ctx context.Context, field graphql.CollectedField, obj *breakglass.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _OperatorAccessConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*breakglass.Grant]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -794,8 +794,8 @@ func (ec *executionContext) _OperatorAccessConnection_edges(ctx context.Context,
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []breakglass.Edge) graphql.Marshaler {
-			return ec.marshalNOperatorAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*breakglass.Grant]) graphql.Marshaler {
+			return ec.marshalNOperatorAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -814,7 +814,7 @@ func (ec *executionContext) fieldContext_OperatorAccessConnection_edges(_ contex
 	return fc, nil
 }
 
-func (ec *executionContext) _OperatorAccessConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *breakglass.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _OperatorAccessConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*breakglass.Grant]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -846,7 +846,7 @@ func (ec *executionContext) fieldContext_OperatorAccessConnection_nodes(_ contex
 	return fc, nil
 }
 
-func (ec *executionContext) _OperatorAccessConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *breakglass.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _OperatorAccessConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*breakglass.Grant]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -878,7 +878,7 @@ func (ec *executionContext) fieldContext_OperatorAccessConnection_pageInfo(_ con
 	return fc, nil
 }
 
-func (ec *executionContext) _OperatorAccessEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *breakglass.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _OperatorAccessEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*breakglass.Grant]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -901,7 +901,7 @@ func (ec *executionContext) fieldContext_OperatorAccessEdge_cursor(_ context.Con
 	return graphql.NewScalarFieldContext("OperatorAccessEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _OperatorAccessEdge_node(ctx context.Context, field graphql.CollectedField, obj *breakglass.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _OperatorAccessEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*breakglass.Grant]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1956,7 +1956,7 @@ func (ec *executionContext) _Member(ctx context.Context, sel ast.SelectionSet, o
 
 var memberConnectionImplementors = []string{"MemberConnection"}
 
-func (ec *executionContext) _MemberConnection(ctx context.Context, sel ast.SelectionSet, obj *tenancy.MemberConnection) graphql.Marshaler {
+func (ec *executionContext) _MemberConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*tenancy.Member]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, memberConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2004,7 +2004,7 @@ func (ec *executionContext) _MemberConnection(ctx context.Context, sel ast.Selec
 
 var memberEdgeImplementors = []string{"MemberEdge"}
 
-func (ec *executionContext) _MemberEdge(ctx context.Context, sel ast.SelectionSet, obj *tenancy.MemberEdge) graphql.Marshaler {
+func (ec *executionContext) _MemberEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*tenancy.Member]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, memberEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2115,7 +2115,7 @@ func (ec *executionContext) _OperatorAccess(ctx context.Context, sel ast.Selecti
 
 var operatorAccessConnectionImplementors = []string{"OperatorAccessConnection"}
 
-func (ec *executionContext) _OperatorAccessConnection(ctx context.Context, sel ast.SelectionSet, obj *breakglass.Connection) graphql.Marshaler {
+func (ec *executionContext) _OperatorAccessConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*breakglass.Grant]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, operatorAccessConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2163,7 +2163,7 @@ func (ec *executionContext) _OperatorAccessConnection(ctx context.Context, sel a
 
 var operatorAccessEdgeImplementors = []string{"OperatorAccessEdge"}
 
-func (ec *executionContext) _OperatorAccessEdge(ctx context.Context, sel ast.SelectionSet, obj *breakglass.Edge) graphql.Marshaler {
+func (ec *executionContext) _OperatorAccessEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*breakglass.Grant]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, operatorAccessEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2572,7 +2572,7 @@ func (ec *executionContext) marshalNMember2ᚖgithubᚗcomᚋvogterᚋvogterᚋi
 	return ec._Member(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNMemberConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberConnection(ctx context.Context, sel ast.SelectionSet, v *tenancy.MemberConnection) graphql.Marshaler {
+func (ec *executionContext) marshalNMemberConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*tenancy.Member]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2582,15 +2582,15 @@ func (ec *executionContext) marshalNMemberConnection2ᚖgithubᚗcomᚋvogterᚋ
 	return ec._MemberConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNMemberEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberEdge(ctx context.Context, sel ast.SelectionSet, v tenancy.MemberEdge) graphql.Marshaler {
+func (ec *executionContext) marshalNMemberEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*tenancy.Member]) graphql.Marshaler {
 	return ec._MemberEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNMemberEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []tenancy.MemberEdge) graphql.Marshaler {
+func (ec *executionContext) marshalNMemberEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*tenancy.Member]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNMemberEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMemberEdge(ctx, sel, v[i])
+		return ec.marshalNMemberEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {
@@ -2662,7 +2662,7 @@ func (ec *executionContext) marshalNOperatorAccess2ᚖgithubᚗcomᚋvogterᚋvo
 	return ec._OperatorAccess(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNOperatorAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐConnection(ctx context.Context, sel ast.SelectionSet, v *breakglass.Connection) graphql.Marshaler {
+func (ec *executionContext) marshalNOperatorAccessConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*breakglass.Grant]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2672,15 +2672,15 @@ func (ec *executionContext) marshalNOperatorAccessConnection2ᚖgithubᚗcomᚋv
 	return ec._OperatorAccessConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNOperatorAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐEdge(ctx context.Context, sel ast.SelectionSet, v breakglass.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNOperatorAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*breakglass.Grant]) graphql.Marshaler {
 	return ec._OperatorAccessEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNOperatorAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []breakglass.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNOperatorAccessEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*breakglass.Grant]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNOperatorAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋbreakglassᚐEdge(ctx, sel, v[i])
+		return ec.marshalNOperatorAccessEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

@@ -733,7 +733,7 @@ func (ec *executionContext) fieldContext_TenantPolicy_retiredAt(_ context.Contex
 	return graphql.NewScalarFieldContext("TenantPolicy", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
-func (ec *executionContext) _TenantPolicyConnection_edges(ctx context.Context, field graphql.CollectedField, obj *policy.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _TenantPolicyConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*policy.Policy]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -745,8 +745,8 @@ func (ec *executionContext) _TenantPolicyConnection_edges(ctx context.Context, f
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []policy.Edge) graphql.Marshaler {
-			return ec.marshalNTenantPolicyEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*policy.Policy]) graphql.Marshaler {
+			return ec.marshalNTenantPolicyEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -765,7 +765,7 @@ func (ec *executionContext) fieldContext_TenantPolicyConnection_edges(_ context.
 	return fc, nil
 }
 
-func (ec *executionContext) _TenantPolicyConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *policy.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _TenantPolicyConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*policy.Policy]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -797,7 +797,7 @@ func (ec *executionContext) fieldContext_TenantPolicyConnection_nodes(_ context.
 	return fc, nil
 }
 
-func (ec *executionContext) _TenantPolicyConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *policy.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _TenantPolicyConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*policy.Policy]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -829,7 +829,7 @@ func (ec *executionContext) fieldContext_TenantPolicyConnection_pageInfo(_ conte
 	return fc, nil
 }
 
-func (ec *executionContext) _TenantPolicyEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *policy.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _TenantPolicyEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*policy.Policy]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -852,7 +852,7 @@ func (ec *executionContext) fieldContext_TenantPolicyEdge_cursor(_ context.Conte
 	return graphql.NewScalarFieldContext("TenantPolicyEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _TenantPolicyEdge_node(ctx context.Context, field graphql.CollectedField, obj *policy.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _TenantPolicyEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*policy.Policy]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1422,7 +1422,7 @@ func (ec *executionContext) _TenantPolicy(ctx context.Context, sel ast.Selection
 
 var tenantPolicyConnectionImplementors = []string{"TenantPolicyConnection"}
 
-func (ec *executionContext) _TenantPolicyConnection(ctx context.Context, sel ast.SelectionSet, obj *policy.Connection) graphql.Marshaler {
+func (ec *executionContext) _TenantPolicyConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*policy.Policy]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, tenantPolicyConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -1470,7 +1470,7 @@ func (ec *executionContext) _TenantPolicyConnection(ctx context.Context, sel ast
 
 var tenantPolicyEdgeImplementors = []string{"TenantPolicyEdge"}
 
-func (ec *executionContext) _TenantPolicyEdge(ctx context.Context, sel ast.SelectionSet, obj *policy.Edge) graphql.Marshaler {
+func (ec *executionContext) _TenantPolicyEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*policy.Policy]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, tenantPolicyEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -1648,7 +1648,7 @@ func (ec *executionContext) marshalNTenantPolicy2ᚖgithubᚗcomᚋvogterᚋvogt
 	return ec._TenantPolicy(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNTenantPolicyConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐConnection(ctx context.Context, sel ast.SelectionSet, v *policy.Connection) graphql.Marshaler {
+func (ec *executionContext) marshalNTenantPolicyConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*policy.Policy]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -1658,15 +1658,15 @@ func (ec *executionContext) marshalNTenantPolicyConnection2ᚖgithubᚗcomᚋvog
 	return ec._TenantPolicyConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNTenantPolicyEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐEdge(ctx context.Context, sel ast.SelectionSet, v policy.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNTenantPolicyEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*policy.Policy]) graphql.Marshaler {
 	return ec._TenantPolicyEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNTenantPolicyEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []policy.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNTenantPolicyEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*policy.Policy]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNTenantPolicyEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpolicyᚐEdge(ctx, sel, v[i])
+		return ec.marshalNTenantPolicyEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

@@ -536,8 +536,8 @@ func (ec *executionContext) _RecordConnection_edges(ctx context.Context, field g
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []record.Edge) graphql.Marshaler {
-			return ec.marshalNRecordEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*record.Record]) graphql.Marshaler {
+			return ec.marshalNRecordEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -643,7 +643,7 @@ func (ec *executionContext) fieldContext_RecordConnection_totalCount(_ context.C
 	return graphql.NewScalarFieldContext("RecordConnection", field, true, false, errors.New("field of type Int does not have child fields"))
 }
 
-func (ec *executionContext) _RecordEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *record.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _RecordEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*record.Record]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -666,7 +666,7 @@ func (ec *executionContext) fieldContext_RecordEdge_cursor(_ context.Context, fi
 	return graphql.NewScalarFieldContext("RecordEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _RecordEdge_node(ctx context.Context, field graphql.CollectedField, obj *record.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _RecordEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*record.Record]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1715,7 +1715,7 @@ func (ec *executionContext) _RecordConnection(ctx context.Context, sel ast.Selec
 
 var recordEdgeImplementors = []string{"RecordEdge"}
 
-func (ec *executionContext) _RecordEdge(ctx context.Context, sel ast.SelectionSet, obj *record.Edge) graphql.Marshaler {
+func (ec *executionContext) _RecordEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*record.Record]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, recordEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2046,15 +2046,15 @@ func (ec *executionContext) marshalNRecordConnection2ᚖgithubᚗcomᚋvogterᚋ
 	return ec._RecordConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNRecordEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐEdge(ctx context.Context, sel ast.SelectionSet, v record.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNRecordEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*record.Record]) graphql.Marshaler {
 	return ec._RecordEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNRecordEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []record.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNRecordEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*record.Record]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNRecordEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐEdge(ctx, sel, v[i])
+		return ec.marshalNRecordEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

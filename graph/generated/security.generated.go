@@ -1059,7 +1059,7 @@ func (ec *executionContext) fieldContext_SecurityEventActivity_linkedIncident(_ 
 	return graphql.NewScalarFieldContext("SecurityEventActivity", field, false, false, errors.New("field of type ID does not have child fields"))
 }
 
-func (ec *executionContext) _SecurityEventConnection_edges(ctx context.Context, field graphql.CollectedField, obj *security.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _SecurityEventConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*security.Event]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1071,8 +1071,8 @@ func (ec *executionContext) _SecurityEventConnection_edges(ctx context.Context, 
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []security.Edge) graphql.Marshaler {
-			return ec.marshalNSecurityEventEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*security.Event]) graphql.Marshaler {
+			return ec.marshalNSecurityEventEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -1091,7 +1091,7 @@ func (ec *executionContext) fieldContext_SecurityEventConnection_edges(_ context
 	return fc, nil
 }
 
-func (ec *executionContext) _SecurityEventConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *security.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _SecurityEventConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*security.Event]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1123,7 +1123,7 @@ func (ec *executionContext) fieldContext_SecurityEventConnection_nodes(_ context
 	return fc, nil
 }
 
-func (ec *executionContext) _SecurityEventConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *security.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _SecurityEventConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*security.Event]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1155,7 +1155,7 @@ func (ec *executionContext) fieldContext_SecurityEventConnection_pageInfo(_ cont
 	return fc, nil
 }
 
-func (ec *executionContext) _SecurityEventEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *security.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _SecurityEventEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*security.Event]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1178,7 +1178,7 @@ func (ec *executionContext) fieldContext_SecurityEventEdge_cursor(_ context.Cont
 	return graphql.NewScalarFieldContext("SecurityEventEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _SecurityEventEdge_node(ctx context.Context, field graphql.CollectedField, obj *security.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _SecurityEventEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*security.Event]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -2300,7 +2300,7 @@ func (ec *executionContext) _SecurityEventActivity(ctx context.Context, sel ast.
 
 var securityEventConnectionImplementors = []string{"SecurityEventConnection"}
 
-func (ec *executionContext) _SecurityEventConnection(ctx context.Context, sel ast.SelectionSet, obj *security.Connection) graphql.Marshaler {
+func (ec *executionContext) _SecurityEventConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*security.Event]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, securityEventConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2348,7 +2348,7 @@ func (ec *executionContext) _SecurityEventConnection(ctx context.Context, sel as
 
 var securityEventEdgeImplementors = []string{"SecurityEventEdge"}
 
-func (ec *executionContext) _SecurityEventEdge(ctx context.Context, sel ast.SelectionSet, obj *security.Edge) graphql.Marshaler {
+func (ec *executionContext) _SecurityEventEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*security.Event]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, securityEventEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2687,7 +2687,7 @@ func (ec *executionContext) marshalNSecurityEventCategory2githubᚗcomᚋvogter�
 	return res
 }
 
-func (ec *executionContext) marshalNSecurityEventConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐConnection(ctx context.Context, sel ast.SelectionSet, v *security.Connection) graphql.Marshaler {
+func (ec *executionContext) marshalNSecurityEventConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*security.Event]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -2697,15 +2697,15 @@ func (ec *executionContext) marshalNSecurityEventConnection2ᚖgithubᚗcomᚋvo
 	return ec._SecurityEventConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNSecurityEventEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐEdge(ctx context.Context, sel ast.SelectionSet, v security.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNSecurityEventEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*security.Event]) graphql.Marshaler {
 	return ec._SecurityEventEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNSecurityEventEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []security.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNSecurityEventEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*security.Event]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNSecurityEventEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋsecurityᚐEdge(ctx, sel, v[i])
+		return ec.marshalNSecurityEventEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

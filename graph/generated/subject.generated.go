@@ -857,8 +857,8 @@ func (ec *executionContext) _SubjectConnection_edges(ctx context.Context, field 
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []subject.Edge) graphql.Marshaler {
-			return ec.marshalNSubjectEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*subject.Subject]) graphql.Marshaler {
+			return ec.marshalNSubjectEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -964,7 +964,7 @@ func (ec *executionContext) fieldContext_SubjectConnection_totalCount(_ context.
 	return graphql.NewScalarFieldContext("SubjectConnection", field, true, false, errors.New("field of type Int does not have child fields"))
 }
 
-func (ec *executionContext) _SubjectEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *subject.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _SubjectEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*subject.Subject]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -987,7 +987,7 @@ func (ec *executionContext) fieldContext_SubjectEdge_cursor(_ context.Context, f
 	return graphql.NewScalarFieldContext("SubjectEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _SubjectEdge_node(ctx context.Context, field graphql.CollectedField, obj *subject.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _SubjectEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*subject.Subject]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -2127,7 +2127,7 @@ func (ec *executionContext) _SubjectConnection(ctx context.Context, sel ast.Sele
 
 var subjectEdgeImplementors = []string{"SubjectEdge"}
 
-func (ec *executionContext) _SubjectEdge(ctx context.Context, sel ast.SelectionSet, obj *subject.Edge) graphql.Marshaler {
+func (ec *executionContext) _SubjectEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*subject.Subject]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, subjectEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -2411,15 +2411,15 @@ func (ec *executionContext) marshalNSubjectConnection2ᚖgithubᚗcomᚋvogter�
 	return ec._SubjectConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNSubjectEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐEdge(ctx context.Context, sel ast.SelectionSet, v subject.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNSubjectEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*subject.Subject]) graphql.Marshaler {
 	return ec._SubjectEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNSubjectEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []subject.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNSubjectEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*subject.Subject]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNSubjectEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐEdge(ctx, sel, v[i])
+		return ec.marshalNSubjectEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

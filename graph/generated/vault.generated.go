@@ -827,7 +827,7 @@ func (ec *executionContext) fieldContext_VaultErasure_irrecoverableAt(_ context.
 	return graphql.NewScalarFieldContext("VaultErasure", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
-func (ec *executionContext) _VaultErasureConnection_edges(ctx context.Context, field graphql.CollectedField, obj *erasure.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _VaultErasureConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*erasure.Overview]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -839,8 +839,8 @@ func (ec *executionContext) _VaultErasureConnection_edges(ctx context.Context, f
 			return obj.Edges, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v []erasure.Edge) graphql.Marshaler {
-			return ec.marshalNVaultErasureEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐEdgeᚄ(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v []page.Edge[*erasure.Overview]) graphql.Marshaler {
+			return ec.marshalNVaultErasureEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx, selections, v)
 		},
 		true,
 		true,
@@ -859,7 +859,7 @@ func (ec *executionContext) fieldContext_VaultErasureConnection_edges(_ context.
 	return fc, nil
 }
 
-func (ec *executionContext) _VaultErasureConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *erasure.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _VaultErasureConnection_nodes(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*erasure.Overview]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -891,7 +891,7 @@ func (ec *executionContext) fieldContext_VaultErasureConnection_nodes(_ context.
 	return fc, nil
 }
 
-func (ec *executionContext) _VaultErasureConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *erasure.Connection) (ret graphql.Marshaler) {
+func (ec *executionContext) _VaultErasureConnection_pageInfo(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*erasure.Overview]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -923,7 +923,7 @@ func (ec *executionContext) fieldContext_VaultErasureConnection_pageInfo(_ conte
 	return fc, nil
 }
 
-func (ec *executionContext) _VaultErasureEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *erasure.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _VaultErasureEdge_cursor(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*erasure.Overview]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -946,7 +946,7 @@ func (ec *executionContext) fieldContext_VaultErasureEdge_cursor(_ context.Conte
 	return graphql.NewScalarFieldContext("VaultErasureEdge", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
-func (ec *executionContext) _VaultErasureEdge_node(ctx context.Context, field graphql.CollectedField, obj *erasure.Edge) (ret graphql.Marshaler) {
+func (ec *executionContext) _VaultErasureEdge_node(ctx context.Context, field graphql.CollectedField, obj *page.Edge[*erasure.Overview]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
 		ec.OperationContext,
@@ -1542,7 +1542,7 @@ func (ec *executionContext) _VaultErasure(ctx context.Context, sel ast.Selection
 
 var vaultErasureConnectionImplementors = []string{"VaultErasureConnection"}
 
-func (ec *executionContext) _VaultErasureConnection(ctx context.Context, sel ast.SelectionSet, obj *erasure.Connection) graphql.Marshaler {
+func (ec *executionContext) _VaultErasureConnection(ctx context.Context, sel ast.SelectionSet, obj *page.Connection[*erasure.Overview]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, vaultErasureConnectionImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -1590,7 +1590,7 @@ func (ec *executionContext) _VaultErasureConnection(ctx context.Context, sel ast
 
 var vaultErasureEdgeImplementors = []string{"VaultErasureEdge"}
 
-func (ec *executionContext) _VaultErasureEdge(ctx context.Context, sel ast.SelectionSet, obj *erasure.Edge) graphql.Marshaler {
+func (ec *executionContext) _VaultErasureEdge(ctx context.Context, sel ast.SelectionSet, obj *page.Edge[*erasure.Overview]) graphql.Marshaler {
 	fields := graphql.CollectFields(ec.OperationContext, sel, vaultErasureEdgeImplementors)
 
 	out := graphql.NewFieldSet(fields)
@@ -1883,7 +1883,7 @@ func (ec *executionContext) marshalNVaultErasure2ᚖgithubᚗcomᚋvogterᚋvogt
 	return ec._VaultErasure(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNVaultErasureConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐConnection(ctx context.Context, sel ast.SelectionSet, v *erasure.Connection) graphql.Marshaler {
+func (ec *executionContext) marshalNVaultErasureConnection2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐConnection(ctx context.Context, sel ast.SelectionSet, v *page.Connection[*erasure.Overview]) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
 			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
@@ -1893,15 +1893,15 @@ func (ec *executionContext) marshalNVaultErasureConnection2ᚖgithubᚗcomᚋvog
 	return ec._VaultErasureConnection(ctx, sel, v)
 }
 
-func (ec *executionContext) marshalNVaultErasureEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐEdge(ctx context.Context, sel ast.SelectionSet, v erasure.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNVaultErasureEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx context.Context, sel ast.SelectionSet, v page.Edge[*erasure.Overview]) graphql.Marshaler {
 	return ec._VaultErasureEdge(ctx, sel, &v)
 }
 
-func (ec *executionContext) marshalNVaultErasureEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []erasure.Edge) graphql.Marshaler {
+func (ec *executionContext) marshalNVaultErasureEdge2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdgeᚄ(ctx context.Context, sel ast.SelectionSet, v []page.Edge[*erasure.Overview]) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
-		return ec.marshalNVaultErasureEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋerasureᚐEdge(ctx, sel, v[i])
+		return ec.marshalNVaultErasureEdge2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpageᚐEdge(ctx, sel, v[i])
 	})
 
 	for _, e := range ret {

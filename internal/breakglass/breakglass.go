@@ -47,26 +47,11 @@ type EnterInput struct {
 // LeaveInput ends the caller's grant for a tenant.
 type LeaveInput struct{ Tenant string }
 
-// Connection is a page of grants.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Nodes returns the grants of the page.
-func (c *Connection) Nodes() []*Grant {
-	nodes := make([]*Grant, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
-
-// Edge is a grant in its list.
-type Edge struct {
-	Cursor string
-	Node   *Grant
-}
+// Connection is a page of grants, and Edge a grant in it.
+type (
+	Connection = page.Connection[*Grant]
+	Edge       = page.Edge[*Grant]
+)
 
 // Limits.
 const (
@@ -256,20 +241,6 @@ func (s *Service) Access(ctx context.Context, operator string) (string, error) {
 
 // List returns a page of the grants to the tenant in ctx, the newest first.
 func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error) {
-	list := page.List{Of: id.BreakGlass}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	read, err := s.Store.List(ctx, after, r.First+1)
-	if err != nil {
-		return nil, err
-	}
 	at := func(g *Grant) page.Position { return page.Position{CreatedAt: g.CreatedAt, ID: g.ID} }
-	c := &Connection{}
-	read, c.PageInfo = page.Cut(list, r, read, at)
-	for _, g := range read {
-		c.Edges = append(c.Edges, Edge{Cursor: list.Cursor(at(g)), Node: g})
-	}
-	return c, nil
+	return page.Read(ctx, page.List{Of: id.BreakGlass}, r, at, s.Store.List)
 }

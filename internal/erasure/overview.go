@@ -24,43 +24,23 @@ type Overview struct {
 	CreatedAt       time.Time
 }
 
-// Connection is a page of erasures.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Edge is an erasure on a page.
-type Edge struct {
-	Cursor string
-	Node   *Overview
-}
-
-// Nodes returns the page's erasures.
-func (c *Connection) Nodes() []*Overview {
-	nodes := make([]*Overview, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+// Connection is a page of erasures, and Edge an erasure in it.
+type (
+	Connection = page.Connection[*Overview]
+	Edge       = page.Edge[*Overview]
+)
 
 // Overview returns a page of the erasures of all tenants, the newest first: for
 // operators.
 func (s *Service) Overview(ctx context.Context, r page.Request) (*Connection, error) {
-	list := page.List{Of: id.Shredding, All: true}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	read, err := s.Store.List(tenant.System(ctx, "overview of erasures"), after, r.First+1)
-	if err != nil {
-		return nil, err
-	}
 	at := func(sh *Shredding) page.Position { return page.Position{CreatedAt: sh.CreatedAt, ID: sh.ID} }
-	read, info := page.Cut(list, r, read, at)
-	c := &Connection{PageInfo: info, Edges: make([]Edge, len(read))}
-	for i, sh := range read {
+	read, err := page.Read(tenant.System(ctx, "overview of erasures"), page.List{Of: id.Shredding, All: true}, r, at, s.Store.List)
+	if err != nil {
+		return nil, err
+	}
+	c := &Connection{PageInfo: read.PageInfo, Edges: make([]Edge, len(read.Edges))}
+	for i, e := range read.Edges {
+		sh := e.Node
 		o := &Overview{ID: sh.ID, Tenant: sh.Tenant, State: sh.State, KeysDestroyedAt: sh.KeysDestroyedAt(), CreatedAt: sh.CreatedAt}
 		planned, actual, err := s.Epochs.Irrecoverable(ctx, sh.Epochs...)
 		if err != nil {
@@ -69,7 +49,7 @@ func (s *Service) Overview(ctx context.Context, r page.Request) (*Connection, er
 		if len(sh.Epochs) > 0 {
 			o.PlannedAt, o.IrrecoverableAt = &planned, actual
 		}
-		c.Edges[i] = Edge{list.Cursor(at(sh)), o}
+		c.Edges[i] = Edge{Cursor: e.Cursor, Node: o}
 	}
 	return c, nil
 }

@@ -30,26 +30,12 @@ type Change struct {
 	SecretFields []string // those that only callers with the clearance see
 }
 
-// Connection is a page of changes, the oldest first.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Edge is a change with its cursor: the change's own id.
-type Edge struct {
-	Cursor string
-	Node   *Change
-}
-
-// Nodes returns the changes of the page.
-func (c *Connection) Nodes() []*Change {
-	nodes := make([]*Change, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+// Connection is a page of changes, the oldest first, and Edge a change in it,
+// with its own id as cursor.
+type (
+	Connection = page.Connection[*Change]
+	Edge       = page.Edge[*Change]
+)
 
 // ErrNotFound reports an id that is no entry of the tenant's sealed log.
 var ErrNotFound = errs.New(errs.NotFound, "no such change")
@@ -98,7 +84,7 @@ func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error)
 	}
 	c.Edges = make([]Edge, len(read))
 	for i, change := range read {
-		c.Edges[i] = Edge{change.ID, told(change, secret)}
+		c.Edges[i] = Edge{Cursor: change.ID, Node: told(change, secret)}
 	}
 	if len(read) > 0 {
 		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &c.Edges[0].Cursor, &c.Edges[len(read)-1].Cursor

@@ -96,16 +96,58 @@ type Info struct {
 	EndCursor       *string
 }
 
-// Cut takes what was read for r, one object more than asked for if there are
-// more, and returns the page's objects and its Info.
-func Cut[T any](l List, r Request, read []T, at func(T) Position) ([]T, Info) {
-	info := Info{HasPreviousPage: r.After != nil}
+// Connection is a page of a list, as the Relay specification has it.
+type Connection[T any] struct {
+	Edges    []Edge[T]
+	PageInfo Info
+}
+
+// Edge is an object in its list.
+type Edge[T any] struct {
+	Cursor string
+	Node   T
+}
+
+// Nodes returns the objects of the page.
+func (c *Connection[T]) Nodes() []T {
+	nodes := make([]T, len(c.Edges))
+	for i, e := range c.Edges {
+		nodes[i] = e.Node
+	}
+	return nodes
+}
+
+// Of returns the page of l that r asks for, out of what was read: the objects
+// after its start, one more than asked for if there are more. at tells an
+// object's place.
+func Of[T any](l List, r Request, read []T, at func(T) Position) *Connection[T] {
+	c := &Connection[T]{PageInfo: Info{HasPreviousPage: r.After != nil}}
 	if len(read) > r.First {
-		read, info.HasNextPage = read[:r.First], true
+		read, c.PageInfo.HasNextPage = read[:r.First], true
 	}
-	if len(read) > 0 {
-		first, last := l.Cursor(at(read[0])), l.Cursor(at(read[len(read)-1]))
-		info.StartCursor, info.EndCursor = &first, &last
+	c.Edges = make([]Edge[T], len(read))
+	for i, obj := range read {
+		c.Edges[i] = Edge[T]{l.Cursor(at(obj)), obj}
 	}
-	return read, info
+	if n := len(read); n > 0 {
+		c.PageInfo.StartCursor, c.PageInfo.EndCursor = &c.Edges[0].Cursor, &c.Edges[n-1].Cursor
+	}
+	return c
+}
+
+// Read reads the page of l that r asks for. read returns up to limit objects
+// after a position.
+func Read[T any](
+	ctx context.Context, l List, r Request, at func(T) Position,
+	read func(ctx context.Context, after *Position, limit int) ([]T, error),
+) (*Connection[T], error) {
+	after, err := l.After(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := read(ctx, after, r.First+1)
+	if err != nil {
+		return nil, err
+	}
+	return Of(l, r, found, at), nil
 }

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,15 +45,17 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
+func TestOf(t *testing.T) {
 	list := page.List{Of: id.Record}
 	at := func(n int) page.Position { return page.Position{CreatedAt: time.UnixMilli(int64(n)), ID: "rec"} }
-	got, info := page.Cut(list, page.Request{First: 2}, []int{9, 8, 7}, at)
-	if len(got) != 2 || !info.HasNextPage || info.HasPreviousPage || *info.EndCursor != list.Cursor(at(8)) {
-		t.Errorf("got %v, %+v", got, info)
+	got := page.Of(list, page.Request{First: 2}, []int{9, 8, 7}, at)
+	info := got.PageInfo
+	if !slices.Equal(got.Nodes(), []int{9, 8}) || !info.HasNextPage || info.HasPreviousPage ||
+		*info.StartCursor != list.Cursor(at(9)) || *info.EndCursor != list.Cursor(at(8)) || got.Edges[1].Cursor != *info.EndCursor {
+		t.Errorf("got %+v", got)
 	}
-	got, info = page.Cut(list, page.Request{First: 2}, []int{}, at)
-	if len(got) != 0 || info.HasNextPage || info.EndCursor != nil {
-		t.Errorf("got %v, %+v", got, info)
+	got = page.Of(list, page.Request{First: 2}, []int{}, at)
+	if info := got.PageInfo; len(got.Edges) != 0 || info.HasNextPage || info.EndCursor != nil {
+		t.Errorf("got %+v", got)
 	}
 }

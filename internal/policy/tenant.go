@@ -85,45 +85,16 @@ type Store interface {
 	Move(ctx context.Context, p *Policy, from State) error
 }
 
-// Connection is a page of policies.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Edge is a policy on a page.
-type Edge struct {
-	Cursor string
-	Node   *Policy
-}
-
-// Nodes returns the page's policies.
-func (c *Connection) Nodes() []*Policy {
-	nodes := make([]*Policy, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+// Connection is a page of policies, and Edge a policy in it.
+type (
+	Connection = page.Connection[*Policy]
+	Edge       = page.Edge[*Policy]
+)
 
 // List returns a page of the tenant's policies in all versions, the newest first.
 func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error) {
-	list := page.List{Of: id.Policy}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	read, err := s.Store.List(ctx, after, r.First+1)
-	if err != nil {
-		return nil, err
-	}
 	at := func(p *Policy) page.Position { return page.Position{CreatedAt: p.ProposedAt, ID: p.ID} }
-	c := &Connection{}
-	read, c.PageInfo = page.Cut(list, r, read, at)
-	for _, p := range read {
-		c.Edges = append(c.Edges, Edge{list.Cursor(at(p)), p})
-	}
-	return c, nil
+	return page.Read(ctx, page.List{Of: id.Policy}, r, at, s.Store.List)
 }
 
 // Get returns a policy, or ErrNotFound.

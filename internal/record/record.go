@@ -180,25 +180,12 @@ var (
 
 // Connection is a page of records.
 type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-	count    func(context.Context) (int, error)
+	page.Connection[*Record]
+	count func(context.Context) (int, error)
 }
 
 // Edge is a record on a page.
-type Edge struct {
-	Cursor string
-	Node   *Record
-}
-
-// Nodes returns the page's records.
-func (c *Connection) Nodes() []*Record {
-	nodes := make([]*Record, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+type Edge = page.Edge[*Record]
 
 // TotalCount counts all records of the list, up to page.CountMax.
 func (c *Connection) TotalCount(ctx context.Context) (int, error) { return c.count(ctx) }

@@ -209,12 +209,8 @@ func (s *Service) connection(
 	ctx context.Context, action string, list page.List, r page.Request, read []*Record,
 	count func(context.Context) (int, error),
 ) (*Connection, error) {
-	read, info := page.Cut(list, r, read, position)
-	c := &Connection{PageInfo: info, count: count, Edges: make([]Edge, len(read))}
-	for i, n := range read {
-		c.Edges[i] = Edge{Cursor: list.Cursor(position(n)), Node: n}
-	}
-	return c, s.answer(ctx, action, read...)
+	c := &Connection{*page.Of(list, r, read, position), count}
+	return c, s.answer(ctx, action, c.Nodes()...)
 }
 
 // answer makes records ready to be answered, and notes that they are.

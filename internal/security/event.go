@@ -195,26 +195,11 @@ type Filter struct {
 	To          *time.Time // exclusive
 }
 
-// Connection is a page of events.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Nodes returns the events of the page.
-func (c *Connection) Nodes() []*Event {
-	nodes := make([]*Event, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
-
-// Edge is an event in its list.
-type Edge struct {
-	Cursor string
-	Node   *Event
-}
+// Connection is a page of events, and Edge an event in it.
+type (
+	Connection = page.Connection[*Event]
+	Edge       = page.Edge[*Event]
+)
 
 // Limits.
 const (

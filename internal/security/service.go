@@ -254,23 +254,16 @@ func (s *Service) Get(ctx context.Context, eventID string) (*Event, error) {
 
 // List returns a page of the events that fit the filter, the newest first.
 func (s *Service) List(ctx context.Context, f *Filter, r page.Request) (*Connection, error) {
-	list := page.List{Of: id.SecurityEvent}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
 	if f == nil {
 		f = &Filter{}
 	}
-	read, err := s.Store.List(ctx, *f, after, r.First+1)
+	at := func(e *Event) page.Position { return page.Position{CreatedAt: e.RecordedAt, ID: e.ID} }
+	read := func(ctx context.Context, after *page.Position, limit int) ([]*Event, error) {
+		return s.Store.List(ctx, *f, after, limit)
+	}
+	c, err := page.Read(ctx, page.List{Of: id.SecurityEvent}, r, at, read)
 	if err != nil {
 		return nil, err
-	}
-	at := func(e *Event) page.Position { return page.Position{CreatedAt: e.RecordedAt, ID: e.ID} }
-	c := &Connection{}
-	read, c.PageInfo = page.Cut(list, r, read, at)
-	for _, e := range read {
-		c.Edges = append(c.Edges, Edge{Cursor: list.Cursor(at(e)), Node: e})
 	}
 	return c, s.Recorder.Read(ctx, "securityEvent.list", "")
 }

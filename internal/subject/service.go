@@ -154,12 +154,8 @@ func (s *Service) connection(
 	ctx context.Context, action string, list page.List, r page.Request, read []*Subject,
 	count func(context.Context) (int, error),
 ) (*Connection, error) {
-	read, info := page.Cut(list, r, read, position)
-	c := &Connection{PageInfo: info, count: count, Edges: make([]Edge, len(read))}
-	for i, n := range read {
-		c.Edges[i] = Edge{Cursor: list.Cursor(position(n)), Node: n}
-	}
-	return c, s.audited(ctx, action, read)
+	c := &Connection{*page.Of(list, r, read, position), count}
+	return c, s.audited(ctx, action, c.Nodes())
 }
 
 // region returns where phones without country code belong: as asked for, else

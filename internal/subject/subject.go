@@ -111,25 +111,12 @@ var (
 
 // Connection is a page of subjects.
 type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-	count    func(context.Context) (int, error)
+	page.Connection[*Subject]
+	count func(context.Context) (int, error)
 }
 
 // Edge is a subject on a page.
-type Edge struct {
-	Cursor string
-	Node   *Subject
-}
-
-// Nodes returns the page's subjects.
-func (c *Connection) Nodes() []*Subject {
-	nodes := make([]*Subject, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+type Edge = page.Edge[*Subject]
 
 // TotalCount counts all subjects of the list, up to page.CountMax.
 func (c *Connection) TotalCount(ctx context.Context) (int, error) { return c.count(ctx) }

@@ -124,26 +124,11 @@ type RemoveInput struct {
 	ExpectedVersion int64
 }
 
-// MemberConnection is a page of members.
-type MemberConnection struct {
-	Edges    []MemberEdge
-	PageInfo page.Info
-}
-
-// Nodes returns the members of the page.
-func (c *MemberConnection) Nodes() []*Member {
-	nodes := make([]*Member, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
-
-// MemberEdge is a member in its list.
-type MemberEdge struct {
-	Cursor string
-	Node   *Member
-}
+// MemberConnection is a page of members, and MemberEdge a member in it.
+type (
+	MemberConnection = page.Connection[*Member]
+	MemberEdge       = page.Edge[*Member]
+)
 
 // Sentinels of members.
 var (

@@ -62,21 +62,14 @@ func (s *Service) member(ctx context.Context, memberID string) (*Member, error) 
 
 // Members returns a page of the tenant's members in every state, the newest first.
 func (s *Service) Members(ctx context.Context, r page.Request) (*MemberConnection, error) {
-	list := page.List{Of: id.Member}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	read, err := s.Store.Members(ctx, after, r.First+1)
-	if err != nil {
-		return nil, err
-	}
 	at := func(m *Member) page.Position { return page.Position{CreatedAt: m.CreatedAt, ID: m.ID} }
-	c := &MemberConnection{}
-	read, c.PageInfo = page.Cut(list, r, read, at)
+	c, err := page.Read(ctx, page.List{Of: id.Member}, r, at, s.Store.Members)
+	if err != nil {
+		return nil, err
+	}
 	now := s.Now()
-	for _, m := range read {
-		c.Edges = append(c.Edges, MemberEdge{Cursor: list.Cursor(at(m)), Node: m.at(now)})
+	for i, e := range c.Edges {
+		c.Edges[i].Node = e.Node.at(now)
 	}
 	return c, s.Recorder.Read(ctx, "member.list", "")
 }

@@ -273,21 +273,10 @@ func (s *Service) Deliveries(ctx context.Context, webhookID string, state *Deliv
 	if state != nil {
 		list.Scope += "/" + string(*state)
 	}
-	after, err := list.After(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	read, err := s.Store.Deliveries(ctx, webhookID, state, after, r.First+1)
-	if err != nil {
-		return nil, err
-	}
-	position := func(d *Delivery) page.Position { return page.Position{CreatedAt: d.CreatedAt, ID: d.ID} }
-	c := &Connection{}
-	read, c.PageInfo = page.Cut(list, r, read, position)
-	for _, d := range read {
-		c.Edges = append(c.Edges, Edge{list.Cursor(position(d)), d})
-	}
-	return c, nil
+	at := func(d *Delivery) page.Position { return page.Position{CreatedAt: d.CreatedAt, ID: d.ID} }
+	return page.Read(ctx, list, r, at, func(ctx context.Context, after *page.Position, limit int) ([]*Delivery, error) {
+		return s.Store.Deliveries(ctx, webhookID, state, after, limit)
+	})
 }
 
 // Redeliver sends a delivery that has ended again, under its id of before.

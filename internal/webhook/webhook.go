@@ -160,26 +160,11 @@ type (
 	RedeliverInput struct{ Delivery string }
 )
 
-// Connection is a page of deliveries, the newest first.
-type Connection struct {
-	Edges    []Edge
-	PageInfo page.Info
-}
-
-// Edge is a delivery with its cursor.
-type Edge struct {
-	Cursor string
-	Node   *Delivery
-}
-
-// Nodes returns the deliveries of the page.
-func (c *Connection) Nodes() []*Delivery {
-	nodes := make([]*Delivery, len(c.Edges))
-	for i, e := range c.Edges {
-		nodes[i] = e.Node
-	}
-	return nodes
-}
+// Connection is a page of deliveries, the newest first, and Edge a delivery in it.
+type (
+	Connection = page.Connection[*Delivery]
+	Edge       = page.Edge[*Delivery]
+)
 
 // Sentinels.
 var (

@@ -34,18 +34,11 @@ const (
 	You      AccessBy = "YOU"
 )
 
-// AccessEdge is an access with its place in a page.
-type AccessEdge struct {
-	Cursor string
-	Node   *Access
-}
-
-// AccessConnection is a page of accesses.
-type AccessConnection struct {
-	Edges    []*AccessEdge
-	Nodes    []*Access
-	PageInfo page.Info
-}
+// AccessConnection is a page of accesses, and AccessEdge an access in it.
+type (
+	AccessConnection = page.Connection[*Access]
+	AccessEdge       = page.Edge[*Access]
+)
 
 // selfScan is how many entries are read at once: more than a page, for some may
 // not be shown.
@@ -85,16 +78,11 @@ func (s *Service) Self(ctx context.Context, r page.Request) (*AccessConnection, 
 		last := position(read[len(read)-1])
 		after = &last
 	}
-	c := &AccessConnection{}
 	at := func(a *Access) page.Position { return page.Position{CreatedAt: a.At, ID: a.ID} }
 	if len(shown) > r.First+1 {
 		shown = shown[:r.First+1]
 	}
-	c.Nodes, c.PageInfo = page.Cut(of, r, shown, at)
-	for _, a := range c.Nodes {
-		c.Edges = append(c.Edges, &AccessEdge{of.Cursor(at(a)), a})
-	}
-	return c, s.Recorder.Read(ctx, "access.read", who.Subject)
+	return page.Of(of, r, shown, at), s.Recorder.Read(ctx, "access.read", who.Subject)
 }
 
 // access returns what the person is told of an entry; nil for nothing.

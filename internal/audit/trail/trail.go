@@ -214,18 +214,11 @@ type Service struct{ Config }
 // NewService returns a Service.
 func NewService(c Config) *Service { return &Service{c} }
 
-// Edge is an entry with its place in a page.
-type Edge struct {
-	Cursor string
-	Node   *Entry
-}
-
-// Connection is a page of entries.
-type Connection struct {
-	Edges    []*Edge
-	Nodes    []*Entry
-	PageInfo page.Info
-}
+// Connection is a page of entries, and Edge an entry in it.
+type (
+	Connection = page.Connection[*Entry]
+	Edge       = page.Edge[*Entry]
+)
 
 // position is where an entry lies in every list.
 func position(e *Entry) page.Position { return page.Position{CreatedAt: e.At, ID: e.ID} }
@@ -261,12 +254,7 @@ func (s *Service) Page(ctx context.Context, f *Filter, r page.Request) (*Connect
 	if err := s.Recorder.Read(ctx, "audit.read", object); err != nil {
 		return nil, err
 	}
-	c := &Connection{}
-	c.Nodes, c.PageInfo = page.Cut(of, r, read, position)
-	for _, e := range c.Nodes {
-		c.Edges = append(c.Edges, &Edge{of.Cursor(position(e)), e})
-	}
-	return c, nil
+	return page.Of(of, r, read, position), nil
 }
 
 // Get returns an entry, with its details on those persons whom the caller may

@@ -147,7 +147,7 @@ func TestLog(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", tt.name, err)
 			}
-			for _, e := range c.Nodes {
+			for _, e := range c.Nodes() {
 				if e.Action != "audit.read" { // of this very reading
 					seen[e.ID], from = true, append(from, e.At)
 				}
@@ -182,8 +182,8 @@ func TestLog(t *testing.T) {
 		}
 	}
 	c, err := w.trail.Page(two, nil, page.Request{First: 100})
-	if err != nil || len(c.Nodes) != 0 {
-		t.Errorf("another tenant sees %d entries, %v", len(c.Nodes), err)
+	if err != nil || len(c.Nodes()) != 0 {
+		t.Errorf("another tenant sees %d entries, %v", len(c.Nodes()), err)
 	}
 }
 
@@ -361,10 +361,10 @@ func TestSweep(t *testing.T) {
 	late := trail.NewService(conf)
 	w.ok(late.Sweep(tenant.System(t.Context(), "test")))
 	c, err := w.trail.Page(one, &trail.Filter{Action: new("audit.export.expire")}, page.Request{First: 10})
-	if err != nil || len(c.Nodes) != 1 {
-		t.Fatalf("%d exports expired, %v", len(c.Nodes), err)
+	if err != nil || len(c.Nodes()) != 1 {
+		t.Fatalf("%d exports expired, %v", len(c.Nodes()), err)
 	}
-	if _, _, err := late.OpenExport(one, *c.Nodes[0].Object); !errors.Is(err, trail.ErrExpired) {
+	if _, _, err := late.OpenExport(one, *c.Nodes()[0].Object); !errors.Is(err, trail.ErrExpired) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -392,7 +392,7 @@ func TestSelf(t *testing.T) {
 		for {
 			c, err := w.trail.Self(self, page.Request{First: 2, After: after})
 			w.ok(err)
-			for _, a := range c.Nodes {
+			for _, a := range c.Nodes() {
 				a.ID, a.At = "", time.Time{}
 				all = append(all, a)
 			}
