@@ -5975,6 +5975,48 @@ enum Permission {
   AUDIT_EXPORT
   VAULT_READ
   VAULT_MANAGE
+  "To see purposes and notices."
+  PURPOSE_READ
+  "To write purposes and notices, and to publish them."
+  PURPOSE_WRITE
+  CONSENT_READ
+  "To see how many consents there are, and of nobody whose."
+  CONSENT_REPORT
+  "To ask for consent and to note what persons answered."
+  CONSENT_WRITE
+  "To end consents that don't hold: GDPR Art. 7."
+  CONSENT_INVALIDATE
+  "Of data subjects: to give and withdraw their own consent, and to ask for their rights."
+  SELF_WRITE
+  "To see the record of processing: GDPR Art. 30."
+  PROCESSING_READ
+  PROCESSING_WRITE
+  PROCESSING_PUBLISH
+  "Of the data protection officer: advice on an impact assessment, GDPR Art. 35(2)."
+  ASSESSMENT_ADVISE
+  ASSESSMENT_APPROVE
+  "To see whom persons' data were disclosed to."
+  DISCLOSURE_READ
+  DISCLOSURE_RECORD
+  "To see retention rules and legal holds."
+  RETENTION_READ
+  RETENTION_WRITE
+  HOLD_PLACE
+  HOLD_RELEASE
+  "To see the requests of data subjects."
+  REQUEST_READ
+  "To see how many requests there are, and of nobody whose."
+  REQUEST_REPORT
+  "To enter a request for a person."
+  REQUEST_OPEN
+  "To work on requests."
+  REQUEST_HANDLE
+  "To decide what another has prepared."
+  REQUEST_APPROVE
+  REQUEST_COMMENT
+  "To see templates of letters."
+  LETTER_READ
+  LETTER_WRITE
 }
 
 "Lets a caller see data of one class, or secret by one law, in full. ORDINARY needs none."

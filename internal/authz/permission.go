@@ -49,6 +49,33 @@ const (
 	AuditExport Permission = "AUDIT_EXPORT"
 	VaultRead   Permission = "VAULT_READ"   // operators only
 	VaultManage Permission = "VAULT_MANAGE" // operators only
+
+	PurposeRead       Permission = "PURPOSE_READ"
+	PurposeWrite      Permission = "PURPOSE_WRITE"
+	ConsentRead       Permission = "CONSENT_READ"
+	ConsentReport     Permission = "CONSENT_REPORT"
+	ConsentWrite      Permission = "CONSENT_WRITE"
+	ConsentInvalidate Permission = "CONSENT_INVALIDATE"
+	SelfWrite         Permission = "SELF_WRITE"
+	ProcessingRead    Permission = "PROCESSING_READ"
+	ProcessingWrite   Permission = "PROCESSING_WRITE"
+	ProcessingPublish Permission = "PROCESSING_PUBLISH"
+	AssessmentAdvise  Permission = "ASSESSMENT_ADVISE"
+	AssessmentApprove Permission = "ASSESSMENT_APPROVE"
+	DisclosureRead    Permission = "DISCLOSURE_READ"
+	DisclosureRecord  Permission = "DISCLOSURE_RECORD"
+	RetentionRead     Permission = "RETENTION_READ"
+	RetentionWrite    Permission = "RETENTION_WRITE"
+	HoldPlace         Permission = "HOLD_PLACE"
+	HoldRelease       Permission = "HOLD_RELEASE"
+	RequestRead       Permission = "REQUEST_READ"
+	RequestReport     Permission = "REQUEST_REPORT"
+	RequestOpen       Permission = "REQUEST_OPEN"
+	RequestHandle     Permission = "REQUEST_HANDLE"
+	RequestApprove    Permission = "REQUEST_APPROVE"
+	RequestComment    Permission = "REQUEST_COMMENT"
+	LetterRead        Permission = "LETTER_READ"
+	LetterWrite       Permission = "LETTER_WRITE"
 )
 
 // All returns every permission, in the order of the schema.
@@ -59,5 +86,9 @@ func All() []Permission {
 		SelfRead, MemberRead, MemberManage, SessionManage, TenantEnter, ClientRead, OAuthClientManage, DocumentRegister,
 		DecisionExplain, PolicyRead, PolicyPropose, PolicyApprove, SecurityEventRead, SecurityEventRecord,
 		SecurityEventDispose, WebhookRead, WebhookManage, ChangeRead, AuditRead, AuditExport, VaultRead, VaultManage,
+		PurposeRead, PurposeWrite, ConsentRead, ConsentReport, ConsentWrite, ConsentInvalidate, SelfWrite,
+		ProcessingRead, ProcessingWrite, ProcessingPublish, AssessmentAdvise, AssessmentApprove, DisclosureRead,
+		DisclosureRecord, RetentionRead, RetentionWrite, HoldPlace, HoldRelease, RequestRead, RequestReport,
+		RequestOpen, RequestHandle, RequestApprove, RequestComment, LetterRead, LetterWrite,
 	}
 }

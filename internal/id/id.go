@@ -48,6 +48,26 @@ const (
 	AuditExport   Type = "aux"
 	EpochClose    Type = "epc"
 	Shredding     Type = "shr"
+
+	Purpose     Type = "pur"
+	Notice      Type = "ntc"
+	Consent     Type = "cns"
+	ConsentNote Type = "cne" // an event of a consent
+	Party       Type = "pty" // of processing: recipients, controllers, processors
+	System      Type = "sys"
+	Measure     Type = "mea"
+	Activity    Type = "act"
+	Register    Type = "reg"
+	Assessment  Type = "asm"
+	Disclosure  Type = "dsc"
+	Retention   Type = "rul"
+	Hold        Type = "hld"
+	Request     Type = "req"
+	RequestItem Type = "rqi"
+	RequestNote Type = "rqe" // an event of a request
+	Task        Type = "tsk"
+	Letter      Type = "ltr"
+	Certificate Type = "crt"
 )
 
 const (
