@@ -51,6 +51,51 @@ func (d Date) Before(e Date) bool {
 	return d.Day < e.Day
 }
 
+// After reports whether d is a later day than e.
+func (d Date) After(e Date) bool { return e.Before(d) }
+
+// Weekday returns the day of the week.
+func (d Date) Weekday() time.Weekday { return d.noon().Weekday() }
+
+// AddDays returns the date n days later.
+func (d Date) AddDays(n int) Date { return Of(d.noon().AddDate(0, 0, n)) }
+
+// AddMonths returns the date with the same day number n months later, or the last
+// day of that month when it has no such day: Regulation (EEC, Euratom) 1182/71,
+// Art. 3(2)(c).
+func (d Date) AddMonths(n int) Date {
+	first := time.Date(d.Year, d.Month+time.Month(n), 1, 12, 0, 0, 0, time.UTC)
+	last := first.AddDate(0, 1, -1).Day()
+	return Date{first.Year(), first.Month(), min(d.Day, last)}
+}
+
+// DaysSince returns how many days d is later than e.
+func (d Date) DaysSince(e Date) int {
+	return int(d.noon().Sub(e.noon()) / (24 * time.Hour))
+}
+
+// Start returns the first instant of the day in a zone, also of one that the
+// clocks there begin late, or twice.
+func (d Date) Start(zone *time.Location) time.Time {
+	t := time.Date(d.Year, d.Month, d.Day, 0, 0, 0, 0, zone)
+	begin, end := t.ZoneBounds()
+	if Of(t).Before(d) {
+		return end // midnight was skipped
+	}
+	if begin.IsZero() {
+		return t
+	}
+	_, before := begin.Add(-time.Second).Zone()
+	_, now := t.Zone()
+	if earlier := t.Add(time.Duration(now-before) * time.Second); earlier.Before(begin) && Of(earlier) == d {
+		return earlier // midnight comes twice
+	}
+	return t
+}
+
+// noon is d as an instant in UTC, where every day has 24 hours.
+func (d Date) noon() time.Time { return time.Date(d.Year, d.Month, d.Day, 12, 0, 0, 0, time.UTC) }
+
 // String returns YYYY-MM-DD.
 func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
 
