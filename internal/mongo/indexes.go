@@ -63,6 +63,11 @@ const (
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
+
+	measuresColl           = "securityMeasures"
+	assessmentsColl        = "assessments"
+	assessmentVersionsColl = "assessmentVersions" // those that were decided
+	disclosuresColl        = "disclosures"
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".
@@ -100,6 +105,7 @@ func indexes() map[string][]index {
 		auditColl: {
 			{"tenant", "seq"},
 			{"tenant", "change", "seq"},
+			{"tenant", "contents.k"},
 			{"unsealed", "tenant", "at", "_id"},
 			{"tenant", "-at", "-_id"},
 			{"tenant", "subjects.id", "-at", "-_id"},
@@ -138,6 +144,22 @@ func indexes() map[string][]index {
 		challengesColl:       {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
 		selfSessionsColl:     {{"tenant", "subject", "createdAt"}, {"createdAt"}},
 		webhooksColl:         {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		measuresColl:         {{"tenant", "-createdAt", "-_id"}, {"tenant", "status", "-createdAt", "-_id"}},
+		assessmentsColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "kind", "-createdAt", "-_id"},
+			{"tenant", "state", "-createdAt", "-_id"},
+			{"tenant", "kind", "state", "-createdAt", "-_id"},
+			{"tenant", "activities", "-createdAt", "-_id"},
+			{"state", "reviewOn"},
+		},
+		assessmentVersionsColl: {{"tenant", "assessment", "-number"}},
+		disclosuresColl: {
+			{"tenant", "subject", "-createdAt", "-_id"},
+			{"tenant", "subject", "secrecy", "-createdAt", "-_id"},
+			{"tenant", "subject", "secrecy", "recipient", "-at"},
+			{"tenant", "batch"},
+		},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},
