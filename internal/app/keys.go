@@ -52,7 +52,7 @@ func (p *Platform) openKeys(
 	k.evictions = erasure.NewEvictions(p.redis, v, p.log)
 	k.erasures = erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(p.db), Keys: keys, Caches: k.evictions, Ledger: k.ledger, Lookups: mongo.LookupEraser(p.db),
-		Data: mongo.Erasers(p.db, p.bucket), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
+		Data: mongo.Erasers(p.db, p.bucket, changes), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
 	})
 }
 

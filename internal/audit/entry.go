@@ -40,6 +40,7 @@ type Actor struct {
 	ID         string
 	Credential string // the API key or session that proved it
 	OnBehalfOf string
+	Role       string // of a member or operator, as it was then
 }
 
 // SubjectRef names a person an entry is about, with the commitment to the
@@ -64,6 +65,15 @@ type Entry struct {
 	RequestID string
 	Network   string   // the caller's network, /24 or /48: not an address
 	Fields    []string // names of the fields changed or refused
+	Contents  []Content
+}
+
+// Content is what a change made of an object: so a stored value that is taken
+// back to what it was before shows.
+type Content struct {
+	Object  string
+	Version int64  // from 1, one more with each change; 0 of an object that is gone for good
+	Digest  []byte // SHA-256 of what is stored, values sealed; none of what is gone
 }
 
 // Row is an entry as it is stored: with the sealed details, one per subject in
@@ -86,17 +96,26 @@ const (
 	FeedAML  Feed = "AML" // for those with the clearance: about data that law keeps secret
 )
 
-// leafVersion is the first byte of every leaf of this form.
-const leafVersion = 1
+// The first byte of a leaf. An entry with neither a role nor contents is in the
+// first form, any other in the second: so an entry has one leaf.
+const (
+	leafPlain = 1
+	leafFull  = 2 // the role and the contents follow
+)
 
 // Leaf returns the entry's canonical encoding, the leaf of the Merkle log:
 // the version byte, then each field in the order of the struct, as a big-endian
-// uint32 length and that many bytes; the time as 8 bytes of Unix milliseconds;
-// a list as a uint32 count and its items. The form is fixed by the vectors in
-// testdata.
+// uint32 length and that many bytes; the time and versions as 8 bytes, of Unix
+// milliseconds; a list as a uint32 count and its items. The actor's role and the
+// contents are the last. The form is fixed by the vectors in testdata.
 func (e *Entry) Leaf() []byte {
 	b := make([]byte, 0, 512)
-	b = append(b, leafVersion)
+	full := e.Actor.Role != "" || len(e.Contents) > 0
+	if full {
+		b = append(b, leafFull)
+	} else {
+		b = append(b, leafPlain)
+	}
 	str := func(s string) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // far below 4 GiB
 		b = append(b, s...)
@@ -127,6 +146,16 @@ func (e *Entry) Leaf() []byte {
 	for _, f := range e.Fields {
 		str(f)
 	}
+	if !full {
+		return b
+	}
+	str(e.Actor.Role)
+	count(len(e.Contents))
+	for _, c := range e.Contents {
+		str(c.Object)
+		b = binary.BigEndian.AppendUint64(b, uint64(c.Version)) //nolint:gosec // read back as it was
+		str(string(c.Digest))
+	}
 	return b
 }
 
@@ -156,6 +185,22 @@ func (r *leafReader) number() int {
 	return 0
 }
 
+// wide reads 8 bytes.
+func (r *leafReader) wide() int64 {
+	if b := r.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // as it was encoded
+	}
+	return 0
+}
+
+// form reads the first byte; it returns 0 for a form that isn't known.
+func (r *leafReader) form() byte {
+	if v := r.take(1); v != nil && (v[0] == leafPlain || v[0] == leafFull) {
+		return v[0]
+	}
+	return 0
+}
+
 func (r *leafReader) str() string { return string(r.take(r.number())) }
 
 // count returns the length of a list of items that take at least size bytes each.
@@ -171,7 +216,7 @@ func (r *leafReader) count(size int) int {
 // LeafOf returns the id and tenant of the entry that a leaf encodes, or ErrLeaf.
 func LeafOf(leaf []byte) (id []byte, of []byte, err error) {
 	r := leafReader{b: leaf}
-	if v := r.take(1); r.bad || v[0] != leafVersion {
+	if r.form() == 0 {
 		return nil, nil, ErrLeaf
 	}
 	if id, of = r.take(r.number()), r.take(r.number()); r.bad {
@@ -183,13 +228,11 @@ func LeafOf(leaf []byte) (id []byte, of []byte, err error) {
 // ParseLeaf returns the entry that a leaf encodes, or ErrLeaf.
 func ParseLeaf(leaf []byte) (*Entry, error) {
 	r := leafReader{b: leaf}
-	if v := r.take(1); r.bad || v[0] != leafVersion {
+	form := r.form()
+	if form == 0 {
 		return nil, ErrLeaf
 	}
-	e := &Entry{ID: r.str(), Tenant: tenant.ID(r.str())}
-	if at := r.take(8); at != nil {
-		e.At = time.UnixMilli(int64(binary.BigEndian.Uint64(at))).UTC() //nolint:gosec // as it was encoded
-	}
+	e := &Entry{ID: r.str(), Tenant: tenant.ID(r.str()), At: time.UnixMilli(r.wide()).UTC()}
 	e.Actor = Actor{Kind: r.str(), ID: r.str(), Credential: r.str(), OnBehalfOf: r.str()}
 	e.Action, e.Object = r.str(), r.str()
 	for range r.count(4 + sha256.Size) {
@@ -201,6 +244,17 @@ func ParseLeaf(leaf []byte) (*Entry, error) {
 	for range r.count(4) {
 		e.Fields = append(e.Fields, r.str())
 	}
+	if form == leafFull {
+		e.Actor.Role = r.str()
+		for range r.count(4 + 8 + 4) {
+			c := Content{Object: r.str(), Version: r.wide()}
+			if digest := r.str(); digest != "" {
+				c.Digest = []byte(digest)
+			}
+			e.Contents = append(e.Contents, c)
+		}
+		r.bad = r.bad || e.Actor.Role == "" && len(e.Contents) == 0
+	}
 	if r.bad || len(r.b) > 0 {
 		return nil, ErrLeaf
 	}
@@ -208,12 +262,12 @@ func ParseLeaf(leaf []byte) (*Entry, error) {
 }
 
 // Touch is what an action did to one person's data: which object, in which
-// version, with which content. It becomes the sealed details of an entry.
+// version. It becomes the sealed details of an entry.
 type Touch struct {
 	Subject string   `json:"-"`
 	Object  string   `json:"object"`
 	Version int64    `json:"version,omitempty"`
-	Digest  []byte   `json:"digest,omitempty"` // SHA-256 of the content as stored, so that a rollback shows
+	Digest  []byte   `json:"-"` // SHA-256 of what a change stored; with a version it is among the entry's contents
 	Fields  []string `json:"fields,omitempty"`
 	Secret  bool     `json:"secret,omitempty"` // by AML law: the person is not told
 }
@@ -235,6 +289,19 @@ func details(touches []Touch) (subjects []string, encoded [][]byte, err error) {
 		}
 	}
 	return subjects, encoded, nil
+}
+
+// contents returns those of an event, with what its touches made.
+func (ev *Event) contents() []Content {
+	all := slices.Clone(ev.Contents)
+	for _, t := range ev.Touches {
+		made := Content{t.Object, t.Version, t.Digest}
+		known := func(c Content) bool { return c.Object == made.Object && c.Version == made.Version }
+		if t.Version > 0 && len(t.Digest) > 0 && !slices.ContainsFunc(all, known) {
+			all = append(all, made)
+		}
+	}
+	return all
 }
 
 // saltSize is the length in bytes of the random salt of a commitment. Sealed

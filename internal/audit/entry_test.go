@@ -39,7 +39,14 @@ func entries() []vector {
 		Network: "192.0.2.0/24", Fields: []string{"risk", "share"},
 	}
 	refused := audit.Entry{ID: "aud_x", Tenant: "ten_x", At: time.UnixMilli(-1).UTC(), Action: "subjects", Outcome: audit.Refused}
-	return []vector{{Name: "every field", Entry: full}, {Name: "hardly any field", Entry: refused}}
+	second := full
+	second.Actor.Role = "OWNER"
+	digest := sha256.Sum256([]byte("stored"))
+	second.Contents = []audit.Content{{Object: full.Object, Version: 3, Digest: digest[:]}, {Object: "rec_gone"}}
+	return []vector{
+		{Name: "every field", Entry: full}, {Name: "hardly any field", Entry: refused}, {Name: "role and contents", Entry: second},
+		{Name: "role", Entry: audit.Entry{ID: "aud_y", Tenant: "ten_x", At: refused.At, Actor: audit.Actor{Role: "DPO"}}},
+	}
 }
 
 func TestLeafVectors(t *testing.T) {
@@ -71,6 +78,22 @@ func TestLeafVectors(t *testing.T) {
 		if got := hex.EncodeToString(v.Entry.Leaf()); got != v.Leaf {
 			t.Errorf("%s: the leaf is\n%s, want\n%s", v.Name, got, v.Leaf)
 		}
+		leaf, err := hex.DecodeString(v.Leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := audit.ParseLeaf(leaf); err != nil || !bytes.Equal(e.Leaf(), leaf) {
+			t.Errorf("%s: the leaf is read as %+v, %v", v.Name, e, err)
+		}
+		for n := range leaf {
+			if _, err := audit.ParseLeaf(leaf[:n]); err == nil {
+				t.Errorf("%s: %d bytes of the leaf are taken for one", v.Name, n)
+			}
+		}
+		leaf[0] = 3
+		if _, err := audit.ParseLeaf(leaf); err == nil {
+			t.Errorf("%s: an unknown form is taken for a leaf", v.Name)
+		}
 	}
 }
 
@@ -79,7 +102,7 @@ var _ = flag.Bool("update", false, "write the vectors anew: only for a new versi
 // Whatever differs in an entry differs in its leaf, also where text moves from
 // one field to the next.
 func TestLeavesDiffer(t *testing.T) {
-	base := entries()[0].Entry
+	base := entries()[2].Entry
 	leaf := base.Leaf()
 	for name, change := range map[string]func(*audit.Entry){
 		"id":         func(e *audit.Entry) { e.ID += "x" },
@@ -101,6 +124,11 @@ func TestLeavesDiffer(t *testing.T) {
 		"request": func(e *audit.Entry) { e.RequestID = "" },
 		"network": func(e *audit.Entry) { e.Network = "" },
 		"fields":  func(e *audit.Entry) { e.Fields = []string{"riskshare"} },
+		"role":    func(e *audit.Entry) { e.Actor.Role = "" },
+		"form":    func(e *audit.Entry) { e.Actor.Role, e.Contents = "", nil },
+		"content": func(e *audit.Entry) { e.Contents = e.Contents[:1] },
+		"version": func(e *audit.Entry) { e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 4, Digest: e.Contents[0].Digest}, e.Contents[1]} },
+		"digest":  func(e *audit.Entry) { e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 3}, e.Contents[1]} },
 	} {
 		e := base
 		change(&e)

@@ -74,6 +74,8 @@ type Event struct {
 	Outcome Outcome // OK when empty
 	Fields  []string
 	Touches []Touch
+	// Contents are of objects that the touches don't tell of: of nobody, or gone.
+	Contents []Content
 }
 
 // Row makes the row of an event at the given time, for the caller and tenant in
@@ -87,9 +89,9 @@ func (r *Recorder) Row(ctx context.Context, at time.Time, ev Event) (Row, error)
 	p, req := authz.FromContext(ctx), RequestFrom(ctx)
 	row := Row{Entry: Entry{
 		ID: id.New(id.Audit, of), Tenant: of, At: at.UTC().Truncate(time.Millisecond),
-		Actor:  Actor{Kind: string(p.Kind), ID: p.ID, Credential: p.Credential, OnBehalfOf: p.OnBehalfOf},
+		Actor:  Actor{Kind: string(p.Kind), ID: p.ID, Credential: p.Credential, OnBehalfOf: p.OnBehalfOf, Role: string(p.Role)},
 		Action: ev.Action, Object: ev.Object, Purpose: req.Purpose, Outcome: ev.Outcome,
-		Policy: authz.PolicyFrom(ctx), RequestID: req.ID, Network: req.Network, Fields: ev.Fields,
+		Policy: authz.PolicyFrom(ctx), RequestID: req.ID, Network: req.Network, Fields: ev.Fields, Contents: ev.contents(),
 	}}
 	if row.Outcome == "" {
 		row.Outcome = OK

@@ -27,6 +27,8 @@ type Change struct {
 	Outcome audit.Outcome // OK when empty
 	Fields  []string      // names of the fields changed
 	Touches []audit.Touch // the persons' data touched
+	// Contents are of objects that the touches don't tell of: of nobody, or gone.
+	Contents []audit.Content
 	Then    []job.Spec
 
 	Quiet        bool     // bookkeeping that is news to nobody: the change feed leaves it out
@@ -211,7 +213,7 @@ func (r *Runner) DoAll(ctx context.Context, fn func(ctx context.Context) ([]Chan
 		rows, queued := make([]audit.Row, len(changes)), []*job.Job(nil)
 		for i, c := range changes {
 			rows[i], err = r.recorder.Row(ctx, at, audit.Event{
-				Action: c.Action, Object: c.Object, Outcome: c.Outcome, Fields: c.Fields, Touches: c.touches(),
+				Action: c.Action, Object: c.Object, Outcome: c.Outcome, Fields: c.Fields, Touches: c.touches(), Contents: c.Contents,
 			})
 			if err != nil {
 				return err

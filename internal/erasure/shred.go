@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
@@ -327,6 +328,9 @@ func (s *Service) record(ctx context.Context, done *Shredding, step Step) (sh *S
 		sh.Version++
 		if sh.Next() == "" {
 			sh.State, c.Action = Done, "erasure.done"
+			if sh.Target.Whole {
+				c.Contents = []audit.Content{{Object: sh.Target.Subject}}
+			}
 			if err := s.Store.Finish(ctx, sh.Target); err != nil {
 				return c, err
 			}

@@ -63,7 +63,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) service(db *mongo.DB) *erasure.Service {
 	return erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(db), Keys: r.Keys, Caches: quiet{r.Vault}, Ledger: r.ledger, Lookups: mongo.LookupEraser(db),
-		Data: mongo.Erasers(db, r.Bucket), Epochs: r.epochs(), Changes: r.Changes, Log: testenv.Logger(r), Now: r.Now,
+		Data: mongo.Erasers(db, r.Bucket, r.Changes), Epochs: r.epochs(), Changes: r.Changes, Log: testenv.Logger(r), Now: r.Now,
 		Trace: func(point string) { r.trace(point) },
 	})
 }

@@ -45,6 +45,9 @@ func (d *auditDoc) entry() audit.Entry {
 		ID: d.ID, Tenant: d.Tenant, At: d.At.UTC(), Actor: audit.Actor(d.Actor), Action: d.Action, Object: d.Object,
 		Purpose: d.Purpose, Outcome: d.Outcome, Policy: d.Policy, RequestID: d.RequestID, Network: d.Network, Fields: d.Fields,
 	}
+	for i := range d.Contents {
+		e.Contents = append(e.Contents, d.Contents[i].content())
+	}
 	for _, s := range d.Subjects {
 		ref := audit.SubjectRef{ID: s.ID}
 		copy(ref.Commitment[:], s.Commitment)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -34,6 +36,7 @@ type auditDoc struct {
 	RequestID string         `bson:"requestId"`
 	Network   string         `bson:"network"`
 	Fields    []string       `bson:"fields,omitempty"`
+	Contents  []contentDoc   `bson:"contents,omitempty"`
 	Unsealed  bool           `bson:"unsealed,omitempty"`
 	Seq       *int64         `bson:"seq,omitempty"` // place in the tenant's order, from 0, once it is sealed
 
@@ -46,6 +49,25 @@ type actorDoc struct {
 	ID         string `bson:"id"`
 	Credential string `bson:"credential"`
 	OnBehalfOf string `bson:"onBehalfOf"`
+	Role       string `bson:"role,omitempty"`
+}
+
+// contentDoc is an audit.Content: object and version are one key, for the index.
+type contentDoc struct {
+	Key    string `bson:"k"`
+	Digest []byte `bson:"d,omitempty"`
+}
+
+func contentKey(object string, version int64) string { return object + "." + strconv.FormatInt(version, 10) }
+
+// content returns what is stored; of a key that isn't one, what no leaf has.
+func (d *contentDoc) content() audit.Content {
+	object, version, _ := strings.Cut(d.Key, ".")
+	n, err := strconv.ParseInt(version, 10, 64)
+	if err != nil || contentKey(object, n) != d.Key {
+		return audit.Content{Object: d.Key, Version: -1, Digest: d.Digest}
+	}
+	return audit.Content{Object: object, Version: n, Digest: d.Digest}
 }
 
 type auditSubject struct {
@@ -68,6 +90,9 @@ func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
 			ID: r.ID, Tenant: r.Tenant, At: r.At, Actor: actorDoc(r.Actor), Action: r.Action, Object: r.Object,
 			Purpose: r.Purpose, Outcome: r.Outcome, Policy: r.Policy, RequestID: r.RequestID, Network: r.Network,
 			Fields: r.Fields, Unsealed: true, Change: r.Feed, SecretFields: r.SecretFields,
+		}
+		for _, c := range r.Contents {
+			docs[i].Contents = append(docs[i].Contents, contentDoc{contentKey(c.Object, c.Version), c.Digest})
 		}
 		for n, s := range r.Subjects {
 			docs[i].Subjects = append(docs[i].Subjects, auditSubject{s.ID, s.Commitment[:], r.Sealed[n]})

@@ -135,14 +135,17 @@ func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, bef
 			return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, seal.err)
 		}
 	}
-	sum, err := digest(bson.D{
-		{Key: "version", Value: doc.Version},
-		{Key: "key", Value: doc.Key},
-		{Key: "source", Value: doc.Source},
-		{Key: "fields", Value: doc.Fields},
-		{Key: "parties", Value: doc.Parties},
-	})
+	sum, err := doc.digest()
 	return doc, sum, err
+}
+
+// digest returns the SHA-256 of the record as it is stored.
+func (d *recordDoc) digest() ([]byte, error) {
+	c := *d
+	if c.Fields == nil { // as it is read again
+		c.Fields = []fieldDoc{}
+	}
+	return digest(c)
 }
 
 // open returns the records that docs hold, in their order.

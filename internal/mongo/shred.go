@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/page"
@@ -194,9 +195,9 @@ func LookupEraser(d *DB) erasure.Eraser {
 
 // Erasers returns what destroys records, files, packages, sign-ins and the
 // person's own document, in that order.
-func Erasers(d *DB, objects Blobs) []erasure.Eraser {
+func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 	return []erasure.Eraser{
-		&recordEraser{d, d.db.Collection(recordsColl), newLookups(d, nil)},
+		&recordEraser{changes, d.db.Collection(recordsColl), newLookups(d, nil)},
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
@@ -282,7 +283,7 @@ func recordsOf(ctx context.Context, t erasure.Target) (bson.D, error) {
 }
 
 type recordEraser struct {
-	db      *DB
+	changes *change.Runner
 	coll    *mongo.Collection
 	lookups *lookups
 }
@@ -298,17 +299,20 @@ func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
 	}
 	for {
 		found := 0
-		err := e.db.InTransaction(ctx, func(ctx context.Context) error {
+		err := e.changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
 			filter, err := recordsOf(ctx, t)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			docs, err := all[recordDoc](ctx, e.coll, filter, options.Find().SetLimit(eraseBatch))
 			if err != nil {
-				return fmt.Errorf("find records: %w", err)
+				return nil, fmt.Errorf("find records: %w", err)
 			}
-			found = len(docs)
-			return e.erase(ctx, t.Subject, docs)
+			if found = len(docs); found == 0 {
+				return nil, nil
+			}
+			left, err := e.erase(ctx, t.Subject, docs)
+			return []change.Change{{Action: "erasure.records", Object: t.Subject, Contents: left, Quiet: true}}, err
 		})
 		if err != nil || found < eraseBatch {
 			return err
@@ -316,32 +320,38 @@ func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
 	}
 }
 
-func (e *recordEraser) erase(ctx context.Context, person string, docs []recordDoc) error {
+// erase takes a person out of records, and returns what is left of each.
+func (e *recordEraser) erase(ctx context.Context, person string, docs []recordDoc) (left []audit.Content, err error) {
 	var gone []string
 	for _, d := range docs {
 		if d.Subject == person {
-			gone = append(gone, d.ID)
+			gone, left = append(gone, d.ID), append(left, audit.Content{Object: d.ID})
 			continue
 		}
 		d.Fields = slices.DeleteFunc(d.Fields, func(f fieldDoc) bool { return f.About == person })
 		d.Parties = slices.DeleteFunc(d.Parties, func(p partyDoc) bool { return p.Subject == person })
 		d.Subjects = slices.DeleteFunc(d.Subjects, func(s string) bool { return s == person })
 		d.Version++
+		sum, err := d.digest()
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, audit.Content{Object: d.ID, Version: d.Version, Digest: sum})
 		if _, err := e.coll.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: d.Tenant}}, d); err != nil {
-			return fmt.Errorf("update record %s: %w", d.ID, translate(err))
+			return nil, fmt.Errorf("update record %s: %w", d.ID, translate(err))
 		}
 	}
 	if len(gone) == 0 {
-		return nil
+		return left, nil
 	}
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: gone}}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := e.coll.DeleteMany(ctx, filter); err != nil {
-		return fmt.Errorf("delete records: %w", translate(err))
+		return nil, fmt.Errorf("delete records: %w", translate(err))
 	}
-	return e.lookups.remove(ctx, gone...) // also those about other persons in them
+	return left, e.lookups.remove(ctx, gone...) // also those about other persons in them
 }
 
 // Left implements erasure.Eraser.

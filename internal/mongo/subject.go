@@ -115,10 +115,16 @@ func (s *SubjectStore) seal(keys *vault.Keys, of tenant.ID, sub *subject.Subject
 	if seal.err != nil {
 		return doc, nil, fmt.Errorf("seal subject %s: %w", sub.ID, seal.err)
 	}
-	sum, err := digest(bson.D{
-		{Key: "version", Value: doc.Version}, {Key: "identity", Value: doc.Identity},
-	})
+	sum, err := doc.digest()
 	return doc, sum, err
+}
+
+// digest returns the SHA-256 of what is stored of the person: not of the state,
+// which is moved by itself.
+func (d *subjectDoc) digest() ([]byte, error) {
+	return digest(bson.D{
+		{Key: "_id", Value: d.ID}, {Key: "tenant", Value: d.Tenant}, {Key: "version", Value: d.Version}, {Key: "identity", Value: d.Identity},
+	})
 }
 
 func reveal(texts []personal.Text) []string {

@@ -513,7 +513,7 @@ func TestSessionsEnd(t *testing.T) {
 	if err := d.signIn(t, waiting, code); !errors.Is(err, portal.ErrCode) || known(token) {
 		t.Errorf("while being erased: %v", err)
 	}
-	for _, e := range mongo.Erasers(d.DB, d.Bucket) {
+	for _, e := range mongo.Erasers(d.DB, d.Bucket, d.Changes) {
 		if e.Name() != "sign-ins" {
 			continue
 		}

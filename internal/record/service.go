@@ -583,7 +583,8 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 			return c, err
 		}
 		return change.Change{
-			Action: "record.delete", Object: r.ID, Touches: r.touches(nil, nil), Then: jobs, Secret: d.Secrecy == dataset.AML,
+			Action: "record.delete", Object: r.ID, Touches: r.touches(nil, nil), Contents: []audit.Content{{Object: r.ID}}, Then: jobs,
+			Secret: d.Secrecy == dataset.AML,
 		}, nil
 	})
 }
