@@ -91,6 +91,7 @@ type File struct {
 type Object struct {
 	Size   int64  // in bytes, sealed
 	SHA256 []byte // of the sealed bytes
+	KeyID  []byte // of the key that sealed it: as long as the object is there, its generation is needed
 }
 
 // Sentinels.

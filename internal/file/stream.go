@@ -36,6 +36,10 @@ func Seal(
 	ctx context.Context, keys *vault.Keys, owner vault.Owner, at vault.Place, objects Objects, key string,
 	write func(io.Writer) error,
 ) (Object, error) {
+	by, err := keys.StreamKey(owner)
+	if err != nil {
+		return Object{}, fmt.Errorf("seal: %w", err)
+	}
 	r, w := io.Pipe()
 	counted := &counter{w: w, hash: sha256.New()}
 	stored := make(chan error, 1)
@@ -44,7 +48,7 @@ func Seal(
 		_ = r.CloseWithError(errors.Join(errStopped, err)) // lets the writer go
 		stored <- err
 	}()
-	err := seal(keys, owner, at, counted, write)
+	err = seal(keys, owner, at, counted, write)
 	_ = w.CloseWithError(err) // nil ends the object
 	if perr := <-stored; err == nil || errors.Is(err, errStopped) {
 		err = perr
@@ -52,7 +56,7 @@ func Seal(
 	if err != nil {
 		return Object{}, err
 	}
-	return Object{Size: counted.n, SHA256: counted.hash.Sum(nil)}, nil
+	return Object{Size: counted.n, SHA256: counted.hash.Sum(nil), KeyID: by[:]}, nil
 }
 
 // errStopped reports that object storage took no more.

@@ -19,7 +19,9 @@ var _ vault.EpochStore = (*KeyStore)(nil)
 
 // EnsureIndexes makes the indexes of the key store that aren't there yet.
 func (s *KeyStore) EnsureIndexes(ctx context.Context) error {
-	_, err := s.dataKeys.Indexes().CreateOne(ctx, index{"epochs", "_id"}.model())
+	_, err := s.dataKeys.Indexes().CreateMany(ctx, []mongo.IndexModel{
+		index{"epochs", "_id"}.model(), index{"generations.keyId"}.model(), index{"current"}.model(),
+	})
 	if err != nil {
 		return fmt.Errorf("create indexes of data keys: %w", translate(err))
 	}
@@ -158,6 +160,37 @@ func (s *KeyStore) DeleteTenantKeys(ctx context.Context, e vault.Epoch) error {
 // CountDataKeys counts the data keys with a living generation in an epoch, up to limit.
 func (s *KeyStore) CountDataKeys(ctx context.Context, e vault.Epoch, limit int) (int, error) {
 	return count(outside(ctx), s.dataKeys, bson.D{{Key: "epochs", Value: int32(e)}}, limit)
+}
+
+// DataKeysByKeyID returns the key documents that have one of the key ids, in any order.
+func (s *KeyStore) DataKeysByKeyID(ctx context.Context, ids []vault.KeyID) ([]vault.DataKey, error) {
+	in := make(bson.A, len(ids))
+	for i := range ids {
+		in[i] = ids[i][:]
+	}
+	docs, err := all[dataKeyDoc](outside(ctx), s.dataKeys,
+		bson.D{{Key: "generations.keyId", Value: bson.D{{Key: "$in", Value: in}}}})
+	if err != nil {
+		return nil, fmt.Errorf("find data keys by key id: %w", err)
+	}
+	return dataKeys(docs)
+}
+
+// CountGenerations counts, each up to limit, the data keys whose current generation
+// is the first, the second and so on.
+func (s *KeyStore) CountGenerations(ctx context.Context, limit int) ([]int, error) {
+	newest, err := all[dataKeyDoc](outside(ctx), s.dataKeys, bson.D{{Key: "current", Value: bson.D{{Key: "$gte", Value: 1}}}},
+		options.Find().SetSort(bson.D{{Key: "current", Value: -1}}).SetLimit(1).SetProjection(bson.D{{Key: "current", Value: 1}}))
+	if err != nil || len(newest) == 0 {
+		return nil, err
+	}
+	counts := make([]int, newest[0].Current)
+	for i := range counts {
+		if counts[i], err = count(outside(ctx), s.dataKeys, bson.D{{Key: "current", Value: i + 1}}, limit); err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
 }
 
 // copyBatch is how many documents are copied at once.

@@ -48,6 +48,7 @@ type fileDoc struct {
 type objectDoc struct {
 	Size   int64  `bson:"size"`
 	SHA256 []byte `bson:"sha256,omitempty"` // of the sealed bytes
+	KeyID  []byte `bson:"keyId,omitempty"`  // counts, by its name, when a generation is to be destroyed
 }
 
 func (s *FileStore) sealer(keys *vault.Keys, of tenant.ID, f *file.File) *sealer {

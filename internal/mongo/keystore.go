@@ -84,6 +84,8 @@ type generationDoc struct {
 	KeyID   []byte `bson:"keyId"`
 	Epoch   int32  `bson:"epoch"`
 	Wrapped []byte `bson:"wrapped,omitempty"`
+
+	CreatedAt time.Time `bson:"createdAt,omitempty"`
 }
 
 func epochID(t tenant.ID, e vault.Epoch) string { return fmt.Sprintf("%s/%d", t, e) }
@@ -188,7 +190,7 @@ func dataKeys(docs []dataKeyDoc) ([]vault.DataKey, error) {
 				return nil, fmt.Errorf("data key %s: %w", d.ID, vault.ErrAuth)
 			}
 			keys[i].Generations = append(keys[i].Generations, vault.Generation{
-				Number: g.Number, KeyID: vault.KeyID(g.KeyID), Epoch: vault.Epoch(g.Epoch), Wrapped: g.Wrapped,
+				Number: g.Number, KeyID: vault.KeyID(g.KeyID), Epoch: vault.Epoch(g.Epoch), Wrapped: g.Wrapped, CreatedAt: g.CreatedAt,
 			})
 		}
 	}
@@ -201,7 +203,7 @@ func newDataKeyDoc(k *vault.DataKey) dataKeyDoc {
 		Current: k.Current, CreatedAt: k.CreatedAt, Epochs: []int32{},
 	}
 	for _, g := range k.Generations {
-		doc.Generations = append(doc.Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped})
+		doc.Generations = append(doc.Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped, g.CreatedAt})
 		if len(g.Wrapped) > 0 && !slices.Contains(doc.Epochs, int32(g.Epoch)) {
 			doc.Epochs = append(doc.Epochs, int32(g.Epoch))
 		}

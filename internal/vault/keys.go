@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/vogter/vogter/internal/personal"
@@ -73,6 +74,9 @@ func (e *entry) generation(id KeyID) (*generation, error) {
 		if g.id == id {
 			return g, nil
 		}
+	}
+	if slices.Contains(e.lost, id) {
+		return nil, fmt.Errorf("the generation is destroyed, or doesn't open: %w", ErrKeyMissing)
 	}
 	return nil, fmt.Errorf("key id is none of the owner's: %w", ErrAuth)
 }

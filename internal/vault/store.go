@@ -139,6 +139,8 @@ type Generation struct {
 	KeyID   KeyID
 	Epoch   Epoch  // of the tenant key that wraps it
 	Wrapped []byte // under that tenant key; nil once it is destroyed
+
+	CreatedAt time.Time // zero of the first, which is as old as the document
 }
 
 // KeyStore keeps the wrapped keys: a database of its own with its own

@@ -46,6 +46,7 @@ type entry struct {
 	absent      bool // there is no key document at all, so one may be made
 	current     *generation
 	generations []*generation
+	lost        []KeyID // of generations that were destroyed, or don't open
 }
 
 // generation is one opened generation of a data key. It is cached by the ten
@@ -103,7 +104,8 @@ func newGeneration(tk wrapKey, o Owner, number int32, epoch Epoch) (*generation,
 }
 
 // open unwraps all living generations of a key document. What is wrong with
-// this key alone is in the entry; the error tells that keys can't be had now.
+// this key alone is in the entry; the error tells that keys can't be had now. An
+// older generation that doesn't open loses what it sealed and no more.
 func (v *Vault) open(ctx context.Context, doc *DataKey) (*entry, error) {
 	if doc.Destroyed() {
 		return &entry{err: ErrErased}, nil
@@ -112,30 +114,40 @@ func (v *Vault) open(ctx context.Context, doc *DataKey) (*entry, error) {
 	for i := range doc.Generations {
 		stored := &doc.Generations[i]
 		if len(stored.Wrapped) == 0 {
-			continue // a retired generation, destroyed alone
+			e.lost = append(e.lost, stored.KeyID) // a retired generation, destroyed alone
+			continue
 		}
-		tk, err := v.tenantKey(ctx, doc.Owner.Tenant, stored.Epoch)
-		if err != nil {
-			if unusable(err) {
-				return &entry{err: fmt.Errorf("tenant key of epoch %d: %w", stored.Epoch, err)}, nil
+		g, err := v.openGeneration(ctx, doc.Owner, stored)
+		switch {
+		case err == nil:
+			e.generations = append(e.generations, g)
+			if stored.Number == doc.Current {
+				e.current = g
 			}
+		case !unusable(err):
 			return nil, err
-		}
-		plain, err := tk.aead.Open(nil, nil, stored.Wrapped, dataKeyAAD(doc.Owner, stored))
-		if err != nil || len(plain) != keySize {
-			e.err = fmt.Errorf("unwrap generation %d: %w", stored.Number, ErrAuth)
-			return e, nil //nolint:nilerr // the entry tells it when the key is used
-		}
-		g := &generation{stored.KeyID, rootKey(plain)}
-		e.generations = append(e.generations, g)
-		if stored.Number == doc.Current {
-			e.current = g
+		case stored.Number == doc.Current:
+			e.err = err
+		default:
+			e.lost = append(e.lost, stored.KeyID)
 		}
 	}
-	if e.current == nil {
+	if e.current == nil && e.err == nil {
 		e.err = fmt.Errorf("generation %d: %w", doc.Current, ErrKeyMissing)
 	}
 	return e, nil
+}
+
+func (v *Vault) openGeneration(ctx context.Context, o Owner, stored *Generation) (*generation, error) {
+	tk, err := v.tenantKey(ctx, o.Tenant, stored.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("generation %d: tenant key of epoch %d: %w", stored.Number, stored.Epoch, err)
+	}
+	plain, err := tk.aead.Open(nil, nil, stored.Wrapped, dataKeyAAD(o, stored))
+	if err != nil || len(plain) != keySize {
+		return nil, fmt.Errorf("unwrap generation %d: %w", stored.Number, ErrAuth)
+	}
+	return &generation{stored.KeyID, rootKey(plain)}, nil
 }
 
 // unusable reports an error that is about one key, not about the moment.

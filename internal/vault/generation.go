@@ -1,0 +1,150 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Retire makes a new generation of each key whose current one was made before a
+// time, and returns of how many. The older ones stay and open what they sealed;
+// other processes seal by the new one once their caches have forgotten, within
+// CacheLife. A key that is destroyed, or is a Credentials key, is left alone: by keyed
+// hashes things are found, which nobody can make anew without what was hashed. A
+// key that is changed meanwhile, or destroyed, isn't touched: ask again.
+func (v *Vault) Retire(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) (int, error) {
+	var old, next []DataKey
+	err := v.inOpenEpoch(ctx, func(master Master) error {
+		old, next = nil, nil
+		for _, doc := range docs {
+			if !doc.Older(before) {
+				continue
+			}
+			tk, err := v.makeTenantKey(ctx, doc.Owner.Tenant, master)
+			if err != nil {
+				return err
+			}
+			last := slices.MaxFunc(doc.Generations, func(a, b Generation) int { return int(a.Number - b.Number) })
+			_, g := newGeneration(tk, doc.Owner, last.Number+1, master.Epoch)
+			g.CreatedAt = v.now().UTC().Truncate(time.Millisecond)
+			old = append(old, doc)
+			doc.Generations, doc.Current = append(slices.Clone(doc.Generations), g), g.Number
+			next = append(next, doc)
+		}
+		if len(next) == 0 {
+			return nil
+		}
+		return s.ReplaceDataKeys(ctx, master.Epoch, old, next)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("retire data keys: %w", err)
+	}
+	v.evictAll(next)
+	return len(next), nil
+}
+
+// DestroyRetired destroys the generations of the keys that were made before a
+// time and aren't current, and returns how many keys had one. Nothing may be
+// sealed by them any more.
+func (v *Vault) DestroyRetired(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) (int, error) {
+	var old, next []DataKey
+	for _, doc := range docs {
+		gs := slices.Clone(doc.Generations)
+		for i := range gs {
+			if doc.retired(gs[i]) && doc.madeAt(gs[i]).Before(before) {
+				gs[i].Wrapped = nil
+			}
+		}
+		if !slices.EqualFunc(gs, doc.Generations, func(a, b Generation) bool { return len(a.Wrapped) == len(b.Wrapped) }) {
+			old = append(old, doc)
+			doc.Generations = gs
+			next = append(next, doc)
+		}
+	}
+	if len(next) == 0 {
+		return 0, nil
+	}
+	err := v.inOpenEpoch(ctx, func(master Master) error { return s.ReplaceDataKeys(ctx, master.Epoch, old, next) })
+	if err != nil {
+		return 0, fmt.Errorf("destroy retired data keys: %w", err)
+	}
+	v.evictAll(next)
+	return len(next), nil
+}
+
+func (v *Vault) evictAll(docs []DataKey) {
+	owners := make([]Owner, len(docs))
+	for i := range docs {
+		owners[i] = docs[i].Owner
+	}
+	v.Evict(owners...)
+}
+
+// Older reports whether a key can have a new generation, and its current one was
+// made before a time.
+func (k *DataKey) Older(before time.Time) bool {
+	if k.Destroyed() || k.Owner.Unit == Credentials {
+		return false
+	}
+	i := slices.IndexFunc(k.Generations, func(g Generation) bool { return g.Number == k.Current })
+	return i >= 0 && k.madeAt(k.Generations[i]).Before(before)
+}
+
+// madeAt returns when a generation was made.
+func (k *DataKey) madeAt(g Generation) time.Time {
+	if g.CreatedAt.IsZero() {
+		return k.CreatedAt
+	}
+	return g.CreatedAt
+}
+
+// retired reports whether a generation lives only to open what it sealed.
+func (k *DataKey) retired(g Generation) bool { return g.Number != k.Current && len(g.Wrapped) > 0 }
+
+// Retired returns the ids of the generations that were made before a time, live, and
+// seal no more. A key that is destroyed has none.
+func (k *DataKey) Retired(before time.Time) []KeyID {
+	var ids []KeyID
+	for _, g := range k.Generations {
+		if !k.Destroyed() && k.retired(g) && k.madeAt(g).Before(before) {
+			ids = append(ids, g.KeyID)
+		}
+	}
+	return ids
+}
+
+// CacheLife is how long a process may seal by a generation that was retired.
+const CacheLife = dataKeyTTL
+
+// SealedBy returns the id of the key that b names, if b may be a sealed value.
+func SealedBy(b []byte) (KeyID, bool) {
+	if len(b) < Overhead || b[0] != versionValue {
+		return KeyID{}, false
+	}
+	switch b[1] {
+	case bsonString, bsonBinary, bsonBool, bsonDateTime, bsonInt64:
+		return KeyID(b[2:headerSize]), true
+	default:
+		return KeyID{}, false
+	}
+}
+
+// StreamKey returns the id of the key by which SealStream seals for o.
+func (k *Keys) StreamKey(o Owner) (KeyID, error) {
+	e, err := k.entry(o)
+	if err != nil {
+		return KeyID{}, err
+	}
+	return e.current.id, nil
+}
+
+// Reseal opens a sealed value, whichever generation sealed it, and seals it by the
+// current one for the same owner and place.
+func (k *Keys) Reseal(o Owner, p Place, sealed []byte) ([]byte, error) {
+	v, err := k.Open(o, p, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("reseal value: %w", err)
+	}
+	return k.Seal(o, p, v)
+}
