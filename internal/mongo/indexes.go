@@ -64,6 +64,9 @@ const (
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
 
+	purposesColl = "purposes"
+	noticesColl  = "notices"
+
 	measuresColl           = "securityMeasures"
 	assessmentsColl        = "assessments"
 	assessmentVersionsColl = "assessmentVersions" // those that were decided
@@ -143,8 +146,16 @@ func indexes() map[string][]index {
 		messagesColl:         {{"state", "createdAt"}},
 		challengesColl:       {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
 		selfSessionsColl:     {{"tenant", "subject", "createdAt"}, {"createdAt"}},
-		webhooksColl:         {{"state"}, {"tenant", "-createdAt", "-_id"}},
-		measuresColl:         {{"tenant", "-createdAt", "-_id"}, {"tenant", "status", "-createdAt", "-_id"}},
+		purposesColl:         {{"tenant", "-createdAt", "-_id"}, {"tenant", "key", "-version"}, {"tenant", "version"}, {"tenant", "state", "key"}},
+		noticesColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "key", "-version"},
+			{"tenant", "version"},
+			{"tenant", "purposes.key", "-createdAt", "-_id"},
+			{"tenant", "purposes.key", "state", "-createdAt", "-_id"},
+		},
+		webhooksColl: {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		measuresColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "status", "-createdAt", "-_id"}},
 		assessmentsColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "kind", "-createdAt", "-_id"},

@@ -43,8 +43,7 @@ const (
 
 // Limits.
 const (
-	MaxPurposes     = 500 // keys of a tenant
-	MaxNotices      = 500 // keys of a tenant
+	MaxKeys         = 500 // of a tenant's purposes, and of its notices
 	MaxPerNotice    = 20  // purposes of a notice
 	MaxParties      = 50
 	MaxTerms        = 100
@@ -57,14 +56,39 @@ const (
 	maxBody      = 50_000
 )
 
-// Purpose is a version of what data is used for.
-type Purpose struct {
+// Edition is which version of a purpose or of a notice it is, and where it stands.
+type Edition struct {
 	ID      string // of this version
-	Key     string // in all versions; as header Vogter-Purpose and dataset.Dataset.Purposes have it
-	Version int64  // of the purpose with this key, from 1
+	Key     string // in all versions
+	Version int64  // of those with this key, from 1
 
+	Material bool    // whether it differs from the one before in more than words, as a first one does
+	Reason   *string // what has changed and why, of all but the first
+	// MaterialSince is the first version that this one differs from in words only:
+	// consents to it and to those since cover this one.
+	MaterialSince int64
+
+	State       State
+	Edit        int64 // counts the changes of this version
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	PublishedAt *time.Time
+	EndedAt     *time.Time // when it was superseded, retired or withdrawn
+}
+
+// Covers reports whether a consent to a version of the same key covers e.
+func (e *Edition) Covers(version int64) bool {
+	return version >= e.MaterialSince && version <= e.Version
+}
+
+// Purpose is a version of what data is used for.
+//
+// Its Key is what the header Vogter-Purpose and dataset.Dataset.Purposes call it.
+type Purpose struct {
+	Edition
+
+	VocabularyVersion string // of all terms
 	Term              string // dpv:DirectMarketing
-	VocabularyVersion string
 	Texts             []Text
 	LegalBasis        string  // eu-gdpr:A6-1-a … eu-gdpr:A6-1-f
 	Art9Basis         *string // eu-gdpr:A9-2-…, of a purpose with data of class ART9
@@ -75,19 +99,6 @@ type Purpose struct {
 	OfferedToChildren bool // an information society service offered directly to a child, Art. 8
 	Marketing         bool // direct marketing, Art. 21(2)
 	Optional          bool // the service works without it: Global Privacy Control says no to it
-
-	Material bool    // whether it differs from the version before in more than words; a first version does
-	Reason   *string // what has changed and why, of all but the first
-	// MaterialSince is the first version that this one differs from in words only:
-	// consents to it and to those since cover this one.
-	MaterialSince int64
-
-	State       State
-	Edit        int64 // counts the changes of this version; see UpdateInput
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	PublishedAt *time.Time
-	EndedAt     *time.Time // when it was superseded or retired
 }
 
 // Text is what a purpose is called in a language.
@@ -126,29 +137,13 @@ func (p *Purpose) In(tag string) Text {
 	return p.Texts[at]
 }
 
-// Covers reports whether a consent to a version of the purpose covers p.
-func (p *Purpose) Covers(version int64) bool { return version >= p.MaterialSince && version <= p.Version }
-
 // Notice is a version of what persons are told before they answer.
 type Notice struct {
-	ID      string // of this version
-	Key     string // in all versions
-	Version int64  // of the notice with this key, from 1
-
-	Purposes []Ref
+	Edition
 	Facts
-	Texts []NoticeText
 
-	Material      bool    // as of a Purpose
-	Reason        *string // likewise
-	MaterialSince int64   // likewise
-
-	State       State
-	Edit        int64
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	PublishedAt *time.Time
-	EndedAt     *time.Time // when it was superseded or withdrawn
+	Purposes []Ref // those of a draft as they are now; a published one names published ones
+	Texts    []NoticeText
 }
 
 // Ref names a version of a purpose.
@@ -161,6 +156,7 @@ type Ref struct {
 // Facts are what a notice says in every language alike: the fields of ISO/IEC TS
 // 27560, DOMAIN §5.2. Countries are ISO 3166-1 alpha-2.
 type Facts struct {
+	VocabularyVersion      string // of all terms
 	Controllers            []Party
 	Recipients             []Party // third parties; none if there are none
 	Authority              *Party  // where to complain, Art. 77
@@ -207,7 +203,7 @@ type NoticeText struct {
 	Collection string // how the data is come by
 	Withdrawal string // how a consent is withdrawn, Art. 7(3)
 	Retention  string // how long the data is kept, Art. 13(2)(a)
-	// ContentHash is the hexadecimal SHA-256 of what is shown, see Content; "" of a draft.
+	// ContentHash is the hexadecimal SHA-256 of what is shown, see Canonical; "" of a draft.
 	ContentHash string
 }
 
@@ -254,15 +250,14 @@ var (
 	ErrRetired    = errs.New(errs.Precondition, "the purpose is retired: data is used for it no more").Under("purpose.published")
 	ErrNoNotice   = errs.New(errs.NotFound, "no such notice")
 	ErrNotShown   = errs.New(errs.NotFound, "the tenant has no published purpose of this key with a published notice").At("purpose")
-	ErrKeyTaken   = errs.New(errs.Conflict, "another one has this key: revise it instead").At("key")
+	ErrKeyTaken   = errs.New(errs.Conflict, "there is one of this key: revise it instead").At("key")
 	ErrEdited     = errs.New(errs.Conflict, "it was changed in the meantime: read it again and repeat with its present edit").At("expectedEdit")
-	ErrImmutable  = errs.New(errs.Precondition, "what was published doesn't change: revise it, which makes the next version").Under("purpose.immutable")
-	ErrState      = errs.New(errs.Precondition, "only what is published is revised, and what is over isn't ended again").Under("purpose.state")
-	ErrDraft      = errs.New(errs.Precondition, "its next version is a draft already: change that").Under("purpose.oneDraft")
-	ErrNotDraft   = errs.New(errs.Precondition, "only a draft is published").Under("purpose.state")
-	ErrIncomplete = errs.New(errs.Precondition, "it can't be published yet").Under("purpose.complete")
-	ErrMaterial   = errs.New(errs.Precondition, "this is a material change: give the draft up and revise again with material").Under("purpose.material")
-	ErrTooMany    = errs.New(errs.Limited, "a tenant has at most %d purposes and as many notices", MaxPurposes)
+	ErrImmutable  = errs.New(errs.Precondition, "what isn't a draft never changes: revise it, which makes the next version").Under("purpose.immutable")
+	ErrOver       = errs.New(errs.Precondition, "this version is over already").Under("purpose.state")
+	ErrDraft      = errs.New(errs.Precondition, "the next version is a draft already: change that, or give it up").Under("purpose.oneDraft")
+	ErrIncomplete = errs.New(errs.Precondition, "it can't be published before it has").Under("purpose.complete")
+	ErrMaterial   = errs.New(errs.Precondition, "more than words has changed: give the draft up, and revise with material").Under("purpose.material")
+	ErrTooMany    = errs.New(errs.Limited, "a tenant has at most %d purposes, and as many notices", MaxKeys)
 )
 
 // choose returns the index of the text for the language of a tag: the tag itself,
