@@ -57,6 +57,7 @@ const (
 	System      Type = "sys"
 	Measure     Type = "mea"
 	Activity    Type = "act"
+	Revision    Type = "rev" // of an activity
 	Register    Type = "reg"
 	Assessment  Type = "asm"
 	Disclosure  Type = "dsc"
