@@ -29,7 +29,7 @@ type Change struct {
 	Touches []audit.Touch // the persons' data touched
 	// Contents are of objects that the touches don't tell of: of nobody, or gone.
 	Contents []audit.Content
-	Then    []job.Spec
+	Then     []job.Spec
 
 	Quiet        bool     // bookkeeping that is news to nobody: the change feed leaves it out
 	Secret       bool     // all of it is about data secret by AML law: told to those with the clearance only
@@ -149,6 +149,15 @@ func (r *Runner) DoFailed(ctx context.Context, action, object string, quiet bool
 // before, fn doesn't run and the id of what it created then is returned. The
 // caller reads the object anew, with the permission of now.
 func (r *Runner) Create(ctx context.Context, fn func(ctx context.Context) (Change, error)) (string, error) {
+	return r.CreateAll(ctx, func(ctx context.Context) (string, []Change, error) {
+		c, err := fn(ctx)
+		return c.Object, []Change{c}, err
+	})
+}
+
+// CreateAll is Create for several changes, or none, each with its own entry. fn
+// also returns the id of what a replay is answered with.
+func (r *Runner) CreateAll(ctx context.Context, fn func(ctx context.Context) (object string, changes []Change, err error)) (string, error) {
 	idem, ok := ctx.Value(idempotencyKey{}).(Idempotency)
 	var receipt Receipt
 	if ok {
@@ -161,19 +170,17 @@ func (r *Runner) Create(ctx context.Context, fn func(ctx context.Context) (Chang
 		}
 	}
 	var object string
-	err := r.DoAll(ctx, func(ctx context.Context) ([]Change, error) {
-		c, err := fn(ctx)
-		if err != nil {
+	err := r.DoAll(ctx, func(ctx context.Context) (changes []Change, err error) {
+		if object, changes, err = fn(ctx); err != nil {
 			return nil, err
 		}
-		object = c.Object
 		if ok {
-			receipt.Object = c.Object
+			receipt.Object = object
 			if err := r.store.InsertReceipt(ctx, receipt); err != nil {
 				return nil, err
 			}
 		}
-		return []Change{c}, nil
+		return changes, nil
 	})
 	if ok && err != nil {
 		// The same call may have won the race, and may be what made this one fail.
