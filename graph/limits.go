@@ -21,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/vocabulary"
 	"github.com/vogter/vogter/internal/webhook"
 )
 
@@ -296,6 +297,9 @@ func costs() generated.ComplexityRoot {
 	c.Query.AuditLog = func(child int, _ *trail.Filter, first int, _ *string) int { return paged(child, first) }
 	c.Query.SecurityEvents = func(child int, _ *security.Filter, first int, _ *string) int { return paged(child, first) }
 	c.SecurityEvent.Activities = func(child int) int { return historyCost * (1 + child) } // a list of its own, of up to 200
+	c.Query.Vocabulary = func(child int, _ *vocabulary.Kind) int { return 1 + child*page.Max }
+	c.Query.Purposes = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Notices = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
 	c.Query.SelfAccessLog = func(child, first int, _ *string) int { return paged(child, first) }
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted

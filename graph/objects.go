@@ -46,7 +46,9 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.SecurityEvent: {authz.SecurityEventRead, func(ctx context.Context) (node.Node, error) {
 			return r.security.Get(ctx, nodeID)
 		}},
-		id.Job: {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.Purpose: {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
+		id.Notice:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
+		id.Job:     {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {

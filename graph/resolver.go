@@ -24,6 +24,7 @@ import (
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
@@ -57,6 +58,7 @@ type Services struct {
 	Feed       Feed
 	Webhooks   Webhooks
 	Security   Security
+	Purposes   Purposes
 }
 
 // Authorizer is what the API needs of package authz.
@@ -266,6 +268,28 @@ type Security interface {
 	ChangeDetector(ctx context.Context, in security.ChangeDetectorInput) (*security.Setting, error)
 }
 
+// Purposes is what the API needs of package purpose.
+type Purposes interface {
+	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
+	ByKey(ctx context.Context, key string) (*purpose.Purpose, error)
+	List(ctx context.Context, r page.Request) (*purpose.Connection, error)
+	Unregistered(ctx context.Context) ([]string, error)
+	Create(ctx context.Context, in purpose.CreateInput) (*purpose.Purpose, error)
+	Update(ctx context.Context, in purpose.UpdateInput) (*purpose.Purpose, error)
+	Revise(ctx context.Context, in purpose.ReviseInput) (*purpose.Purpose, error)
+	Publish(ctx context.Context, in purpose.PublishInput) (*purpose.Purpose, error)
+	Retire(ctx context.Context, in purpose.EndInput) (*purpose.Purpose, error)
+
+	Notice(ctx context.Context, noticeID string) (*purpose.Notice, error)
+	ListNotices(ctx context.Context, purposeKey *string, r page.Request) (*purpose.NoticeConnection, error)
+	ShowPublic(ctx context.Context, slug, key string, tag *string) (*purpose.Shown, error)
+	CreateNotice(ctx context.Context, in purpose.CreateNoticeInput) (*purpose.Notice, error)
+	UpdateNotice(ctx context.Context, in purpose.UpdateNoticeInput) (*purpose.Notice, error)
+	ReviseNotice(ctx context.Context, in purpose.ReviseInput) (*purpose.Notice, error)
+	PublishNotice(ctx context.Context, in purpose.PublishInput) (*purpose.Notice, error)
+	WithdrawNotice(ctx context.Context, in purpose.EndInput) (*purpose.Notice, error)
+}
+
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
@@ -293,10 +317,11 @@ type Resolver struct {
 	feed       Feed
 	webhooks   Webhooks
 	security   Security
+	purposes   Purposes
 }
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes,
 	}
 }

@@ -27,11 +27,13 @@ import (
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
+	"github.com/vogter/vogter/internal/vocabulary"
 	"github.com/vogter/vogter/internal/webhook"
 )
 
@@ -262,9 +264,17 @@ type ComplexityRoot struct {
 		Dataset func(childComplexity int) int
 	}
 
+	CreateNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
 	CreateOAuthClientPayload struct {
 		Credentials func(childComplexity int) int
 		OauthClient func(childComplexity int) int
+	}
+
+	CreatePurposePayload struct {
+		Purpose func(childComplexity int) int
 	}
 
 	CreateSubjectPayload struct {
@@ -537,7 +547,9 @@ type ComplexityRoot struct {
 		CorrectSecurityEvent      func(childComplexity int, input security.CorrectInput) int
 		CreateAPIKey              func(childComplexity int, input machine.CreateInput) int
 		CreateDataset             func(childComplexity int, input dataset.CreateInput) int
+		CreateNotice              func(childComplexity int, input purpose.CreateNoticeInput) int
 		CreateOAuthClient         func(childComplexity int, input oauth.CreateInput) int
+		CreatePurpose             func(childComplexity int, input purpose.CreateInput) int
 		CreateSubject             func(childComplexity int, input subject.CreateInput) int
 		CreateTenant              func(childComplexity int, input tenancy.CreateInput) int
 		CreateWebhook             func(childComplexity int, input webhook.CreateInput) int
@@ -552,6 +564,8 @@ type ComplexityRoot struct {
 		InviteMember              func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant               func(childComplexity int, input breakglass.LeaveInput) int
 		ProposeTenantPolicy       func(childComplexity int, input policy.ProposeInput) int
+		PublishNotice             func(childComplexity int, input purpose.PublishInput) int
+		PublishPurpose            func(childComplexity int, input purpose.PublishInput) int
 		RecordSecurityEvent       func(childComplexity int, input security.RecordInput) int
 		Redeliver                 func(childComplexity int, input webhook.RedeliverInput) int
 		RegisterDocuments         func(childComplexity int, input document.RegisterInput) int
@@ -562,8 +576,11 @@ type ComplexityRoot struct {
 		RequestSubjectCode        func(childComplexity int, input portal.CodeInput) int
 		ResendInvitation          func(childComplexity int, input tenancy.ResendInput) int
 		RetireDataset             func(childComplexity int, input dataset.RetireInput) int
+		RetirePurpose             func(childComplexity int, input purpose.EndInput) int
 		RetireTenantPolicy        func(childComplexity int, input policy.RetireInput) int
 		RetryJob                  func(childComplexity int, input job.RetryInput) int
+		ReviseNotice              func(childComplexity int, input purpose.ReviseInput) int
+		RevisePurpose             func(childComplexity int, input purpose.ReviseInput) int
 		RevokeAPIKey              func(childComplexity int, input apikey.RevokeInput) int
 		RevokeOAuthClient         func(childComplexity int, input oauth.RevokeInput) int
 		RevokeOtherSessions       func(childComplexity int, input session.RevokeOthersInput) int
@@ -580,6 +597,8 @@ type ComplexityRoot struct {
 		StartRelation             func(childComplexity int, input subject.StartRelationInput) int
 		UnregisterDocument        func(childComplexity int, input document.UnregisterInput) int
 		UpdateAPIKey              func(childComplexity int, input apikey.UpdateInput) int
+		UpdateNotice              func(childComplexity int, input purpose.UpdateNoticeInput) int
+		UpdatePurpose             func(childComplexity int, input purpose.UpdateInput) int
 		UpdateRecord              func(childComplexity int, input record.UpdateInput) int
 		UpdateSubject             func(childComplexity int, input subject.UpdateInput) int
 		UpdateTenant              func(childComplexity int, input tenancy.UpdateInput) int
@@ -587,12 +606,83 @@ type ComplexityRoot struct {
 		UpsertRecord              func(childComplexity int, input record.UpsertInput) int
 		UpsertSubject             func(childComplexity int, input subject.UpsertInput) int
 		VerifyWebhook             func(childComplexity int, input webhook.Input) int
+		WithdrawNotice            func(childComplexity int, input purpose.EndInput) int
 		WriteRecord               func(childComplexity int, input record.WriteInput) int
 	}
 
 	NationalId struct {
 		Country func(childComplexity int) int
 		Number  func(childComplexity int) int
+	}
+
+	Notice struct {
+		Authority              func(childComplexity int) int
+		CodesOfConduct         func(childComplexity int) int
+		Controllers            func(childComplexity int) int
+		CreatedAt              func(childComplexity int) int
+		Edit                   func(childComplexity int) int
+		EndedAt                func(childComplexity int) int
+		GeographicRestrictions func(childComplexity int) int
+		ID                     func(childComplexity int) int
+		ImpactAssessment       func(childComplexity int) int
+		Jurisdiction           func(childComplexity int) int
+		Key                    func(childComplexity int) int
+		Material               func(childComplexity int) int
+		MaterialSince          func(childComplexity int) int
+		Operations             func(childComplexity int) int
+		ProcessingLocations    func(childComplexity int) int
+		PublishedAt            func(childComplexity int) int
+		Purposes               func(childComplexity int) int
+		Reason                 func(childComplexity int) int
+		Recipients             func(childComplexity int) int
+		Rights                 func(childComplexity int) int
+		Service                func(childComplexity int) int
+		State                  func(childComplexity int) int
+		StorageLocations       func(childComplexity int) int
+		Texts                  func(childComplexity int) int
+		UpdatedAt              func(childComplexity int) int
+		Version                func(childComplexity int) int
+		VocabularyVersion      func(childComplexity int) int
+	}
+
+	NoticeConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	NoticeEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	NoticeParty struct {
+		Address func(childComplexity int) int
+		Contact func(childComplexity int) int
+		Country func(childComplexity int) int
+		Email   func(childComplexity int) int
+		ID      func(childComplexity int) int
+		Name    func(childComplexity int) int
+		Phone   func(childComplexity int) int
+		Role    func(childComplexity int) int
+		Type    func(childComplexity int) int
+		URL     func(childComplexity int) int
+	}
+
+	NoticePurpose struct {
+		ID      func(childComplexity int) int
+		Key     func(childComplexity int) int
+		Version func(childComplexity int) int
+	}
+
+	NoticeText struct {
+		Body        func(childComplexity int) int
+		Collection  func(childComplexity int) int
+		ContentHash func(childComplexity int) int
+		Language    func(childComplexity int) int
+		Retention   func(childComplexity int) int
+		Title       func(childComplexity int) int
+		Withdrawal  func(childComplexity int) int
 	}
 
 	OAuthClient struct {
@@ -661,48 +751,112 @@ type ComplexityRoot struct {
 		Policy func(childComplexity int) int
 	}
 
+	PublishNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
+	PublishPurposePayload struct {
+		Purpose func(childComplexity int) int
+	}
+
+	Purpose struct {
+		Art9Basis         func(childComplexity int) int
+		ConsentBased      func(childComplexity int) int
+		CoolDownMonths    func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		Data              func(childComplexity int) int
+		Edit              func(childComplexity int) int
+		EndedAt           func(childComplexity int) int
+		ID                func(childComplexity int) int
+		Key               func(childComplexity int) int
+		LegalBasis        func(childComplexity int) int
+		Marketing         func(childComplexity int) int
+		Material          func(childComplexity int) int
+		MaterialSince     func(childComplexity int) int
+		OfferedToChildren func(childComplexity int) int
+		Optional          func(childComplexity int) int
+		PublishedAt       func(childComplexity int) int
+		Reason            func(childComplexity int) int
+		State             func(childComplexity int) int
+		Term              func(childComplexity int) int
+		Texts             func(childComplexity int) int
+		UpdatedAt         func(childComplexity int) int
+		ValidityMonths    func(childComplexity int) int
+		Version           func(childComplexity int) int
+		VocabularyVersion func(childComplexity int) int
+	}
+
+	PurposeConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	PurposeData struct {
+		Class    func(childComplexity int) int
+		Optional func(childComplexity int) int
+		Term     func(childComplexity int) int
+	}
+
+	PurposeEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	PurposeText struct {
+		Description func(childComplexity int) int
+		Language    func(childComplexity int) int
+		Name        func(childComplexity int) int
+	}
+
 	Query struct {
-		APIKeys          func(childComplexity int) int
-		AuditConsistency func(childComplexity int, from int64, to int64) int
-		AuditEntry       func(childComplexity int, id string) int
-		AuditExport      func(childComplexity int, id string) int
-		AuditLog         func(childComplexity int, filter *trail.Filter, first int, after *string) int
-		AuditProof       func(childComplexity int, entry string) int
-		Can              func(childComplexity int, action authz.Permission, on *string) int
-		Changes          func(childComplexity int, after *string, first int) int
-		Dataset          func(childComplexity int, id string) int
-		Datasets         func(childComplexity int) int
-		Deliveries       func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
-		Detectors        func(childComplexity int) int
-		Documents        func(childComplexity int) int
-		EpochClose       func(childComplexity int, id string) int
-		ExplainDecision  func(childComplexity int, input policy.ExplainInput) int
-		Export           func(childComplexity int, id string) int
-		FindRecords      func(childComplexity int, by record.By, first int, after *string) int
-		FindSubjects     func(childComplexity int, by subject.By, first int, after *string) int
-		ImportMappings   func(childComplexity int) int
-		Job              func(childComplexity int, id string) int
-		Member           func(childComplexity int, id string) int
-		Members          func(childComplexity int, first int, after *string) int
-		Node             func(childComplexity int, id string) int
-		OauthClients     func(childComplexity int) int
-		OperatorAccess   func(childComplexity int, first int, after *string) int
-		Permissions      func(childComplexity int, on *string) int
-		PolicySchema     func(childComplexity int) int
-		Record           func(childComplexity int, id string) int
-		SecurityEvent    func(childComplexity int, id string) int
-		SecurityEvents   func(childComplexity int, filter *security.Filter, first int, after *string) int
-		Self             func(childComplexity int) int
-		SelfAccessLog    func(childComplexity int, first int, after *string) int
-		Sessions         func(childComplexity int) int
-		Subject          func(childComplexity int, id string) int
-		Subjects         func(childComplexity int, first int, after *string) int
-		Tenant           func(childComplexity int) int
-		TenantPolicies   func(childComplexity int, first int, after *string) int
-		VaultErasures    func(childComplexity int, first int, after *string) int
-		VaultStatus      func(childComplexity int) int
-		Viewer           func(childComplexity int) int
-		Webhooks         func(childComplexity int) int
+		APIKeys              func(childComplexity int) int
+		AuditConsistency     func(childComplexity int, from int64, to int64) int
+		AuditEntry           func(childComplexity int, id string) int
+		AuditExport          func(childComplexity int, id string) int
+		AuditLog             func(childComplexity int, filter *trail.Filter, first int, after *string) int
+		AuditProof           func(childComplexity int, entry string) int
+		Can                  func(childComplexity int, action authz.Permission, on *string) int
+		Changes              func(childComplexity int, after *string, first int) int
+		CurrentNotice        func(childComplexity int, tenantSlug string, purpose string, language *string) int
+		Dataset              func(childComplexity int, id string) int
+		Datasets             func(childComplexity int) int
+		Deliveries           func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		Detectors            func(childComplexity int) int
+		Documents            func(childComplexity int) int
+		EpochClose           func(childComplexity int, id string) int
+		ExplainDecision      func(childComplexity int, input policy.ExplainInput) int
+		Export               func(childComplexity int, id string) int
+		FindRecords          func(childComplexity int, by record.By, first int, after *string) int
+		FindSubjects         func(childComplexity int, by subject.By, first int, after *string) int
+		ImportMappings       func(childComplexity int) int
+		Job                  func(childComplexity int, id string) int
+		Member               func(childComplexity int, id string) int
+		Members              func(childComplexity int, first int, after *string) int
+		Node                 func(childComplexity int, id string) int
+		Notices              func(childComplexity int, purpose *string, first int, after *string) int
+		OauthClients         func(childComplexity int) int
+		OperatorAccess       func(childComplexity int, first int, after *string) int
+		Permissions          func(childComplexity int, on *string) int
+		PolicySchema         func(childComplexity int) int
+		Purpose              func(childComplexity int, key string) int
+		Purposes             func(childComplexity int, first int, after *string) int
+		Record               func(childComplexity int, id string) int
+		SecurityEvent        func(childComplexity int, id string) int
+		SecurityEvents       func(childComplexity int, filter *security.Filter, first int, after *string) int
+		Self                 func(childComplexity int) int
+		SelfAccessLog        func(childComplexity int, first int, after *string) int
+		Sessions             func(childComplexity int) int
+		Subject              func(childComplexity int, id string) int
+		Subjects             func(childComplexity int, first int, after *string) int
+		Tenant               func(childComplexity int) int
+		TenantPolicies       func(childComplexity int, first int, after *string) int
+		UnregisteredPurposes func(childComplexity int) int
+		VaultErasures        func(childComplexity int, first int, after *string) int
+		VaultStatus          func(childComplexity int) int
+		Viewer               func(childComplexity int) int
+		Vocabulary           func(childComplexity int, kind *vocabulary.Kind) int
+		Webhooks             func(childComplexity int) int
 	}
 
 	Record struct {
@@ -804,12 +958,24 @@ type ComplexityRoot struct {
 		Dataset func(childComplexity int) int
 	}
 
+	RetirePurposePayload struct {
+		Purpose func(childComplexity int) int
+	}
+
 	RetireTenantPolicyPayload struct {
 		Policy func(childComplexity int) int
 	}
 
 	RetryJobPayload struct {
 		Job func(childComplexity int) int
+	}
+
+	ReviseNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
+	RevisePurposePayload struct {
+		Purpose func(childComplexity int) int
 	}
 
 	RevokeApiKeyPayload struct {
@@ -927,6 +1093,12 @@ type ComplexityRoot struct {
 		IssuedAt        func(childComplexity int) int
 	}
 
+	ShownNotice struct {
+		Notice   func(childComplexity int) int
+		Purposes func(childComplexity int) int
+		Text     func(childComplexity int) int
+	}
+
 	SignInSubjectPayload struct {
 		ExpiresAt func(childComplexity int) int
 		Token     func(childComplexity int) int
@@ -1036,6 +1208,14 @@ type ComplexityRoot struct {
 		APIKey func(childComplexity int) int
 	}
 
+	UpdateNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
+	UpdatePurposePayload struct {
+		Purpose func(childComplexity int) int
+	}
+
 	UpdateRecordPayload struct {
 		Record func(childComplexity int) int
 	}
@@ -1105,6 +1285,19 @@ type ComplexityRoot struct {
 		Tenant      func(childComplexity int) int
 	}
 
+	Vocabulary struct {
+		Terms   func(childComplexity int) int
+		Version func(childComplexity int) int
+	}
+
+	VocabularyTerm struct {
+		Danish  func(childComplexity int) int
+		English func(childComplexity int) int
+		ID      func(childComplexity int) int
+		IRI     func(childComplexity int) int
+		Kind    func(childComplexity int) int
+	}
+
 	Webhook struct {
 		CreatedAt    func(childComplexity int) int
 		Description  func(childComplexity int) int
@@ -1116,6 +1309,10 @@ type ComplexityRoot struct {
 		UpdatedAt    func(childComplexity int) int
 		VerifiedAt   func(childComplexity int) int
 		Version      func(childComplexity int) int
+	}
+
+	WithdrawNoticePayload struct {
+		Notice func(childComplexity int) int
 	}
 
 	WriteRecordPayload struct {
@@ -1803,6 +2000,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateDatasetPayload.Dataset(childComplexity), true
 
+	case "CreateNoticePayload.notice":
+		if e.ComplexityRoot.CreateNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateNoticePayload.Notice(childComplexity), true
+
 	case "CreateOAuthClientPayload.credentials":
 		if e.ComplexityRoot.CreateOAuthClientPayload.Credentials == nil {
 			break
@@ -1815,6 +2019,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreateOAuthClientPayload.OauthClient(childComplexity), true
+
+	case "CreatePurposePayload.purpose":
+		if e.ComplexityRoot.CreatePurposePayload.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreatePurposePayload.Purpose(childComplexity), true
 
 	case "CreateSubjectPayload.subject":
 		if e.ComplexityRoot.CreateSubjectPayload.Subject == nil {
@@ -2873,6 +3084,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateDataset(childComplexity, args["input"].(dataset.CreateInput)), true
+	case "Mutation.createNotice":
+		if e.ComplexityRoot.Mutation.CreateNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateNotice(childComplexity, args["input"].(purpose.CreateNoticeInput)), true
 	case "Mutation.createOAuthClient":
 		if e.ComplexityRoot.Mutation.CreateOAuthClient == nil {
 			break
@@ -2884,6 +3106,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateOAuthClient(childComplexity, args["input"].(oauth.CreateInput)), true
+	case "Mutation.createPurpose":
+		if e.ComplexityRoot.Mutation.CreatePurpose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createPurpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreatePurpose(childComplexity, args["input"].(purpose.CreateInput)), true
 	case "Mutation.createSubject":
 		if e.ComplexityRoot.Mutation.CreateSubject == nil {
 			break
@@ -3038,6 +3271,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ProposeTenantPolicy(childComplexity, args["input"].(policy.ProposeInput)), true
+	case "Mutation.publishNotice":
+		if e.ComplexityRoot.Mutation.PublishNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_publishNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PublishNotice(childComplexity, args["input"].(purpose.PublishInput)), true
+	case "Mutation.publishPurpose":
+		if e.ComplexityRoot.Mutation.PublishPurpose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_publishPurpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PublishPurpose(childComplexity, args["input"].(purpose.PublishInput)), true
 	case "Mutation.recordSecurityEvent":
 		if e.ComplexityRoot.Mutation.RecordSecurityEvent == nil {
 			break
@@ -3148,6 +3403,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetireDataset(childComplexity, args["input"].(dataset.RetireInput)), true
+	case "Mutation.retirePurpose":
+		if e.ComplexityRoot.Mutation.RetirePurpose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retirePurpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetirePurpose(childComplexity, args["input"].(purpose.EndInput)), true
 	case "Mutation.retireTenantPolicy":
 		if e.ComplexityRoot.Mutation.RetireTenantPolicy == nil {
 			break
@@ -3170,6 +3436,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(job.RetryInput)), true
+	case "Mutation.reviseNotice":
+		if e.ComplexityRoot.Mutation.ReviseNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviseNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviseNotice(childComplexity, args["input"].(purpose.ReviseInput)), true
+	case "Mutation.revisePurpose":
+		if e.ComplexityRoot.Mutation.RevisePurpose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revisePurpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevisePurpose(childComplexity, args["input"].(purpose.ReviseInput)), true
 	case "Mutation.revokeApiKey":
 		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
 			break
@@ -3346,6 +3634,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateAPIKey(childComplexity, args["input"].(apikey.UpdateInput)), true
+	case "Mutation.updateNotice":
+		if e.ComplexityRoot.Mutation.UpdateNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateNotice(childComplexity, args["input"].(purpose.UpdateNoticeInput)), true
+	case "Mutation.updatePurpose":
+		if e.ComplexityRoot.Mutation.UpdatePurpose == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updatePurpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdatePurpose(childComplexity, args["input"].(purpose.UpdateInput)), true
 	case "Mutation.updateRecord":
 		if e.ComplexityRoot.Mutation.UpdateRecord == nil {
 			break
@@ -3423,6 +3733,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.withdrawNotice":
+		if e.ComplexityRoot.Mutation.WithdrawNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_withdrawNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WithdrawNotice(childComplexity, args["input"].(purpose.EndInput)), true
 	case "Mutation.writeRecord":
 		if e.ComplexityRoot.Mutation.WriteRecord == nil {
 			break
@@ -3447,6 +3768,324 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.NationalId.Number(childComplexity), true
+
+	case "Notice.authority":
+		if e.ComplexityRoot.Notice.Authority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Authority(childComplexity), true
+	case "Notice.codesOfConduct":
+		if e.ComplexityRoot.Notice.CodesOfConduct == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.CodesOfConduct(childComplexity), true
+	case "Notice.controllers":
+		if e.ComplexityRoot.Notice.Controllers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Controllers(childComplexity), true
+	case "Notice.createdAt":
+		if e.ComplexityRoot.Notice.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.CreatedAt(childComplexity), true
+	case "Notice.edit":
+		if e.ComplexityRoot.Notice.Edit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Edit(childComplexity), true
+	case "Notice.endedAt":
+		if e.ComplexityRoot.Notice.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.EndedAt(childComplexity), true
+	case "Notice.geographicRestrictions":
+		if e.ComplexityRoot.Notice.GeographicRestrictions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.GeographicRestrictions(childComplexity), true
+	case "Notice.id":
+		if e.ComplexityRoot.Notice.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.ID(childComplexity), true
+	case "Notice.impactAssessment":
+		if e.ComplexityRoot.Notice.ImpactAssessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.ImpactAssessment(childComplexity), true
+	case "Notice.jurisdiction":
+		if e.ComplexityRoot.Notice.Jurisdiction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Jurisdiction(childComplexity), true
+	case "Notice.key":
+		if e.ComplexityRoot.Notice.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Key(childComplexity), true
+	case "Notice.material":
+		if e.ComplexityRoot.Notice.Material == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Material(childComplexity), true
+	case "Notice.materialSince":
+		if e.ComplexityRoot.Notice.MaterialSince == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.MaterialSince(childComplexity), true
+	case "Notice.operations":
+		if e.ComplexityRoot.Notice.Operations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Operations(childComplexity), true
+	case "Notice.processingLocations":
+		if e.ComplexityRoot.Notice.ProcessingLocations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.ProcessingLocations(childComplexity), true
+	case "Notice.publishedAt":
+		if e.ComplexityRoot.Notice.PublishedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.PublishedAt(childComplexity), true
+	case "Notice.purposes":
+		if e.ComplexityRoot.Notice.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Purposes(childComplexity), true
+	case "Notice.reason":
+		if e.ComplexityRoot.Notice.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Reason(childComplexity), true
+	case "Notice.recipients":
+		if e.ComplexityRoot.Notice.Recipients == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Recipients(childComplexity), true
+	case "Notice.rights":
+		if e.ComplexityRoot.Notice.Rights == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Rights(childComplexity), true
+	case "Notice.service":
+		if e.ComplexityRoot.Notice.Service == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Service(childComplexity), true
+	case "Notice.state":
+		if e.ComplexityRoot.Notice.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.State(childComplexity), true
+	case "Notice.storageLocations":
+		if e.ComplexityRoot.Notice.StorageLocations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.StorageLocations(childComplexity), true
+	case "Notice.texts":
+		if e.ComplexityRoot.Notice.Texts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Texts(childComplexity), true
+	case "Notice.updatedAt":
+		if e.ComplexityRoot.Notice.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.UpdatedAt(childComplexity), true
+	case "Notice.version":
+		if e.ComplexityRoot.Notice.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.Version(childComplexity), true
+	case "Notice.vocabularyVersion":
+		if e.ComplexityRoot.Notice.VocabularyVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Notice.VocabularyVersion(childComplexity), true
+
+	case "NoticeConnection.edges":
+		if e.ComplexityRoot.NoticeConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeConnection.Edges(childComplexity), true
+	case "NoticeConnection.nodes":
+		if e.ComplexityRoot.NoticeConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeConnection.Nodes(childComplexity), true
+	case "NoticeConnection.pageInfo":
+		if e.ComplexityRoot.NoticeConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeConnection.PageInfo(childComplexity), true
+
+	case "NoticeEdge.cursor":
+		if e.ComplexityRoot.NoticeEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeEdge.Cursor(childComplexity), true
+	case "NoticeEdge.node":
+		if e.ComplexityRoot.NoticeEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeEdge.Node(childComplexity), true
+
+	case "NoticeParty.address":
+		if e.ComplexityRoot.NoticeParty.Address == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Address(childComplexity), true
+	case "NoticeParty.contact":
+		if e.ComplexityRoot.NoticeParty.Contact == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Contact(childComplexity), true
+	case "NoticeParty.country":
+		if e.ComplexityRoot.NoticeParty.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Country(childComplexity), true
+	case "NoticeParty.email":
+		if e.ComplexityRoot.NoticeParty.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Email(childComplexity), true
+	case "NoticeParty.id":
+		if e.ComplexityRoot.NoticeParty.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.ID(childComplexity), true
+	case "NoticeParty.name":
+		if e.ComplexityRoot.NoticeParty.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Name(childComplexity), true
+	case "NoticeParty.phone":
+		if e.ComplexityRoot.NoticeParty.Phone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Phone(childComplexity), true
+	case "NoticeParty.role":
+		if e.ComplexityRoot.NoticeParty.Role == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Role(childComplexity), true
+	case "NoticeParty.type":
+		if e.ComplexityRoot.NoticeParty.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.Type(childComplexity), true
+	case "NoticeParty.url":
+		if e.ComplexityRoot.NoticeParty.URL == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeParty.URL(childComplexity), true
+
+	case "NoticePurpose.id":
+		if e.ComplexityRoot.NoticePurpose.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticePurpose.ID(childComplexity), true
+	case "NoticePurpose.key":
+		if e.ComplexityRoot.NoticePurpose.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticePurpose.Key(childComplexity), true
+	case "NoticePurpose.version":
+		if e.ComplexityRoot.NoticePurpose.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticePurpose.Version(childComplexity), true
+
+	case "NoticeText.body":
+		if e.ComplexityRoot.NoticeText.Body == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Body(childComplexity), true
+	case "NoticeText.collection":
+		if e.ComplexityRoot.NoticeText.Collection == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Collection(childComplexity), true
+	case "NoticeText.contentHash":
+		if e.ComplexityRoot.NoticeText.ContentHash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.ContentHash(childComplexity), true
+	case "NoticeText.language":
+		if e.ComplexityRoot.NoticeText.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Language(childComplexity), true
+	case "NoticeText.retention":
+		if e.ComplexityRoot.NoticeText.Retention == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Retention(childComplexity), true
+	case "NoticeText.title":
+		if e.ComplexityRoot.NoticeText.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Title(childComplexity), true
+	case "NoticeText.withdrawal":
+		if e.ComplexityRoot.NoticeText.Withdrawal == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoticeText.Withdrawal(childComplexity), true
 
 	case "OAuthClient.clearances":
 		if e.ComplexityRoot.OAuthClient.Clearances == nil {
@@ -3691,6 +4330,235 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProposeTenantPolicyPayload.Policy(childComplexity), true
 
+	case "PublishNoticePayload.notice":
+		if e.ComplexityRoot.PublishNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PublishNoticePayload.Notice(childComplexity), true
+
+	case "PublishPurposePayload.purpose":
+		if e.ComplexityRoot.PublishPurposePayload.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PublishPurposePayload.Purpose(childComplexity), true
+
+	case "Purpose.art9Basis":
+		if e.ComplexityRoot.Purpose.Art9Basis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Art9Basis(childComplexity), true
+	case "Purpose.consentBased":
+		if e.ComplexityRoot.Purpose.ConsentBased == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.ConsentBased(childComplexity), true
+	case "Purpose.coolDownMonths":
+		if e.ComplexityRoot.Purpose.CoolDownMonths == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.CoolDownMonths(childComplexity), true
+	case "Purpose.createdAt":
+		if e.ComplexityRoot.Purpose.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.CreatedAt(childComplexity), true
+	case "Purpose.data":
+		if e.ComplexityRoot.Purpose.Data == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Data(childComplexity), true
+	case "Purpose.edit":
+		if e.ComplexityRoot.Purpose.Edit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Edit(childComplexity), true
+	case "Purpose.endedAt":
+		if e.ComplexityRoot.Purpose.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.EndedAt(childComplexity), true
+	case "Purpose.id":
+		if e.ComplexityRoot.Purpose.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.ID(childComplexity), true
+	case "Purpose.key":
+		if e.ComplexityRoot.Purpose.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Key(childComplexity), true
+	case "Purpose.legalBasis":
+		if e.ComplexityRoot.Purpose.LegalBasis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.LegalBasis(childComplexity), true
+	case "Purpose.marketing":
+		if e.ComplexityRoot.Purpose.Marketing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Marketing(childComplexity), true
+	case "Purpose.material":
+		if e.ComplexityRoot.Purpose.Material == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Material(childComplexity), true
+	case "Purpose.materialSince":
+		if e.ComplexityRoot.Purpose.MaterialSince == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.MaterialSince(childComplexity), true
+	case "Purpose.offeredToChildren":
+		if e.ComplexityRoot.Purpose.OfferedToChildren == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.OfferedToChildren(childComplexity), true
+	case "Purpose.optional":
+		if e.ComplexityRoot.Purpose.Optional == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Optional(childComplexity), true
+	case "Purpose.publishedAt":
+		if e.ComplexityRoot.Purpose.PublishedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.PublishedAt(childComplexity), true
+	case "Purpose.reason":
+		if e.ComplexityRoot.Purpose.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Reason(childComplexity), true
+	case "Purpose.state":
+		if e.ComplexityRoot.Purpose.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.State(childComplexity), true
+	case "Purpose.term":
+		if e.ComplexityRoot.Purpose.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Term(childComplexity), true
+	case "Purpose.texts":
+		if e.ComplexityRoot.Purpose.Texts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Texts(childComplexity), true
+	case "Purpose.updatedAt":
+		if e.ComplexityRoot.Purpose.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.UpdatedAt(childComplexity), true
+	case "Purpose.validityMonths":
+		if e.ComplexityRoot.Purpose.ValidityMonths == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.ValidityMonths(childComplexity), true
+	case "Purpose.version":
+		if e.ComplexityRoot.Purpose.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.Version(childComplexity), true
+	case "Purpose.vocabularyVersion":
+		if e.ComplexityRoot.Purpose.VocabularyVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Purpose.VocabularyVersion(childComplexity), true
+
+	case "PurposeConnection.edges":
+		if e.ComplexityRoot.PurposeConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeConnection.Edges(childComplexity), true
+	case "PurposeConnection.nodes":
+		if e.ComplexityRoot.PurposeConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeConnection.Nodes(childComplexity), true
+	case "PurposeConnection.pageInfo":
+		if e.ComplexityRoot.PurposeConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeConnection.PageInfo(childComplexity), true
+
+	case "PurposeData.class":
+		if e.ComplexityRoot.PurposeData.Class == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeData.Class(childComplexity), true
+	case "PurposeData.optional":
+		if e.ComplexityRoot.PurposeData.Optional == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeData.Optional(childComplexity), true
+	case "PurposeData.term":
+		if e.ComplexityRoot.PurposeData.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeData.Term(childComplexity), true
+
+	case "PurposeEdge.cursor":
+		if e.ComplexityRoot.PurposeEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeEdge.Cursor(childComplexity), true
+	case "PurposeEdge.node":
+		if e.ComplexityRoot.PurposeEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeEdge.Node(childComplexity), true
+
+	case "PurposeText.description":
+		if e.ComplexityRoot.PurposeText.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeText.Description(childComplexity), true
+	case "PurposeText.language":
+		if e.ComplexityRoot.PurposeText.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeText.Language(childComplexity), true
+	case "PurposeText.name":
+		if e.ComplexityRoot.PurposeText.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PurposeText.Name(childComplexity), true
+
 	case "Query.apiKeys":
 		if e.ComplexityRoot.Query.APIKeys == nil {
 			break
@@ -3774,6 +4642,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Changes(childComplexity, args["after"].(*string), args["first"].(int)), true
+	case "Query.currentNotice":
+		if e.ComplexityRoot.Query.CurrentNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Query_currentNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.CurrentNotice(childComplexity, args["tenantSlug"].(string), args["purpose"].(string), args["language"].(*string)), true
 	case "Query.dataset":
 		if e.ComplexityRoot.Query.Dataset == nil {
 			break
@@ -3920,6 +4799,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Node(childComplexity, args["id"].(string)), true
+	case "Query.notices":
+		if e.ComplexityRoot.Query.Notices == nil {
+			break
+		}
+
+		args, err := ec.field_Query_notices_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Notices(childComplexity, args["purpose"].(*string), args["first"].(int), args["after"].(*string)), true
 	case "Query.oauthClients":
 		if e.ComplexityRoot.Query.OauthClients == nil {
 			break
@@ -3954,6 +4844,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.PolicySchema(childComplexity), true
+	case "Query.purpose":
+		if e.ComplexityRoot.Query.Purpose == nil {
+			break
+		}
+
+		args, err := ec.field_Query_purpose_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Purpose(childComplexity, args["key"].(string)), true
+	case "Query.purposes":
+		if e.ComplexityRoot.Query.Purposes == nil {
+			break
+		}
+
+		args, err := ec.field_Query_purposes_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Purposes(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.record":
 		if e.ComplexityRoot.Query.Record == nil {
 			break
@@ -4049,6 +4961,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.TenantPolicies(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.unregisteredPurposes":
+		if e.ComplexityRoot.Query.UnregisteredPurposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.UnregisteredPurposes(childComplexity), true
 	case "Query.vaultErasures":
 		if e.ComplexityRoot.Query.VaultErasures == nil {
 			break
@@ -4072,6 +4990,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Viewer(childComplexity), true
+	case "Query.vocabulary":
+		if e.ComplexityRoot.Query.Vocabulary == nil {
+			break
+		}
+
+		args, err := ec.field_Query_vocabulary_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Vocabulary(childComplexity, args["kind"].(*vocabulary.Kind)), true
 	case "Query.webhooks":
 		if e.ComplexityRoot.Query.Webhooks == nil {
 			break
@@ -4384,6 +5313,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetireDatasetPayload.Dataset(childComplexity), true
 
+	case "RetirePurposePayload.purpose":
+		if e.ComplexityRoot.RetirePurposePayload.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetirePurposePayload.Purpose(childComplexity), true
+
 	case "RetireTenantPolicyPayload.policy":
 		if e.ComplexityRoot.RetireTenantPolicyPayload.Policy == nil {
 			break
@@ -4397,6 +5333,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RetryJobPayload.Job(childComplexity), true
+
+	case "ReviseNoticePayload.notice":
+		if e.ComplexityRoot.ReviseNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviseNoticePayload.Notice(childComplexity), true
+
+	case "RevisePurposePayload.purpose":
+		if e.ComplexityRoot.RevisePurposePayload.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevisePurposePayload.Purpose(childComplexity), true
 
 	case "RevokeApiKeyPayload.apiKey":
 		if e.ComplexityRoot.RevokeApiKeyPayload.APIKey == nil {
@@ -4816,6 +5766,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Session.IssuedAt(childComplexity), true
 
+	case "ShownNotice.notice":
+		if e.ComplexityRoot.ShownNotice.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ShownNotice.Notice(childComplexity), true
+	case "ShownNotice.purposes":
+		if e.ComplexityRoot.ShownNotice.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ShownNotice.Purposes(childComplexity), true
+	case "ShownNotice.text":
+		if e.ComplexityRoot.ShownNotice.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ShownNotice.Text(childComplexity), true
+
 	case "SignInSubjectPayload.expiresAt":
 		if e.ComplexityRoot.SignInSubjectPayload.ExpiresAt == nil {
 			break
@@ -5225,6 +6194,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpdateApiKeyPayload.APIKey(childComplexity), true
 
+	case "UpdateNoticePayload.notice":
+		if e.ComplexityRoot.UpdateNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateNoticePayload.Notice(childComplexity), true
+
+	case "UpdatePurposePayload.purpose":
+		if e.ComplexityRoot.UpdatePurposePayload.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdatePurposePayload.Purpose(childComplexity), true
+
 	case "UpdateRecordPayload.record":
 		if e.ComplexityRoot.UpdateRecordPayload.Record == nil {
 			break
@@ -5435,6 +6418,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Viewer.Tenant(childComplexity), true
 
+	case "Vocabulary.terms":
+		if e.ComplexityRoot.Vocabulary.Terms == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Vocabulary.Terms(childComplexity), true
+	case "Vocabulary.version":
+		if e.ComplexityRoot.Vocabulary.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Vocabulary.Version(childComplexity), true
+
+	case "VocabularyTerm.danish":
+		if e.ComplexityRoot.VocabularyTerm.Danish == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VocabularyTerm.Danish(childComplexity), true
+	case "VocabularyTerm.english":
+		if e.ComplexityRoot.VocabularyTerm.English == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VocabularyTerm.English(childComplexity), true
+	case "VocabularyTerm.id":
+		if e.ComplexityRoot.VocabularyTerm.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VocabularyTerm.ID(childComplexity), true
+	case "VocabularyTerm.iri":
+		if e.ComplexityRoot.VocabularyTerm.IRI == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VocabularyTerm.IRI(childComplexity), true
+	case "VocabularyTerm.kind":
+		if e.ComplexityRoot.VocabularyTerm.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VocabularyTerm.Kind(childComplexity), true
+
 	case "Webhook.createdAt":
 		if e.ComplexityRoot.Webhook.CreatedAt == nil {
 			break
@@ -5496,6 +6523,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
+	case "WithdrawNoticePayload.notice":
+		if e.ComplexityRoot.WithdrawNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WithdrawNoticePayload.Notice(childComplexity), true
+
 	case "WriteRecordPayload.record":
 		if e.ComplexityRoot.WriteRecordPayload.Record == nil {
 			break
@@ -5522,7 +6556,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputCorrectSecurityEventInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateDatasetInput,
+		ec.unmarshalInputCreateNoticeInput,
 		ec.unmarshalInputCreateOAuthClientInput,
+		ec.unmarshalInputCreatePurposeInput,
 		ec.unmarshalInputCreateSubjectInput,
 		ec.unmarshalInputCreateTenantInput,
 		ec.unmarshalInputCreateWebhookInput,
@@ -5542,9 +6578,17 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputLeaveTenantInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
+		ec.unmarshalInputNoticeContentInput,
+		ec.unmarshalInputNoticePartyInput,
+		ec.unmarshalInputNoticeTextInput,
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
 		ec.unmarshalInputProposeTenantPolicyInput,
+		ec.unmarshalInputPublishNoticeInput,
+		ec.unmarshalInputPublishPurposeInput,
+		ec.unmarshalInputPurposeContentInput,
+		ec.unmarshalInputPurposeDataInput,
+		ec.unmarshalInputPurposeTextInput,
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRecordSecurityEventInput,
@@ -5559,8 +6603,11 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRequestSubjectCodeInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRetireDatasetInput,
+		ec.unmarshalInputRetirePurposeInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
+		ec.unmarshalInputReviseNoticeInput,
+		ec.unmarshalInputRevisePurposeInput,
 		ec.unmarshalInputRevokeApiKeyInput,
 		ec.unmarshalInputRevokeOAuthClientInput,
 		ec.unmarshalInputRevokeOtherSessionsInput,
@@ -5579,6 +6626,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSubjectBy,
 		ec.unmarshalInputUnregisterDocumentInput,
 		ec.unmarshalInputUpdateApiKeyInput,
+		ec.unmarshalInputUpdateNoticeInput,
+		ec.unmarshalInputUpdatePurposeInput,
 		ec.unmarshalInputUpdateRecordInput,
 		ec.unmarshalInputUpdateSubjectInput,
 		ec.unmarshalInputUpdateTenantInput,
@@ -5586,6 +6635,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
 		ec.unmarshalInputVerifyWebhookInput,
+		ec.unmarshalInputWithdrawNoticeInput,
 		ec.unmarshalInputWriteRecordInput,
 	)
 	first := true
@@ -7246,6 +8296,486 @@ extend type Mutation {
   retireTenantPolicy(input: RetireTenantPolicyInput!): RetireTenantPolicyPayload! @can(do: POLICY_APPROVE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/purpose.graphql", Input: `"What a term of the Data Privacy Vocabulary is for."
+enum VocabularyKind {
+  PURPOSE
+  LEGAL_BASIS
+  RIGHT
+  NOTICE
+  ROLE
+  SUBJECT
+  PERSONAL_DATA
+  OPERATION
+  TECHNICAL_MEASURE
+  ORGANISATIONAL_MEASURE
+  STORAGE
+  CONSENT_STATE
+  CONSENT_TYPE
+  TRANSFER
+  BREACH
+  JUSTIFICATION
+}
+
+"A term of the W3C Data Privacy Vocabulary, with the platform's own labels."
+type VocabularyTerm {
+  "With its prefix, as in dpv:Consent."
+  id: ID!
+  iri: String!
+  kind: VocabularyKind!
+  danish: String!
+  english: String!
+}
+
+type Vocabulary {
+  version: String!
+  terms: [VocabularyTerm!]!
+}
+
+"Where a version of a purpose or of a notice stands. It changes while it is a DRAFT only."
+enum EditionState {
+  DRAFT
+  PUBLISHED
+  "By a later version."
+  SUPERSEDED
+  "Of a purpose, or a draft of one that was given up: for nothing any more."
+  RETIRED
+  "Of a notice, or a draft of one that was given up: shown to nobody any more."
+  WITHDRAWN
+}
+
+"A version of what personal data is used for. Its next one has an id of its own."
+type Purpose implements Node {
+  id: ID!
+  "The same in all versions: what the header Vogter-Purpose and the purposes of datasets call it."
+  key: String!
+  "Of the purpose with this key, from 1."
+  version: Int64!
+  "Of the terms."
+  vocabularyVersion: String!
+  "Of kind PURPOSE."
+  term: String!
+  texts: [PurposeText!]!
+  "eu-gdpr:A6-1-a … eu-gdpr:A6-1-f."
+  legalBasis: String!
+  "eu-gdpr:A9-2-…, of a purpose that uses data of class ART9."
+  art9Basis: String
+  "Whether data may be used for it with the person's consent only."
+  consentBased: Boolean!
+  data: [PurposeData!]!
+  "How long a consent lasts; 0 until it is withdrawn."
+  validityMonths: Int!
+  "For how long nobody asks again who said no, or later."
+  coolDownMonths: Int!
+  "Whether it is of an information society service offered directly to a child, GDPR Art. 8."
+  offeredToChildren: Boolean!
+  "Direct marketing, GDPR Art. 21(2)."
+  marketing: Boolean!
+  "Whether the service works without it. Global Privacy Control says no to such."
+  optional: Boolean!
+  "Whether it differs from the version before in more than words."
+  material: Boolean!
+  "What has changed and why, of all but the first version."
+  reason: String
+  "The first version that this one differs from in words only: consents to it and to those since cover this one."
+  materialSince: Int64!
+  state: EditionState!
+  "Counts the changes of this version: for expectedEdit."
+  edit: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  publishedAt: Time
+  "When it was superseded, retired or given up."
+  endedAt: Time
+}
+
+type PurposeText {
+  "BCP 47."
+  language: String!
+  name: String!
+  description: String!
+}
+
+"A kind of personal data that a purpose uses."
+type PurposeData {
+  "Of kind PERSONAL_DATA."
+  term: String!
+  class: DataClass!
+  "Whether the purpose can do without it."
+  optional: Boolean!
+}
+
+type PurposeEdge {
+  cursor: String!
+  node: Purpose!
+}
+
+type PurposeConnection {
+  edges: [PurposeEdge!]!
+  nodes: [Purpose!]!
+  pageInfo: PageInfo!
+}
+
+"""
+A version of what persons are told of purposes before they answer, with the
+fields of ISO/IEC TS 27560. Countries are ISO 3166-1 alpha-2.
+"""
+type Notice implements Node {
+  id: ID!
+  "The same in all versions."
+  key: String!
+  "Of the notice with this key, from 1."
+  version: Int64!
+  "Those that it tells of: of one that was published, as they were then."
+  purposes: [NoticePurpose!]!
+  "Of the terms."
+  vocabularyVersion: String!
+  texts: [NoticeText!]!
+  controllers: [NoticeParty!]!
+  "Whom data is disclosed to, or categories of such."
+  recipients: [NoticeParty!]!
+  "Where to complain, GDPR Art. 77."
+  authority: NoticeParty
+  storageLocations: [String!]!
+  processingLocations: [String!]!
+  "Where data must not go."
+  geographicRestrictions: [String!]!
+  "The country whose law governs."
+  jurisdiction: String!
+  "Terms of kind RIGHT."
+  rights: [String!]!
+  "Terms of kind OPERATION."
+  operations: [String!]!
+  service: String
+  codesOfConduct: String
+  impactAssessment: String
+  "Whether it differs from the version before in more than words."
+  material: Boolean!
+  "What has changed and why, of all but the first version."
+  reason: String
+  "The first version that this one differs from in words only."
+  materialSince: Int64!
+  state: EditionState!
+  "Counts the changes of this version: for expectedEdit."
+  edit: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  publishedAt: Time
+  "When it was superseded, withdrawn or given up."
+  endedAt: Time
+}
+
+type NoticePurpose {
+  id: ID!
+  key: String!
+  version: Int64!
+}
+
+type NoticeText {
+  "BCP 47."
+  language: String!
+  title: String!
+  "Markdown."
+  body: String!
+  "How the data is come by."
+  collection: String!
+  "How a consent is withdrawn, GDPR Art. 7(3)."
+  withdrawal: String!
+  "How long the data is kept."
+  retention: String!
+  """
+  The hexadecimal SHA-256 of all that is shown in this language, purposes included,
+  as JSON in the canonical form of RFC 8785; empty of a draft.
+  """
+  contentHash: String!
+}
+
+enum NoticePartyType {
+  ORGANISATION
+  AUTHORITY
+  "Of recipients: without address and contact."
+  CATEGORY
+}
+
+type NoticeParty {
+  "As a register or the tenant has it."
+  id: String!
+  type: NoticePartyType!
+  "A term of kind ROLE."
+  role: String!
+  name: String!
+  address: String!
+  country: String!
+  "How persons reach it."
+  contact: String!
+  email: String
+  phone: String
+  url: String
+}
+
+type NoticeEdge {
+  cursor: String!
+  node: Notice!
+}
+
+type NoticeConnection {
+  edges: [NoticeEdge!]!
+  nodes: [Notice!]!
+  pageInfo: PageInfo!
+}
+
+"What a person is shown before they answer."
+type ShownNotice {
+  notice: Notice!
+  "As of the versions that the notice names."
+  purposes: [Purpose!]!
+  "In the language asked for, or else in one that the notice has."
+  text: NoticeText!
+}
+
+input PurposeTextInput {
+  "BCP 47. To be published, it needs a text in each of the tenant's languages; da is one for da-DK."
+  language: String!
+  name: String!
+  description: String!
+}
+
+input PurposeDataInput {
+  "Of kind PERSONAL_DATA."
+  term: String!
+  class: DataClass!
+  "Whether the purpose can do without it."
+  optional: Boolean! = false
+}
+
+input PurposeContentInput {
+  "Of kind PURPOSE."
+  term: String!
+  texts: [PurposeTextInput!]!
+  "eu-gdpr:A6-1-a … eu-gdpr:A6-1-f."
+  legalBasis: String!
+  "eu-gdpr:A9-2-…, with data of class ART9 only."
+  art9Basis: String
+  data: [PurposeDataInput!]!
+  "How long a consent lasts, up to 120; 0 until it is withdrawn."
+  validityMonths: Int! = 0
+  "For how long nobody asks again who said no, or later, up to 120."
+  coolDownMonths: Int! = 6
+  "Whether it is of an information society service offered directly to a child, GDPR Art. 8."
+  offeredToChildren: Boolean! = false
+  "Direct marketing, GDPR Art. 21(2)."
+  marketing: Boolean! = false
+  "Whether the service works without it."
+  optional: Boolean! = false
+}
+
+input CreatePurposeInput {
+  "1 to 100 letters, digits and . _ : -"
+  key: String!
+  content: PurposeContentInput!
+}
+
+input UpdatePurposeInput {
+  id: ID!
+  expectedEdit: Int64!
+  "All of it."
+  content: PurposeContentInput!
+}
+
+input RevisePurposeInput {
+  "Of any version."
+  id: ID!
+  "Whether more than words will change: then consents to the versions before don't cover this one."
+  material: Boolean!
+  "What changes, and why. It must name no person."
+  reason: String!
+}
+
+input PublishPurposeInput {
+  id: ID!
+  "Of the draft as it was read and found good."
+  expectedEdit: Int64!
+}
+
+input RetirePurposeInput {
+  id: ID!
+}
+
+input NoticePartyInput {
+  "As a register or the tenant has it, as in CVR 12345678."
+  id: String!
+  type: NoticePartyType! = ORGANISATION
+  "A term of kind ROLE."
+  role: String!
+  name: String!
+  "Empty of a CATEGORY only, as contact and country."
+  address: String! = ""
+  country: String! = ""
+  "How persons reach it. It must name no person."
+  contact: String! = ""
+  email: String
+  phone: String
+  url: String
+}
+
+input NoticeTextInput {
+  "BCP 47. To be published, it needs a text in each of the tenant's languages; da is one for da-DK."
+  language: String!
+  title: String!
+  "Markdown."
+  body: String!
+  collection: String!
+  withdrawal: String!
+  retention: String!
+}
+
+input NoticeContentInput {
+  "Keys of purposes."
+  purposes: [String!]!
+  texts: [NoticeTextInput!]!
+  controllers: [NoticePartyInput!]!
+  "Empty if data is disclosed to nobody."
+  recipients: [NoticePartyInput!]!
+  authority: NoticePartyInput
+  storageLocations: [String!]!
+  processingLocations: [String!]!
+  geographicRestrictions: [String!]! = []
+  jurisdiction: String!
+  "Terms of kind RIGHT."
+  rights: [String!]!
+  "Terms of kind OPERATION."
+  operations: [String!]!
+  service: String
+  codesOfConduct: String
+  impactAssessment: String
+}
+
+input CreateNoticeInput {
+  "1 to 100 letters, digits and . _ : -"
+  key: String!
+  content: NoticeContentInput!
+}
+
+input UpdateNoticeInput {
+  id: ID!
+  expectedEdit: Int64!
+  "All of it."
+  content: NoticeContentInput!
+}
+
+input ReviseNoticeInput {
+  "Of any version."
+  id: ID!
+  "Whether more than words will change."
+  material: Boolean!
+  "What changes, and why. It must name no person."
+  reason: String!
+}
+
+input PublishNoticeInput {
+  id: ID!
+  "Of the draft as it was read and found good."
+  expectedEdit: Int64!
+}
+
+input WithdrawNoticeInput {
+  id: ID!
+}
+
+type CreatePurposePayload {
+  purpose: Purpose!
+}
+
+type UpdatePurposePayload {
+  purpose: Purpose!
+}
+
+type RevisePurposePayload {
+  purpose: Purpose!
+}
+
+type PublishPurposePayload {
+  purpose: Purpose!
+}
+
+type RetirePurposePayload {
+  purpose: Purpose!
+}
+
+type CreateNoticePayload {
+  notice: Notice!
+}
+
+type UpdateNoticePayload {
+  notice: Notice!
+}
+
+type ReviseNoticePayload {
+  notice: Notice!
+}
+
+type PublishNoticePayload {
+  notice: Notice!
+}
+
+type WithdrawNoticePayload {
+  notice: Notice!
+}
+
+extend type Query {
+  "The terms that purposes, notices and the record of processing use: those of a kind, or all."
+  vocabulary(kind: VocabularyKind): Vocabulary! @public
+  "All purposes of the tenant in all versions, the newest first."
+  purposes(first: Int! = 50, after: String): PurposeConnection! @can(do: PURPOSE_READ)
+  "The published version of the purpose with a key. NOT_FOUND if there never was one, PRECONDITION if it is retired."
+  purpose(key: String!): Purpose! @can(do: PURPOSE_READ)
+  "Keys of purposes that datasets name and that were never published."
+  unregisteredPurposes: [String!]! @can(do: PURPOSE_READ)
+  "All notices of the tenant in all versions, the newest first; with the key of a purpose, those that tell of it."
+  notices(purpose: String, first: Int! = 50, after: String): NoticeConnection! @can(do: PURPOSE_READ)
+  """
+  What a person is shown before they answer: the notice that was published last of
+  those that tell of the purpose as it is. NOT_FOUND if there is none.
+  """
+  currentNotice(
+    "The tenant's public name."
+    tenantSlug: String!
+    "The key of a purpose."
+    purpose: String!
+    "BCP 47; the notice's first when absent."
+    language: String
+  ): ShownNotice! @public
+}
+
+extend type Mutation {
+  "Makes the first version of a purpose, as a draft. A tenant has at most 500 purposes."
+  createPurpose(input: CreatePurposeInput!): CreatePurposePayload! @can(do: PURPOSE_WRITE) @idempotent
+  "Gives a draft another content. What was published doesn't change."
+  updatePurpose(input: UpdatePurposeInput!): UpdatePurposePayload! @can(do: PURPOSE_WRITE)
+  "Makes the next version of a purpose: a draft that is a copy of the published one."
+  revisePurpose(input: RevisePurposeInput!): RevisePurposePayload! @can(do: PURPOSE_WRITE) @idempotent
+  """
+  Makes a draft final, in place of the version before. PRECONDITION says what it
+  lacks, and if it changes more than words without saying so.
+  """
+  publishPurpose(input: PublishPurposeInput!): PublishPurposePayload! @can(do: PURPOSE_WRITE)
+  "Ends a purpose, or gives up a draft of it."
+  retirePurpose(input: RetirePurposeInput!): RetirePurposePayload! @can(do: PURPOSE_WRITE)
+  "Makes the first version of a notice, as a draft. A tenant has at most 500 notices."
+  createNotice(input: CreateNoticeInput!): CreateNoticePayload! @can(do: PURPOSE_WRITE) @idempotent
+  "Gives a draft another content. What was published doesn't change."
+  updateNotice(input: UpdateNoticeInput!): UpdateNoticePayload! @can(do: PURPOSE_WRITE)
+  "Makes the next version of a notice: a draft that is a copy of the published one."
+  reviseNotice(input: ReviseNoticeInput!): ReviseNoticePayload! @can(do: PURPOSE_WRITE) @idempotent
+  """
+  Makes a draft final, in place of the version before, about the purposes as they
+  are published then. PRECONDITION says what it lacks, and if it changes more than
+  words without saying so.
+  """
+  publishNotice(input: PublishNoticeInput!): PublishNoticePayload! @can(do: PURPOSE_WRITE)
+  "Ends a notice, or gives up a draft of it."
+  withdrawNotice(input: WithdrawNoticeInput!): WithdrawNoticePayload! @can(do: PURPOSE_WRITE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
 enum Origin {
   "By the person."
@@ -8750,6 +10280,14 @@ func (ec *executionContext) childFields_CreateDatasetPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type CreateDatasetPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreateNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_CreateNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateNoticePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateOAuthClientPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "oauthClient":
@@ -8758,6 +10296,14 @@ func (ec *executionContext) childFields_CreateOAuthClientPayload(ctx context.Con
 		return ec.fieldContext_CreateOAuthClientPayload_credentials(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateOAuthClientPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreatePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_CreatePurposePayload_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreatePurposePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -9270,6 +10816,146 @@ func (ec *executionContext) childFields_NationalId(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type NationalId", field.Name)
 }
 
+func (ec *executionContext) childFields_Notice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Notice_id(ctx, field)
+	case "key":
+		return ec.fieldContext_Notice_key(ctx, field)
+	case "version":
+		return ec.fieldContext_Notice_version(ctx, field)
+	case "purposes":
+		return ec.fieldContext_Notice_purposes(ctx, field)
+	case "vocabularyVersion":
+		return ec.fieldContext_Notice_vocabularyVersion(ctx, field)
+	case "texts":
+		return ec.fieldContext_Notice_texts(ctx, field)
+	case "controllers":
+		return ec.fieldContext_Notice_controllers(ctx, field)
+	case "recipients":
+		return ec.fieldContext_Notice_recipients(ctx, field)
+	case "authority":
+		return ec.fieldContext_Notice_authority(ctx, field)
+	case "storageLocations":
+		return ec.fieldContext_Notice_storageLocations(ctx, field)
+	case "processingLocations":
+		return ec.fieldContext_Notice_processingLocations(ctx, field)
+	case "geographicRestrictions":
+		return ec.fieldContext_Notice_geographicRestrictions(ctx, field)
+	case "jurisdiction":
+		return ec.fieldContext_Notice_jurisdiction(ctx, field)
+	case "rights":
+		return ec.fieldContext_Notice_rights(ctx, field)
+	case "operations":
+		return ec.fieldContext_Notice_operations(ctx, field)
+	case "service":
+		return ec.fieldContext_Notice_service(ctx, field)
+	case "codesOfConduct":
+		return ec.fieldContext_Notice_codesOfConduct(ctx, field)
+	case "impactAssessment":
+		return ec.fieldContext_Notice_impactAssessment(ctx, field)
+	case "material":
+		return ec.fieldContext_Notice_material(ctx, field)
+	case "reason":
+		return ec.fieldContext_Notice_reason(ctx, field)
+	case "materialSince":
+		return ec.fieldContext_Notice_materialSince(ctx, field)
+	case "state":
+		return ec.fieldContext_Notice_state(ctx, field)
+	case "edit":
+		return ec.fieldContext_Notice_edit(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Notice_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Notice_updatedAt(ctx, field)
+	case "publishedAt":
+		return ec.fieldContext_Notice_publishedAt(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_Notice_endedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Notice", field.Name)
+}
+
+func (ec *executionContext) childFields_NoticeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_NoticeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_NoticeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_NoticeConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoticeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_NoticeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_NoticeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_NoticeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoticeEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_NoticeParty(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_NoticeParty_id(ctx, field)
+	case "type":
+		return ec.fieldContext_NoticeParty_type(ctx, field)
+	case "role":
+		return ec.fieldContext_NoticeParty_role(ctx, field)
+	case "name":
+		return ec.fieldContext_NoticeParty_name(ctx, field)
+	case "address":
+		return ec.fieldContext_NoticeParty_address(ctx, field)
+	case "country":
+		return ec.fieldContext_NoticeParty_country(ctx, field)
+	case "contact":
+		return ec.fieldContext_NoticeParty_contact(ctx, field)
+	case "email":
+		return ec.fieldContext_NoticeParty_email(ctx, field)
+	case "phone":
+		return ec.fieldContext_NoticeParty_phone(ctx, field)
+	case "url":
+		return ec.fieldContext_NoticeParty_url(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoticeParty", field.Name)
+}
+
+func (ec *executionContext) childFields_NoticePurpose(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_NoticePurpose_id(ctx, field)
+	case "key":
+		return ec.fieldContext_NoticePurpose_key(ctx, field)
+	case "version":
+		return ec.fieldContext_NoticePurpose_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoticePurpose", field.Name)
+}
+
+func (ec *executionContext) childFields_NoticeText(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "language":
+		return ec.fieldContext_NoticeText_language(ctx, field)
+	case "title":
+		return ec.fieldContext_NoticeText_title(ctx, field)
+	case "body":
+		return ec.fieldContext_NoticeText_body(ctx, field)
+	case "collection":
+		return ec.fieldContext_NoticeText_collection(ctx, field)
+	case "withdrawal":
+		return ec.fieldContext_NoticeText_withdrawal(ctx, field)
+	case "retention":
+		return ec.fieldContext_NoticeText_retention(ctx, field)
+	case "contentHash":
+		return ec.fieldContext_NoticeText_contentHash(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoticeText", field.Name)
+}
+
 func (ec *executionContext) childFields_OAuthClient(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -9400,6 +11086,122 @@ func (ec *executionContext) childFields_ProposeTenantPolicyPayload(ctx context.C
 		return ec.fieldContext_ProposeTenantPolicyPayload_policy(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ProposeTenantPolicyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PublishNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_PublishNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PublishNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PublishPurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_PublishPurposePayload_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PublishPurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Purpose(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Purpose_id(ctx, field)
+	case "key":
+		return ec.fieldContext_Purpose_key(ctx, field)
+	case "version":
+		return ec.fieldContext_Purpose_version(ctx, field)
+	case "vocabularyVersion":
+		return ec.fieldContext_Purpose_vocabularyVersion(ctx, field)
+	case "term":
+		return ec.fieldContext_Purpose_term(ctx, field)
+	case "texts":
+		return ec.fieldContext_Purpose_texts(ctx, field)
+	case "legalBasis":
+		return ec.fieldContext_Purpose_legalBasis(ctx, field)
+	case "art9Basis":
+		return ec.fieldContext_Purpose_art9Basis(ctx, field)
+	case "consentBased":
+		return ec.fieldContext_Purpose_consentBased(ctx, field)
+	case "data":
+		return ec.fieldContext_Purpose_data(ctx, field)
+	case "validityMonths":
+		return ec.fieldContext_Purpose_validityMonths(ctx, field)
+	case "coolDownMonths":
+		return ec.fieldContext_Purpose_coolDownMonths(ctx, field)
+	case "offeredToChildren":
+		return ec.fieldContext_Purpose_offeredToChildren(ctx, field)
+	case "marketing":
+		return ec.fieldContext_Purpose_marketing(ctx, field)
+	case "optional":
+		return ec.fieldContext_Purpose_optional(ctx, field)
+	case "material":
+		return ec.fieldContext_Purpose_material(ctx, field)
+	case "reason":
+		return ec.fieldContext_Purpose_reason(ctx, field)
+	case "materialSince":
+		return ec.fieldContext_Purpose_materialSince(ctx, field)
+	case "state":
+		return ec.fieldContext_Purpose_state(ctx, field)
+	case "edit":
+		return ec.fieldContext_Purpose_edit(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Purpose_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Purpose_updatedAt(ctx, field)
+	case "publishedAt":
+		return ec.fieldContext_Purpose_publishedAt(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_Purpose_endedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Purpose", field.Name)
+}
+
+func (ec *executionContext) childFields_PurposeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_PurposeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_PurposeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_PurposeConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PurposeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_PurposeData(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "term":
+		return ec.fieldContext_PurposeData_term(ctx, field)
+	case "class":
+		return ec.fieldContext_PurposeData_class(ctx, field)
+	case "optional":
+		return ec.fieldContext_PurposeData_optional(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PurposeData", field.Name)
+}
+
+func (ec *executionContext) childFields_PurposeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_PurposeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_PurposeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PurposeEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_PurposeText(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "language":
+		return ec.fieldContext_PurposeText_language(ctx, field)
+	case "name":
+		return ec.fieldContext_PurposeText_name(ctx, field)
+	case "description":
+		return ec.fieldContext_PurposeText_description(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PurposeText", field.Name)
 }
 
 func (ec *executionContext) childFields_Record(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -9600,6 +11402,14 @@ func (ec *executionContext) childFields_RetireDatasetPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RetireDatasetPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RetirePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_RetirePurposePayload_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetirePurposePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RetireTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "policy":
@@ -9614,6 +11424,22 @@ func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, fie
 		return ec.fieldContext_RetryJobPayload_job(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReviseNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_ReviseNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviseNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevisePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_RevisePurposePayload_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevisePurposePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -9846,6 +11672,18 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
 }
 
+func (ec *executionContext) childFields_ShownNotice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_ShownNotice_notice(ctx, field)
+	case "purposes":
+		return ec.fieldContext_ShownNotice_purposes(ctx, field)
+	case "text":
+		return ec.fieldContext_ShownNotice_text(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ShownNotice", field.Name)
+}
+
 func (ec *executionContext) childFields_SignInSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "token":
@@ -10056,6 +11894,22 @@ func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type UpdateApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UpdateNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_UpdateNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdatePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_UpdatePurposePayload_purpose(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdatePurposePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "record":
@@ -10194,6 +12048,32 @@ func (ec *executionContext) childFields_Viewer(ctx context.Context, field graphq
 	return nil, fmt.Errorf("no field named %q was found under type Viewer", field.Name)
 }
 
+func (ec *executionContext) childFields_Vocabulary(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "version":
+		return ec.fieldContext_Vocabulary_version(ctx, field)
+	case "terms":
+		return ec.fieldContext_Vocabulary_terms(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Vocabulary", field.Name)
+}
+
+func (ec *executionContext) childFields_VocabularyTerm(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_VocabularyTerm_id(ctx, field)
+	case "iri":
+		return ec.fieldContext_VocabularyTerm_iri(ctx, field)
+	case "kind":
+		return ec.fieldContext_VocabularyTerm_kind(ctx, field)
+	case "danish":
+		return ec.fieldContext_VocabularyTerm_danish(ctx, field)
+	case "english":
+		return ec.fieldContext_VocabularyTerm_english(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type VocabularyTerm", field.Name)
+}
+
 func (ec *executionContext) childFields_Webhook(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -10218,6 +12098,14 @@ func (ec *executionContext) childFields_Webhook(ctx context.Context, field graph
 		return ec.fieldContext_Webhook_failingSince(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
+}
+
+func (ec *executionContext) childFields_WithdrawNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_WithdrawNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WithdrawNoticePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_WriteRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

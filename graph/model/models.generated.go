@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
@@ -66,10 +67,18 @@ type CreateDatasetPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
 
+type CreateNoticePayload struct {
+	Notice *purpose.Notice `json:"notice"`
+}
+
 type CreateOAuthClientPayload struct {
 	OauthClient *oauth.Client `json:"oauthClient"`
 	// Null in a replay: the secret is shown once.
 	Credentials *oauth.Credentials `json:"credentials,omitempty"`
+}
+
+type CreatePurposePayload struct {
+	Purpose *purpose.Purpose `json:"purpose"`
 }
 
 type CreateSubjectPayload struct {
@@ -131,6 +140,14 @@ type ProposeTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
 
+type PublishNoticePayload struct {
+	Notice *purpose.Notice `json:"notice"`
+}
+
+type PublishPurposePayload struct {
+	Purpose *purpose.Purpose `json:"purpose"`
+}
+
 type RecordSecurityEventPayload struct {
 	Event *security.Event `json:"event"`
 }
@@ -174,12 +191,24 @@ type RetireDatasetPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
 
+type RetirePurposePayload struct {
+	Purpose *purpose.Purpose `json:"purpose"`
+}
+
 type RetireTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
 
 type RetryJobPayload struct {
 	Job *job.Job `json:"job"`
+}
+
+type ReviseNoticePayload struct {
+	Notice *purpose.Notice `json:"notice"`
+}
+
+type RevisePurposePayload struct {
+	Purpose *purpose.Purpose `json:"purpose"`
 }
 
 type RevokeAPIKeyPayload struct {
@@ -260,6 +289,14 @@ type UpdateAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
+type UpdateNoticePayload struct {
+	Notice *purpose.Notice `json:"notice"`
+}
+
+type UpdatePurposePayload struct {
+	Purpose *purpose.Purpose `json:"purpose"`
+}
+
 type UpdateRecordPayload struct {
 	Record *record.Record `json:"record"`
 }
@@ -290,6 +327,10 @@ type VerifyWebhookPayload struct {
 	Webhook *webhook.Webhook `json:"webhook"`
 	// The job that asks the endpoint; its error says what was wrong.
 	Job string `json:"job"`
+}
+
+type WithdrawNoticePayload struct {
+	Notice *purpose.Notice `json:"notice"`
 }
 
 type WriteRecordPayload struct {

@@ -46,6 +46,7 @@ import (
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/server"
@@ -104,6 +105,7 @@ type Platform struct {
 	documents  *document.Service
 	keys       lifeOfKeys
 	watch      watch
+	purposes   *purpose.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -231,6 +233,10 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
+	p.purposes = purpose.NewService(purpose.Config{
+		Purposes: mongo.NewPurposeStore(p.db), Notices: mongo.NewNoticeStore(p.db), Tenants: p.Tenants, Datasets: p.Datasets,
+		Changes: changes, Now: p.now,
+	})
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
 	p.openAudit(v, keys, changes, tenants)
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
@@ -354,6 +360,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
+			Purposes: p.purposes,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})

@@ -267,22 +267,22 @@ func NewNoticeStore(d *DB) *NoticeStore {
 }
 
 type noticeDoc struct {
-	Edition                editionDoc      `bson:",inline"`
-	Purposes               []purposeRefDoc `bson:"purposes"`
-	Texts                  []noticeTextDoc `bson:"texts"`
-	Vocabulary             string          `bson:"vocabulary"`
-	Controllers            []noticePartyDoc      `bson:"controllers"`
-	Recipients             []noticePartyDoc      `bson:"recipients"`
-	Authority              *noticePartyDoc       `bson:"authority,omitempty"`
-	StorageLocations       []string        `bson:"storageLocations"`
-	ProcessingLocations    []string        `bson:"processingLocations"`
-	GeographicRestrictions []string        `bson:"geographicRestrictions"`
-	Jurisdiction           string          `bson:"jurisdiction"`
-	Rights                 []string        `bson:"rights"`
-	Operations             []string        `bson:"operations"`
-	Service                *string         `bson:"service,omitempty"`
-	CodesOfConduct         *string         `bson:"codesOfConduct,omitempty"`
-	ImpactAssessment       *string         `bson:"impactAssessment,omitempty"`
+	Edition                editionDoc       `bson:",inline"`
+	Purposes               []purposeRefDoc  `bson:"purposes"`
+	Texts                  []noticeTextDoc  `bson:"texts"`
+	Vocabulary             string           `bson:"vocabulary"`
+	Controllers            []noticePartyDoc `bson:"controllers"`
+	Recipients             []noticePartyDoc `bson:"recipients"`
+	Authority              *noticePartyDoc  `bson:"authority,omitempty"`
+	StorageLocations       []string         `bson:"storageLocations"`
+	ProcessingLocations    []string         `bson:"processingLocations"`
+	GeographicRestrictions []string         `bson:"geographicRestrictions"`
+	Jurisdiction           string           `bson:"jurisdiction"`
+	Rights                 []string         `bson:"rights"`
+	Operations             []string         `bson:"operations"`
+	Service                *string          `bson:"service,omitempty"`
+	CodesOfConduct         *string          `bson:"codesOfConduct,omitempty"`
+	ImpactAssessment       *string          `bson:"impactAssessment,omitempty"`
 }
 
 type purposeRefDoc struct {

@@ -93,6 +93,20 @@ func Is(kind Kind, id string) bool {
 	return ok && t.Kind == kind
 }
 
+// Vocabulary is the terms of a version.
+type Vocabulary struct {
+	Version string
+	Terms   []Term
+}
+
+// Read returns the terms of a kind, or all, with their version.
+func Read(kind *Kind) *Vocabulary {
+	if kind == nil {
+		return &Vocabulary{Version(), Terms("")}
+	}
+	return &Vocabulary{Version(), Terms(*kind)}
+}
+
 // Terms returns the terms of a kind, all when it is "", in the vocabulary's order.
 func Terms(kind Kind) []Term {
 	var found []Term
