@@ -136,8 +136,8 @@ func deflate(data []byte) []byte {
 	return b.Bytes()
 }
 
-// text returns s as a text string of PDF.
-func text(s string) string {
+// unicodeString returns s as a text string of PDF.
+func unicodeString(s string) string {
 	var b strings.Builder
 	b.WriteString("<FEFF")
 	for _, u := range utf16.Encode([]rune(s)) {

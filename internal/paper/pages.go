@@ -150,7 +150,7 @@ func (p *pages) finish() error {
 	p.file.put(p.fonts, "<< "+fonts.String()+">>")
 
 	p.file.put(info, fmt.Sprintf("<< /Title %s /Author %s /Producer (Vogter) /CreationDate (D:%[3]s) /ModDate (D:%[3]s) >>",
-		text(clean(p.doc.Title)), text(clean(p.doc.Sender)), p.doc.Date.UTC().Format("20060102150405Z")))
+		unicodeString(clean(p.doc.Title)), unicodeString(clean(p.doc.Sender)), p.doc.Date.UTC().Format("20060102150405Z")))
 	p.file.plain(metadata, "/Type /Metadata /Subtype /XML", p.metadata())
 	p.file.put(catalog, fmt.Sprintf("<< /Type /Catalog /Pages %s /StructTreeRoot %s /MarkInfo << /Marked true >> /Lang (%s) /Metadata %s /ViewerPreferences << /DisplayDocTitle true >> %s>>",
 		p.tops, p.structure, p.doc.Language, metadata, p.writeOutline()))
@@ -217,7 +217,7 @@ func (p *pages) writeOutline() string {
 				links += fmt.Sprintf(" /%s %s", l.key, l.to)
 			}
 		}
-		p.file.put(e.at, fmt.Sprintf("<< /Title %s /Parent %s /Dest [%s /XYZ %s %s 0]%s >>", text(b.title), e.parent, b.page, p.left(), b.y, links))
+		p.file.put(e.at, fmt.Sprintf("<< /Title %s /Parent %s /Dest [%s /XYZ %s %s 0]%s >>", unicodeString(b.title), e.parent, b.page, p.left(), b.y, links))
 	}
 	p.file.put(top.at, fmt.Sprintf("<< /Type /Outlines /First %s /Last %s /Count %d >>", top.first, top.last.at, top.children))
 	return "/Outlines " + top.at.String() + " "

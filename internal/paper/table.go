@@ -80,6 +80,11 @@ func (p *pages) columns(t *Table) []pt {
 	widths := make([]pt, n)
 	for i := range widths {
 		switch {
+		case mosts <= room && t.RowHeader && n > 1: // a name needs no more room than it takes
+			widths[i] = most[i]
+			if i > 0 {
+				widths[i] += (room - mosts) * most[i] / (mosts - most[0])
+			}
 		case mosts <= room:
 			widths[i] = most[i] + (room-mosts)*most[i]/mosts
 		case leasts <= room:

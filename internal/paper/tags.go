@@ -78,5 +78,5 @@ func (p *pages) annotate(n *node, address, label string, left, bottom, right, to
 	p.annotations = append(p.annotations, at)
 	fmt.Fprintf(&n.kids, "<< /Type /OBJR /Pg %s /Obj %s >> ", p.page, at)
 	p.file.put(at, fmt.Sprintf("<< /Type /Annot /Subtype /Link /Rect [%s %s %s %s] /Border [0 0 0] /F 4 /StructParent %d /Contents %s /A << /S /URI /URI %s >> >>",
-		left, bottom, right, top, key, text(label), literal(address)))
+		left, bottom, right, top, key, unicodeString(label), literal(address)))
 }
