@@ -73,7 +73,7 @@ func (p *Platform) openAudit(v *vault.Vault, keys trail.Keys, changes *change.Ru
 		Checkpoints: a.store, Logs: a.store, Rows: p.db, Recorder: p.Recorder, Sealer: a.sealer, Ring: a.ring, Provider: provider,
 		Places: []seal.Objects{p.bucket, a.second}, Keep: p.Config.AuditRetention, Now: p.now, Log: p.log,
 	})
-	a.verifier = &seal.Verifier{Archive: a.store, Vault: v, Publisher: a.publisher}
+	a.verifier = &seal.Verifier{Archive: a.store, Vault: v, Publisher: a.publisher, Values: mongo.Values(p.db)}
 	a.trail = trail.NewService(trail.Config{
 		Store: mongo.NewTrailStore(p.db), Vault: v, Keys: keys, Objects: p.bucket, Authorizer: p.authorizer, Recorder: p.Recorder,
 		Publisher: a.publisher, Provider: provider, Signer: a.ring, Jobs: p.Jobs, Changes: changes, Log: p.log, Now: p.now,

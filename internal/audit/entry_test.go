@@ -127,8 +127,12 @@ func TestLeavesDiffer(t *testing.T) {
 		"role":    func(e *audit.Entry) { e.Actor.Role = "" },
 		"form":    func(e *audit.Entry) { e.Actor.Role, e.Contents = "", nil },
 		"content": func(e *audit.Entry) { e.Contents = e.Contents[:1] },
-		"version": func(e *audit.Entry) { e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 4, Digest: e.Contents[0].Digest}, e.Contents[1]} },
-		"digest":  func(e *audit.Entry) { e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 3}, e.Contents[1]} },
+		"version": func(e *audit.Entry) {
+			e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 4, Digest: e.Contents[0].Digest}, e.Contents[1]}
+		},
+		"digest": func(e *audit.Entry) {
+			e.Contents = []audit.Content{{Object: e.Contents[0].Object, Version: 3}, e.Contents[1]}
+		},
 	} {
 		e := base
 		change(&e)

@@ -75,7 +75,7 @@ func (c *signRotateCmd) Run(ctx context.Context, adapters kms.Adapters) error {
 
 // adminAuditCmd has the tools of the audit log.
 type adminAuditCmd struct {
-	Verify  auditVerifyCmd  `cmd:"" help:"Check every entry in the database against the published checkpoints, in both places."`
+	Verify  auditVerifyCmd  `cmd:"" help:"Check every entry in the database against the published checkpoints, in both places, and persons and records against the entries."`
 	Restart auditRestartCmd `cmd:"" help:"After a restore of the database, with all servers and workers stopped: begin new logs that name the last published checkpoint."`
 }
 
@@ -90,6 +90,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context, adapters kms.Adapters) error {
 		}
 		fmt.Printf("The audit log is whole: %d entries in %d logs, %d checkpoints.\n", r.Entries, r.Logs, r.Checkpoints)
 		fmt.Printf("%d details prove their commitments, %d are erased; %d entries wait for the next checkpoint.\n", r.Details, r.Erased, r.Waiting)
+		fmt.Printf("%d persons and records are what their last entries made of them.\n", r.Values)
 		return nil
 	})
 }

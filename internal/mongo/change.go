@@ -58,7 +58,9 @@ type contentDoc struct {
 	Digest []byte `bson:"d,omitempty"`
 }
 
-func contentKey(object string, version int64) string { return object + "." + strconv.FormatInt(version, 10) }
+func contentKey(object string, version int64) string {
+	return object + "." + strconv.FormatInt(version, 10)
+}
 
 // content returns what is stored; of a key that isn't one, what no leaf has.
 func (d *contentDoc) content() audit.Content {

@@ -46,8 +46,13 @@ const (
 
 	epochClosesColl = "epochCloses" // of the provider
 	shreddingsColl  = "shreddings"
-	lookupKeysColl  = "lookupKeys" // with which index keys a tenant's lookups are made
-	ledgerColl      = "ledger"     // of the platform: the database's id and its place in the ledger
+	lookupKeysColl  = "lookupKeys"   // with which index keys a tenant's lookups are made
+	rotationsColl   = "keyRotations" // of the provider
+	ledgerColl      = "ledger"       // of the platform: the database's id and its place in the ledger
+
+	requestsColl      = "requests"
+	requestEventsColl = "requestEvents"
+	countersColl      = "counters" // of what is numbered by year
 
 	challengesColl   = "challenges"   // one-time codes of data subjects
 	selfSessionsColl = "selfSessions" // of data subjects
@@ -121,6 +126,7 @@ func indexes() map[string][]index {
 		receiptsColl:    {{"createdAt"}},
 		filesColl:       {{"state", "createdAt"}, {"tenant", "subject", "dataset"}},
 		epochClosesColl: {{"tenant", "-createdAt", "-_id"}},
+		rotationsColl:   {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "nextAt"}},
 		shreddingsColl:  {{"-createdAt", "-_id"}, {"tenant", "subject"}},
 		exportsColl:     {{"state", "expiresAt"}, {"tenant", "subject"}},
 		grantsColl:      {{"expiresAt"}},
@@ -171,6 +177,17 @@ func indexes() map[string][]index {
 			{"tenant", "subject", "secrecy", "recipient", "-at"},
 			{"tenant", "batch"},
 		},
+		requestsColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "subject", "-createdAt", "-_id"},
+			{"tenant", "assignedTo", "-createdAt", "-_id"},
+			{"tenant", "state", "-createdAt", "-_id"},
+			{"tenant", "types", "-createdAt", "-_id"},
+			{"tenant", "open", "due", "_id"},
+			{"tenant", "receivedAt"},
+			{"look"},
+		},
+		requestEventsColl: {{"tenant", "request", "-createdAt", "-_id"}},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},

@@ -455,12 +455,5 @@ func (e *subjectEraser) Left(ctx context.Context, t erasure.Target) (int, error)
 	case err != nil:
 		return 0, err
 	}
-	i := d.Identity
-	left := 0
-	for _, v := range []sealed{i.Reference, i.Name, i.BirthDate, i.Emails, i.Phones, i.NationalIDs, i.Relations} {
-		if v != nil {
-			left++
-		}
-	}
-	return left, nil
+	return d.Identity.values(), nil
 }

@@ -347,9 +347,19 @@ func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []
 
 // Guard implements subject.Store.
 func (s *SubjectStore) Guard(ctx context.Context, ids ...string) error {
+	return s.guard(ctx, bson.A{subject.Active}, ids)
+}
+
+// GuardStored is Guard for what may be written of persons whose processing is
+// restricted, too, as their own withdrawal of consent may.
+func (s *SubjectStore) GuardStored(ctx context.Context, ids ...string) error {
+	return s.guard(ctx, bson.A{subject.Active, subject.Restricted}, ids)
+}
+
+func (s *SubjectStore) guard(ctx context.Context, states bson.A, ids []string) error {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	in := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}
-	filter, err := scoped(ctx, in, bson.E{Key: "state", Value: subject.Active})
+	filter, err := scoped(ctx, in, bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: states}}})
 	if err != nil {
 		return err
 	}

@@ -123,6 +123,7 @@ type Error struct {
 	Tenant tenant.ID
 	Seq    int64  // of the first bad entry; -1 for none
 	Entry  string // its id, as far as it can be told
+	Object string // id of the stored value that isn't what the log told
 	What   string
 }
 

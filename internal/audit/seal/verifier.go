@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
@@ -36,6 +38,10 @@ type Archive interface {
 	Checkpoint(ctx context.Context, number int64) (*Record, error)
 	// LogAt returns what is kept of a log at a checkpoint; nil for nothing.
 	LogAt(ctx context.Context, log, number int64) (*At, error)
+	// Told returns what entries tell of objects at versions; their digests are not
+	// looked at.
+	Told(ctx context.Context, of []audit.Content) ([]Told, error)
+	InTransaction(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
 // Keys opens details.
@@ -43,23 +49,26 @@ type Keys interface {
 	Load(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
 }
 
-// Verifier checks all logs of the database against the published checkpoints.
+// Verifier checks all logs of the database against the published checkpoints,
+// and the values that are stored against the logs.
 type Verifier struct {
 	Archive   Archive
 	Vault     Keys
 	Publisher *Publisher
+	Values    []Values
 }
 
 // Report sums up logs that are whole.
 type Report struct {
 	Logs, Entries, Checkpoints int64
 	Details, Erased            int64 // details that were opened and prove their commitment, and those that are gone
+	Values                     int64 // stored values that are as the log told last
 	Waiting                    int64 // entries behind the last checkpoint: sealed, and not yet beyond a change
 }
 
 // Verify reads everything once, in memory that doesn't grow with it, and fails
 // with a *proof.Error that names the first bad place: first of the entries, by
-// tenant and order, then of the checkpoints, by number.
+// tenant and order, then of the values, then of the checkpoints, by number.
 func (v *Verifier) Verify(ctx context.Context) (r Report, err error) {
 	p := v.Publisher
 	ctx, _, err = p.enter(ctx)
@@ -88,6 +97,11 @@ func (v *Verifier) Verify(ctx context.Context) (r Report, err error) {
 		}
 		if stray != "" {
 			return r, &proof.Error{Tenant: of, Seq: -1, Entry: stray, What: fmt.Sprintf("entry %s of %s is in no log", stray, of)}
+		}
+	}
+	for _, of := range slices.Sorted(maps.Keys(byTenant)) {
+		if err := v.values(tenant.NewContext(ctx, of), of, &r); err != nil {
+			return r, err
 		}
 	}
 	return r, v.checkpoints(ctx, heads, &r)
@@ -193,6 +207,9 @@ func (l *logCheck) flush(ctx context.Context) error {
 		}
 	}
 	if err := l.details(ctx, first); err != nil {
+		return err
+	}
+	if err := l.there(ctx); err != nil {
 		return err
 	}
 	l.report.Entries += int64(len(l.rows))
