@@ -48,6 +48,7 @@ const (
 	AuditExport   Type = "aux"
 	EpochClose    Type = "epc"
 	Shredding     Type = "shr"
+	KeyRotation   Type = "rot"
 
 	Purpose     Type = "pur"
 	Notice      Type = "ntc"

@@ -162,14 +162,18 @@ func (s *KeyStore) CountDataKeys(ctx context.Context, e vault.Epoch, limit int) 
 	return count(outside(ctx), s.dataKeys, bson.D{{Key: "epochs", Value: int32(e)}}, limit)
 }
 
-// DataKeysByKeyID returns the key documents that have one of the key ids, in any order.
-func (s *KeyStore) DataKeysByKeyID(ctx context.Context, ids []vault.KeyID) ([]vault.DataKey, error) {
+// RetiredByKeyID returns the key documents that have one of the key ids, in any
+// order: only those with more generations than one.
+func (s *KeyStore) RetiredByKeyID(ctx context.Context, ids []vault.KeyID) ([]vault.DataKey, error) {
 	in := make(bson.A, len(ids))
 	for i := range ids {
 		in[i] = ids[i][:]
 	}
 	docs, err := all[dataKeyDoc](outside(ctx), s.dataKeys,
-		bson.D{{Key: "generations.keyId", Value: bson.D{{Key: "$in", Value: in}}}})
+		bson.D{
+			{Key: "generations.keyId", Value: bson.D{{Key: "$in", Value: in}}},
+			{Key: "current", Value: bson.D{{Key: "$gt", Value: 1}}},
+		})
 	if err != nil {
 		return nil, fmt.Errorf("find data keys by key id: %w", err)
 	}

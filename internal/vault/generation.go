@@ -8,12 +8,12 @@ import (
 )
 
 // Retire makes a new generation of each key whose current one was made before a
-// time, and returns of how many. The older ones stay and open what they sealed;
+// time. The older ones stay and open what they sealed;
 // other processes seal by the new one once their caches have forgotten, within
 // CacheLife. A key that is destroyed, or is a Credentials key, is left alone: by keyed
 // hashes things are found, which nobody can make anew without what was hashed. A
 // key that is changed meanwhile, or destroyed, isn't touched: ask again.
-func (v *Vault) Retire(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) (int, error) {
+func (v *Vault) Retire(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) error {
 	var old, next []DataKey
 	err := v.inOpenEpoch(ctx, func(master Master) error {
 		old, next = nil, nil
@@ -38,16 +38,16 @@ func (v *Vault) Retire(ctx context.Context, s EpochStore, docs []DataKey, before
 		return s.ReplaceDataKeys(ctx, master.Epoch, old, next)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("retire data keys: %w", err)
+		return fmt.Errorf("retire data keys: %w", err)
 	}
 	v.evictAll(next)
-	return len(next), nil
+	return nil
 }
 
 // DestroyRetired destroys the generations of the keys that were made before a
-// time and aren't current, and returns how many keys had one. Nothing may be
-// sealed by them any more.
-func (v *Vault) DestroyRetired(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) (int, error) {
+// time and aren't current. Nothing may be sealed by them any more. A key that is
+// changed meanwhile isn't touched: ask again.
+func (v *Vault) DestroyRetired(ctx context.Context, s EpochStore, docs []DataKey, before time.Time) error {
 	var old, next []DataKey
 	for _, doc := range docs {
 		gs := slices.Clone(doc.Generations)
@@ -63,14 +63,14 @@ func (v *Vault) DestroyRetired(ctx context.Context, s EpochStore, docs []DataKey
 		}
 	}
 	if len(next) == 0 {
-		return 0, nil
+		return nil
 	}
 	err := v.inOpenEpoch(ctx, func(master Master) error { return s.ReplaceDataKeys(ctx, master.Epoch, old, next) })
 	if err != nil {
-		return 0, fmt.Errorf("destroy retired data keys: %w", err)
+		return fmt.Errorf("destroy retired data keys: %w", err)
 	}
 	v.evictAll(next)
-	return len(next), nil
+	return nil
 }
 
 func (v *Vault) evictAll(docs []DataKey) {
