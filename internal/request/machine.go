@@ -336,13 +336,21 @@ func (r *Request) AskAgain(a Act, q Question, inTime bool) (Event, error) {
 	r.ask(a, q)
 	r.Identity.Attempts++
 	e, err := r.move(AskAgain, a)
-	if err != nil || inTime {
+	if err != nil {
 		return e, err
 	}
-	if last := r.pause(); last != nil {
+	last := r.pause()
+	switch {
+	case inTime && last == nil:
+		r.Pauses = append(r.Pauses, Pause{Why: ForIdentity, From: a.At, Counts: true})
+	case !inTime && last != nil:
 		last.Until = &a.At
 	}
-	r.Clock, e.ClockAfter = Running, Running
+	r.Clock = Running
+	if inTime {
+		r.Clock = Paused
+	}
+	e.ClockAfter = r.Clock
 	return e, nil
 }
 
@@ -418,12 +426,15 @@ func (r *Request) Extend(a Act, sent time.Time) (Event, error) {
 	if _, err := r.allowed(Extend, a); err != nil {
 		return Event{}, err
 	}
-	until := r.Deadline.NoticeFrom
+	until, last := r.Deadline.NoticeBefore, "the end of the first month"
+	if day := r.Deadline.Notice; day != nil {
+		last = day.String()
+	}
 	err := first(
 		unless(r.Extension == nil, refuse(Extend, "a request is extended once only")),
 		a.reason(Extend, "which complexity or number of requests makes it necessary, as the person is told"),
 		unless(!sent.IsZero() && !sent.After(a.At), refuse(Extend, "the notice must have been sent")),
-		unless(until != nil && a.At.Before(*until) && sent.Before(*until), refuse(Extend, "the notice had to be sent by %s: without it in time there is no extension (Art. 12(3))", r.Deadline.Notice)),
+		unless(until != nil && a.At.Before(*until) && sent.Before(*until), refuse(Extend, "the notice had to be sent by %s: without it in time there is no extension (Art. 12(3))", last)),
 	)
 	if err != nil {
 		return Event{}, err

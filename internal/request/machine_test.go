@@ -23,7 +23,7 @@ func fresh(types ...request.Type) *request.Request {
 		r.Items = append(r.Items, request.Item{ID: "item-" + string(t), Type: t})
 	}
 	until := day(33)
-	r.Deadline = request.Deadline{Notice: "2026-04-07", NoticeFrom: &until}
+	r.Deadline.NoticeBefore = &until
 	return r
 }
 

@@ -10,10 +10,15 @@ package request
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/deadline"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 // Type is a right that is asked for.
@@ -168,10 +173,10 @@ const (
 type Identity struct {
 	Method         IdentityMethod
 	Assurance      Assurance
-	ReasonForDoubt personal.Text // required when something was asked
-	Asked          personal.Text // what was asked
-	Proportionate  personal.Text // why no less would do
-	Document       personal.Text
+	ReasonForDoubt personal.Text `json:"-"` // required when something was asked
+	Asked          personal.Text `json:"-"` // what was asked
+	Proportionate  personal.Text `json:"-"` // why no less would do
+	Document       personal.Text `json:"-"`
 	AskedAt        *time.Time
 	RemindedAt     *time.Time
 	AnsweredAt     *time.Time
@@ -188,10 +193,10 @@ const MaxAttempts = 5
 
 // Representative is who acts for the person.
 type Representative struct {
-	Name      personal.Text
-	Contact   personal.Text // where the answer goes, if the mandate says so
+	Name      personal.Text `json:"-"`
+	Contact   personal.Text `json:"-"` // where the answer goes, if the mandate says so
 	Authority Authority
-	Scope     personal.Text
+	Scope     personal.Text `json:"-"`
 	Since     time.Time
 	Deliver   bool // to the representative, by the mandate; else to the person
 }
@@ -211,7 +216,7 @@ const (
 type Item struct {
 	ID      string
 	Type    Type
-	Wish    personal.Text // what the person wants, in their words
+	Wish    personal.Text `json:"-"` // what the person wants, in their words
 	Outcome Outcome       // "" until it is decided and done
 	// Proposal is what the preparer wants to be approved.
 	Proposal *Proposal
@@ -224,7 +229,7 @@ type Proposal struct {
 	Outcome Outcome
 	Refusal Refusal       // when it isn't fulfilled, or not all of it
 	Article string        // "Art. 17(3)(b)"
-	Reason  personal.Text // as the person is told it
+	Reason  personal.Text `json:"-"` // as the person is told it
 	Ground  string        // in favour: "17(1)(b)", "18(1)(a)" …
 	// Plan is the hash of what erasing, correcting or restricting will do: approved
 	// is that, and nothing else.
@@ -245,7 +250,7 @@ type Pause struct {
 	// date, unless an approver decides otherwise and says why.
 	Counts     bool
 	OverruleBy string
-	Overrule   personal.Text
+	Overrule   personal.Text `json:"-"`
 }
 
 // PauseReason is why the clock may stand still; there are no others.
@@ -259,26 +264,29 @@ const (
 
 // Extension is the two further months, Art. 12(3).
 type Extension struct {
-	Reason     personal.Text // complexity or number of the requests, as the person is told
+	Reason     personal.Text `json:"-"` // complexity or number of the requests, as the person is told
 	NoticeSent time.Time
 	By         string
 }
 
 // Deadline is when the answer is due, and how that was computed. It is made anew
 // from the request's own times, the zone and the version of the calendar, and
-// comes out the same each time.
+// comes out the same each time: see package deadline.
 type Deadline struct {
-	Due        string     // last day, in the tenant's zone; "" while paused
-	DueBefore  *time.Time // the answer must be made available before this instant
-	Base       string     // last day without pauses: beyond it an approver notes why
-	Notice     string     // last day for the notice of an extension
-	NoticeFrom *time.Time // from this instant on there is no extension any more
-	Target     string     // the stricter reading, an aim of the house
-	Trace      []string   // "31 Jan + 1 month = 28 Feb, a Saturday -> Monday 2 March"
-	Zone       string
-	Calendar   string
-	Version    string // of the calendar
-	Rules      string // version of the rules
+	Due          *civil.Date // last day, in the tenant's zone; nil while paused
+	DueBefore    *time.Time  // the answer must be made available before this instant
+	Base         civil.Date  // last day without pauses: beyond it an approver notes why
+	BaseBefore   time.Time
+	Notice       *civil.Date // last day for the notice of an extension
+	NoticeBefore *time.Time  // from this instant on there is no extension any more
+	Target       *civil.Date // the stricter reading of an extension, an aim of the house
+	Service      *civil.Date // the day by which what takes effect at once ought to
+	AmberFrom    *time.Time  // from when on it escalates
+	RedFrom      *time.Time
+	Trace        deadline.Trace
+	Zone         string // IANA
+	Calendar     string // and its version
+	Rules        int    // version of the rules
 }
 
 // Answer tells what a place that may hold the person's data answered.
@@ -339,8 +347,8 @@ type Request struct {
 	OpenedBy   string // a member, a machine client, or the person
 	// ForwardedAt is when it came from a processor that isn't an official channel.
 	ProcessorReceivedAt *time.Time
-	Message             personal.Text // as it came
-	Contact             personal.Text // where the answer goes
+	Message             personal.Text `json:"-"` // as it came
+	Contact             personal.Text `json:"-"` // where the answer goes
 	Identity            Identity
 	Representative      *Representative
 	Pauses              []Pause
@@ -356,10 +364,48 @@ type Request struct {
 	FeeRequested        bool
 	Duplicates          []string // requests that ask the same
 	ReopenedFrom        State
-	ForwardedTo         personal.Text
+	ForwardedTo         personal.Text `json:"-"`
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	Version             int64
+	// Look is when the platform has next to look at it by itself: to escalate, to
+	// go on without an answer, to close.
+	Look      time.Time
+	Escalated deadline.Urgency // how far it was escalated since the date last moved
+	Gone      bool             // its own time is over: no more is left than that it was
+}
+
+// Texts returns every text of the request that is personal data, by its place:
+// what the store seals.
+func (r *Request) Texts() map[string]*personal.Text {
+	texts := map[string]*personal.Text{
+		"message": &r.Message, "contact": &r.Contact, "forwardedTo": &r.ForwardedTo, "doubt": &r.Identity.ReasonForDoubt,
+		"asked": &r.Identity.Asked, "proportionate": &r.Identity.Proportionate, "document": &r.Identity.Document,
+	}
+	if r.Representative != nil {
+		texts["representative.name"], texts["representative.contact"] = &r.Representative.Name, &r.Representative.Contact
+		texts["representative.scope"] = &r.Representative.Scope
+	}
+	for i := range r.Items {
+		at := "item." + r.Items[i].ID + "."
+		texts[at+"wish"] = &r.Items[i].Wish
+		if p := r.Items[i].Proposal; p != nil {
+			texts[at+"reason"] = &p.Reason
+		}
+	}
+	for i := range r.Pauses {
+		texts["pause."+strconv.Itoa(i)+".overrule"] = &r.Pauses[i].Overrule
+	}
+	if r.Extension != nil {
+		texts["extension"] = &r.Extension.Reason
+	}
+	return texts
+}
+
+// Unit returns the owner of the key that a request is sealed under. It is the
+// case's own: what proves the answer outlives the person's data, for its own time.
+func Unit(of tenant.ID, requestID string) vault.Owner {
+	return vault.Owner{Tenant: of, Subject: requestID, Unit: "case"}
 }
 
 // Overdue reports whether the answer is late. A late answer is still owed.
@@ -401,9 +447,9 @@ type Event struct {
 	From, To    State
 	ClockBefore Clock
 	ClockAfter  Clock
-	Reason      personal.Text
-	Evidence    []string // ids
-	Private     bool     // not for the person's eyes
+	Reason      personal.Text `json:"-"`
+	Evidence    []string      // ids
+	Private     bool          // not for the person's eyes
 }
 
 // Sentinels.
