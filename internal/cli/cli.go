@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -33,8 +34,18 @@ func Main(adapters kms.Adapters) {
 	err := run(ctx, os.Args[1:], adapters)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vogter: %v\n", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// exitCode is 2 for what was typed wrong, and 1 for all else.
+func exitCode(err error) int {
+	var input *inputError
+	var parse *kong.ParseError
+	if errors.As(err, &input) || errors.As(err, &parse) {
+		return 2
+	}
+	return 1
 }
 
 func run(ctx context.Context, args []string, adapters kms.Adapters) error {
