@@ -69,6 +69,12 @@ const (
 	webhooksColl   = "webhooks"
 	deliveriesColl = "deliveries"
 
+	partiesColl    = "parties" // that take part in processing
+	systemsColl    = "systems"
+	activitiesColl = "activities"
+	revisionsColl  = "activityRevisions"
+	registersColl  = "registers"
+
 	purposesColl = "purposes"
 	noticesColl  = "notices"
 
@@ -160,8 +166,17 @@ func indexes() map[string][]index {
 			{"tenant", "purposes.key", "-createdAt", "-_id"},
 			{"tenant", "purposes.key", "state", "-createdAt", "-_id"},
 		},
-		webhooksColl: {{"state"}, {"tenant", "-createdAt", "-_id"}},
-		measuresColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "status", "-createdAt", "-_id"}},
+		partiesColl: {{"tenant", "-createdAt", "-_id"}},
+		systemsColl: {{"tenant", "-createdAt", "-_id"}},
+		activitiesColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "state", "-createdAt", "-_id"},
+			{"tenant", "hat", "-createdAt", "-_id"},
+		},
+		revisionsColl: {{"tenant", "activity", "-createdAt", "-_id"}},
+		registersColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "-publishedAt", "-_id"}},
+		webhooksColl:  {{"state"}, {"tenant", "-createdAt", "-_id"}},
+		measuresColl:  {{"tenant", "-createdAt", "-_id"}, {"tenant", "status", "-createdAt", "-_id"}},
 		assessmentsColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "kind", "-createdAt", "-_id"},
