@@ -59,6 +59,7 @@ type tenantDoc struct {
 	Languages            []string         `bson:"languages"`
 	Slug                 *string          `bson:"slug,omitempty"`
 	AllowedOrigins       []string         `bson:"allowedOrigins,omitempty"`
+	PublicAuthority      bool             `bson:"publicAuthority,omitempty"`
 	Version              int64            `bson:"version"`
 	CreatedAt            time.Time        `bson:"createdAt"`
 	UpdatedAt            time.Time        `bson:"updatedAt"`
@@ -85,7 +86,7 @@ func (s *TenantStore) seal(ctx context.Context, t *tenancy.Tenant) (tenantDoc, e
 	d := tenantDoc{
 		ID: t.ID, Tenant: t.ID, Kind: t.Kind, LegalName: t.LegalName, Country: t.Country, TimeZone: t.TimeZone,
 		HolidayCalendar: t.HolidayCalendar, SupervisoryAuthority: t.SupervisoryAuthority, Languages: t.Languages,
-		Slug: t.Slug, AllowedOrigins: t.AllowedOrigins, Version: t.Version, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+		Slug: t.Slug, AllowedOrigins: t.AllowedOrigins, PublicAuthority: t.PublicAuthority, Version: t.Version, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 	}
 	if t.Registration != nil {
 		r := registrationDoc(*t.Registration)
@@ -119,7 +120,7 @@ func (s *TenantStore) Get(ctx context.Context) (*tenancy.Tenant, error) {
 	t := &tenancy.Tenant{
 		ID: d.ID, Kind: d.Kind, LegalName: d.LegalName, Country: d.Country, TimeZone: d.TimeZone,
 		HolidayCalendar: d.HolidayCalendar, SupervisoryAuthority: d.SupervisoryAuthority, Languages: d.Languages,
-		Slug: d.Slug, AllowedOrigins: d.AllowedOrigins, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Slug: d.Slug, AllowedOrigins: d.AllowedOrigins, PublicAuthority: d.PublicAuthority, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.Registration != nil {
 		r := tenancy.Registration(*d.Registration)

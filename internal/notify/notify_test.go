@@ -203,6 +203,7 @@ func TestEveryTemplateInEveryLanguage(t *testing.T) {
 		notify.TemplateSecurityEvent:   vars("event", "sev_x", "kind", "MASS_READ", "severity", "HIGH"),
 		notify.TemplateWebhookDisabled: vars("webhook", "whk_x", "since", "2026-11-22"),
 		notify.TemplateEpochApproval:   vars("epoch", "75", "url", "https://vogter.example/epochs"),
+		notify.TemplateReviewDue:       vars("assessment", "asm_x", "kind", "DPIA", "reason", "TIME_OVER"),
 	}
 	for template, vars := range all {
 		// Two that there is a text in, one that gives way to the tenant's first.

@@ -32,6 +32,9 @@ const (
 	TemplateWebhookDisabled = "webhookDisabled"
 	// TemplateEpochApproval asks for the second approval of a key epoch's end: epoch, url.
 	TemplateEpochApproval = "epochApproval"
+	// TemplateReviewDue tells the owner of an assessment that it is due for review:
+	// assessment (its id), kind, reason (as assessment.ReviewReason).
+	TemplateReviewDue = "reviewDue"
 )
 
 // rule says what a variable may be, so that none can add a line or a header to a mail.
@@ -62,6 +65,7 @@ func declared() map[string]map[string]rule {
 		TemplateSecurityEvent:   {"event": word, "kind": word, "severity": word},
 		TemplateWebhookDisabled: {"webhook": word, "since": line},
 		TemplateEpochApproval:   {"epoch": word, "url": link},
+		TemplateReviewDue:       {"assessment": word, "kind": word, "reason": word},
 	}
 }
 

@@ -44,6 +44,7 @@ type Tenant struct {
 	Languages            []string // BCP 47, the default first
 	Slug                 *string
 	AllowedOrigins       []string // see checkOrigins
+	PublicAuthority      bool     // its tasks don't rest on legitimate interests, GDPR Art. 6(1)
 	Version              int64
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
@@ -115,6 +116,7 @@ type UpdateInput struct {
 	Languages            []string
 	Slug                 *string
 	AllowedOrigins       []string
+	PublicAuthority      *bool
 	Clear                []Field
 }
 
@@ -174,6 +176,7 @@ func (t *Tenant) apply(in UpdateInput) ([]string, error) {
 	set("supervisoryAuthority", in.SupervisoryAuthority != nil, func() { t.SupervisoryAuthority = in.SupervisoryAuthority })
 	set("languages", in.Languages != nil, func() { t.Languages = in.Languages })
 	set("slug", in.Slug != nil, func() { t.Slug = in.Slug })
+	set("publicAuthority", in.PublicAuthority != nil, func() { t.PublicAuthority = *in.PublicAuthority })
 	set("allowedOrigins", in.AllowedOrigins != nil, func() { t.AllowedOrigins = in.AllowedOrigins })
 	if err := t.check(); err != nil || in.DpoContact == nil {
 		return changed, err
