@@ -11,7 +11,6 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
-	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/sign"
@@ -117,8 +116,10 @@ type Assessments interface {
 	// Kind fails with an error of kind NOT_FOUND.
 	Kind(ctx context.Context, assessmentID string) (AssessmentKind, error)
 	// Activated hears, in the transaction, that an activity was activated anew: what
-	// was assessed for it may hold no more. It returns the jobs that follow.
-	Activated(ctx context.Context, activityID string) ([]job.Spec, error)
+	// was assessed for it before its draft was last edited may hold no more. Named are
+	// the assessments that the draft names. It returns changes to be committed with
+	// the caller's.
+	Activated(ctx context.Context, activityID string, editedAt time.Time, named []string) ([]change.Change, error)
 }
 
 // Tenants tells of the tenant (package tenancy).
@@ -386,7 +387,7 @@ func (s *Service) Revise(ctx context.Context, in ReviseInput) (*Activity, error)
 		return nil, err
 	}
 	by, now, fresh := authz.FromContext(ctx).ID, s.at(), id.New(id.Revision, of)
-	return s.move(ctx, "activity.revise", in.ID, in.ExpectedVersion, func(ctx context.Context, a *Activity) ([]job.Spec, error) {
+	return s.move(ctx, "activity.revise", in.ID, in.ExpectedVersion, func(ctx context.Context, a *Activity) ([]change.Change, error) {
 		before := a.DraftID
 		if before == "" && len(a.Spans) > 0 {
 			before = a.Spans[len(a.Spans)-1].Revision
@@ -447,7 +448,7 @@ func (s *Service) Activate(ctx context.Context, in ActivateInput) (*Activity, er
 	if from.Before(now) || from.After(now.Add(maxAhead)) {
 		return nil, ErrValidFrom
 	}
-	return s.move(ctx, "activity.activate", in.ID, in.ExpectedVersion, func(ctx context.Context, a *Activity) ([]job.Spec, error) {
+	return s.move(ctx, "activity.activate", in.ID, in.ExpectedVersion, func(ctx context.Context, a *Activity) ([]change.Change, error) {
 		if a.DraftID == "" {
 			return nil, ErrNoDraft
 		}
@@ -463,7 +464,7 @@ func (s *Service) Activate(ctx context.Context, in ActivateInput) (*Activity, er
 			return nil, err
 		}
 		a.State, a.DraftID, a.Spans = Active, "", append(a.Spans, Span{r.ID, from})
-		return s.Assessments.Activated(ctx, a.ID)
+		return s.Assessments.Activated(ctx, a.ID, r.EditedAt, r.Content.assessments())
 	})
 }
 
@@ -477,7 +478,7 @@ func (s *Service) Review(ctx context.Context, in ReviewInput) (*Activity, error)
 	if !today.Before(in.NextReviewOn) {
 		return nil, errs.New(errs.Invalid, "the next review is on a day to come").At("nextReviewOn")
 	}
-	return s.move(ctx, "activity.review", in.ID, in.ExpectedVersion, func(_ context.Context, a *Activity) ([]job.Spec, error) {
+	return s.move(ctx, "activity.review", in.ID, in.ExpectedVersion, func(_ context.Context, a *Activity) ([]change.Change, error) {
 		a.LastReviewedOn, a.NextReviewOn = &today, &in.NextReviewOn
 		return nil, nil
 	})
@@ -498,37 +499,37 @@ func (s *Service) today(ctx context.Context) (civil.Date, error) {
 // Retire ends an activity: no revision of it is valid any more.
 func (s *Service) Retire(ctx context.Context, in RetireInput) (*Activity, error) {
 	now := s.at()
-	return s.move(ctx, "activity.retire", in.ID, in.ExpectedVersion, func(_ context.Context, a *Activity) ([]job.Spec, error) {
+	return s.move(ctx, "activity.retire", in.ID, in.ExpectedVersion, func(_ context.Context, a *Activity) ([]change.Change, error) {
 		a.State, a.RetiredAt = Retired, &now
 		return nil, nil
 	})
 }
 
 func (s *Service) move(
-	ctx context.Context, action, activityID string, expected int64, mutate func(context.Context, *Activity) ([]job.Spec, error),
+	ctx context.Context, action, activityID string, expected int64, mutate func(context.Context, *Activity) ([]change.Change, error),
 ) (*Activity, error) {
 	if err := known(ctx, id.Activity, activityID, ErrNotFound); err != nil {
 		return nil, err
 	}
 	now := s.at()
-	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+	err := s.Changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
 		a, err := s.Store.Activity(ctx, activityID)
 		if err != nil {
-			return change.Change{}, err
+			return nil, err
 		}
 		switch {
 		case a.Version != expected:
-			return change.Change{}, change.ErrVersion
+			return nil, change.ErrVersion
 		case a.State == Retired:
-			return change.Change{}, ErrRetired
+			return nil, ErrRetired
 		}
 		a.Version++
 		a.UpdatedAt = now
-		then, err := mutate(ctx, a)
+		others, err := mutate(ctx, a)
 		if err != nil {
-			return change.Change{}, err
+			return nil, err
 		}
-		return change.Change{Action: action, Object: a.ID, Then: then}, s.Store.UpdateActivity(ctx, a)
+		return append([]change.Change{{Action: action, Object: a.ID}}, others...), s.Store.UpdateActivity(ctx, a)
 	})
 	if err != nil {
 		return nil, err
