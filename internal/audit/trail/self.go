@@ -2,6 +2,7 @@ package trail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,14 +12,15 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 )
 
-// Access is what a person is told of an entry about them: when, what kind of
-// caller did what kind of thing, and why. It names nobody: who of the staff it
+// Access is what a person is told of an entry about them: when, in which role
+// somebody did what kind of thing, and why. It names nobody: who of the staff it
 // was is not the person's to know by default (CJEU C-579/21, DOMAIN §2.7).
 type Access struct {
 	ID      string
 	At      time.Time
 	By      AccessBy
-	Action  string // "record.read"
+	Role    *authz.Role // that a member or operator had then; nil of others
+	Action  string      // "record.read"
 	Objects int    // how many things were touched
 	Purpose *string
 }
@@ -58,41 +60,60 @@ func (s *Service) Self(ctx context.Context, r page.Request) (*AccessConnection, 
 		return nil, err
 	}
 	var shown []*Access
-	for len(shown) <= r.First {
-		read, err := s.Store.Page(ctx, &Filter{Subject: &who.Subject}, after, selfScan)
+	err = s.accesses(ctx, &Filter{Subject: &who.Subject}, after, func(a *Access) bool {
+		shown = append(shown, a)
+		return len(shown) <= r.First
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := func(a *Access) page.Position { return page.Position{CreatedAt: a.At, ID: a.ID} }
+	return page.Of(of, r, shown, at), s.Recorder.Read(ctx, "access.read", who.Subject)
+}
+
+// Accesses calls visit for what Self tells a person, up to a time and the newest
+// first, for a package of what is kept on them. The caller records the read.
+func (s *Service) Accesses(ctx context.Context, subjectID string, until time.Time, visit func(*Access) error) (err error) {
+	read := s.accesses(ctx, &Filter{Subject: &subjectID, To: &until}, nil, func(a *Access) bool {
+		err = visit(a)
+		return err == nil
+	})
+	return errors.Join(read, err)
+}
+
+// accesses visits what a person, by whom the filter is, is told behind a position,
+// until visit returns false.
+func (s *Service) accesses(ctx context.Context, f *Filter, after *page.Position, visit func(*Access) bool) error {
+	for {
+		read, err := s.Store.Page(ctx, f, after, selfScan)
 		if err != nil {
-			return nil, fmt.Errorf("read accesses: %w", err)
+			return fmt.Errorf("read accesses: %w", err)
 		}
 		for _, e := range read {
-			a, err := s.access(ctx, e, who)
+			a, err := s.access(ctx, e, *f.Subject)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if a != nil {
-				shown = append(shown, a)
+			if a != nil && !visit(a) {
+				return nil
 			}
 		}
 		if len(read) < selfScan {
-			break
+			return nil
 		}
 		last := position(read[len(read)-1])
 		after = &last
 	}
-	at := func(a *Access) page.Position { return page.Position{CreatedAt: a.At, ID: a.ID} }
-	if len(shown) > r.First+1 {
-		shown = shown[:r.First+1]
-	}
-	return page.Of(of, r, shown, at), s.Recorder.Read(ctx, "access.read", who.Subject)
 }
 
 // access returns what the person is told of an entry; nil for nothing.
-func (s *Service) access(ctx context.Context, e *Entry, who authz.Principal) (*Access, error) {
+func (s *Service) access(ctx context.Context, e *Entry, person string) (*Access, error) {
 	if err := s.open(ctx, e); err != nil {
 		return nil, err
 	}
-	a := &Access{ID: e.ID, At: e.At, Action: e.Action, Purpose: e.Purpose, By: by(e, who)}
+	a := &Access{ID: e.ID, At: e.At, Action: e.Action, Purpose: e.Purpose, By: by(e), Role: e.Actor.Role}
 	for _, subject := range e.Subjects {
-		if subject.ID != who.Subject || subject.State != personal.Clear {
+		if subject.ID != person || subject.State != personal.Clear {
 			continue
 		}
 		for _, touch := range subject.Details {
@@ -108,13 +129,13 @@ func (s *Service) access(ctx context.Context, e *Entry, who authz.Principal) (*A
 }
 
 // by tells the person what kind of caller it was.
-func by(e *Entry, who authz.Principal) AccessBy {
-	switch {
-	case e.Actor.ID == who.ID || e.Actor.Kind == string(authz.KindSubject):
+func by(e *Entry) AccessBy {
+	switch authz.Kind(e.Actor.Kind) {
+	case authz.KindSubject:
 		return You
-	case e.Actor.Kind == string(authz.KindMember):
+	case authz.KindMember:
 		return Staff
-	case e.Actor.Kind == string(authz.KindOperator):
+	case authz.KindOperator:
 		return Provider
 	default:
 		return System

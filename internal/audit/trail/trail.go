@@ -64,6 +64,7 @@ type Actor struct {
 	ID         string
 	Credential *string
 	OnBehalfOf *string
+	Role       *authz.Role
 }
 
 // Subject is a person an entry is about.
@@ -88,7 +89,11 @@ func NewEntry(row audit.Row, seq *int64) *Entry {
 		ID: row.ID, Seq: seq, At: row.At, Action: row.Action, Object: optional(row.Object), Purpose: optional(row.Purpose),
 		Outcome: row.Outcome, Policy: optional(row.Policy), RequestID: optional(row.RequestID), Network: optional(row.Network),
 		Fields: row.Fields, row: row,
-		Actor: Actor{row.Actor.Kind, row.Actor.ID, optional(row.Actor.Credential), optional(row.Actor.OnBehalfOf)},
+		Actor: Actor{Kind: row.Actor.Kind, ID: row.Actor.ID, Credential: optional(row.Actor.Credential), OnBehalfOf: optional(row.Actor.OnBehalfOf)},
+	}
+	if row.Actor.Role != "" {
+		role := authz.Role(row.Actor.Role)
+		e.Actor.Role = &role
 	}
 	for _, s := range row.Subjects {
 		e.Subjects = append(e.Subjects, &Subject{ID: s.ID, Commitment: hex.EncodeToString(s.Commitment[:]), State: personal.Withheld})

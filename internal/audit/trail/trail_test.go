@@ -96,7 +96,7 @@ func (w *world) ok(err error) {
 // as returns a context of a member of a tenant.
 func (w *world) as(of tenant.ID) context.Context {
 	return authz.NewContext(tenant.NewContext(w.Context(), of), authz.Principal{
-		Kind: authz.KindMember, ID: id.New(id.Member, of), Tenant: of,
+		Kind: authz.KindMember, ID: id.New(id.Member, of), Tenant: of, Role: authz.RoleDPO,
 	})
 }
 
@@ -406,7 +406,8 @@ func TestSelf(t *testing.T) {
 	record(false, false, false)
 	w.write(staff, "record.read", "sub_other", 2)
 	without := see()
-	if len(without) != 2 || without[0].Objects != 3 || without[0].By != trail.Staff || *without[0].Purpose != "dpv:LegalCompliance" {
+	if len(without) != 2 || without[0].Objects != 3 || without[0].By != trail.Staff || *without[0].Purpose != "dpv:LegalCompliance" ||
+		without[0].Role == nil || *without[0].Role != authz.RoleDPO {
 		t.Fatalf("got %+v", without)
 	}
 	record(true)
