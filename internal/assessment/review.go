@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,48 +15,56 @@ import (
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
-// Reviews is what the record of processing tells of activities.
-type Reviews interface {
-	// Activated is called within the change's transaction by which a version of an
-	// activity becomes the valid one, with when that version was last edited. What
-	// was assessed after that has looked at it already; other assessments of the
-	// activity become due for review, Art. 35(11). The changes returned are to be
-	// committed with the caller's own (change.Runner.DoAll).
-	Activated(ctx context.Context, activityID string, editedAt time.Time) ([]change.Change, error)
-}
+var _ processing.Assessments = (*Service)(nil)
 
-var _ Reviews = (*Service)(nil)
-
-// Activated implements Reviews.
-func (s *Service) Activated(ctx context.Context, activityID string, editedAt time.Time) ([]change.Change, error) {
-	var changes []change.Change
+// Activated makes the assessments of an activity due for review, Art. 35(11),
+// within the change's transaction by which a version of the activity becomes the
+// valid one: those that are about it, and those that it names. What was decided
+// after the version was last edited has looked at it already. The changes returned
+// are to be committed with the caller's own (change.Runner.DoAll).
+func (s *Service) Activated(ctx context.Context, activityID string, editedAt time.Time, named []string) ([]change.Change, error) {
+	affected := map[string]*Assessment{}
+	for _, assessmentID := range named {
+		a, err := s.Store.Get(ctx, assessmentID)
+		if err != nil {
+			return nil, err
+		}
+		affected[a.ID] = a
+	}
 	var after *page.Position
-	now := s.at()
 	for {
 		list, err := s.Store.List(ctx, Filter{Activity: &activityID}, after, page.Max)
 		if err != nil {
 			return nil, err
 		}
 		for _, a := range list {
-			if _, err := a.legal(fallDue); err != nil || !a.Decision.At.Before(editedAt) {
-				continue
-			}
-			c, err := s.due(ctx, a, Review{Reason: ActivityChanged, Activity: &activityID, At: now})
-			if err != nil {
-				return nil, err
-			}
-			changes = append(changes, c)
+			affected[a.ID] = a
 		}
 		if len(list) < page.Max {
-			return changes, nil
+			break
 		}
 		last := position(list[len(list)-1])
 		after = &last
 	}
+	var changes []change.Change
+	now := s.at()
+	for _, assessmentID := range slices.Sorted(maps.Keys(affected)) {
+		a := affected[assessmentID]
+		if _, err := a.legal(fallDue); err != nil || !a.Decision.At.Before(editedAt) {
+			continue
+		}
+		c, err := s.due(ctx, a, Review{Reason: ActivityChanged, Activity: &activityID, At: now})
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
 }
 
 // Demand makes a review due for a reason that a person gives.

@@ -16,6 +16,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -27,8 +28,6 @@ type Store interface {
 	Get(ctx context.Context, assessmentID string) (*Assessment, error)
 	// List returns up to limit assessments after a position, the newest first.
 	List(ctx context.Context, f Filter, after *page.Position, limit int) ([]*Assessment, error)
-	// Count counts those of ids that there are, of a kind.
-	Count(ctx context.Context, kind Kind, ids ...string) (int, error)
 	Insert(ctx context.Context, a *Assessment) error
 	// Update writes a at the version before, or fails with change.ErrVersion.
 	Update(ctx context.Context, a *Assessment) error
@@ -73,8 +72,8 @@ type Measures interface {
 
 // Activities knows the processing activities of the tenant in ctx.
 type Activities interface {
-	// CheckActivities fails with an errs.NotFound unless all are there.
-	CheckActivities(ctx context.Context, ids ...string) error
+	// Activity fails with processing.ErrNotFound.
+	Activity(ctx context.Context, activityID string) (*processing.Activity, error)
 }
 
 // Config is what a Service needs.
@@ -145,23 +144,13 @@ func (s *Service) Editions(ctx context.Context, assessmentID string) ([]*Edition
 	return s.Store.Editions(ctx, assessmentID)
 }
 
-// Check fails with ErrNotFound unless there is an assessment of that kind under
-// each id.
-func (s *Service) Check(ctx context.Context, kind Kind, ids ...string) error {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	for _, one := range ids {
-		if _, err := checkID(ctx, one); err != nil {
-			return err
-		}
+// Kind returns the kind of an assessment, or ErrNotFound.
+func (s *Service) Kind(ctx context.Context, assessmentID string) (processing.AssessmentKind, error) {
+	a, err := s.Get(ctx, assessmentID)
+	if err != nil {
+		return "", err
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	n, err := s.Store.Count(ctx, kind, ids...)
-	if err == nil && n < len(ids) {
-		err = ErrNotFound
-	}
-	return err
+	return processing.AssessmentKind(a.Kind), nil
 }
 
 // situation is what guards look at now, for the caller in ctx.
@@ -193,9 +182,9 @@ func (s *Service) known(ctx context.Context, a *Assessment) error {
 	if owner.State == tenancy.Removed {
 		return ErrNoOwner
 	}
-	if len(a.Activities) > 0 {
-		if err := s.Activities.CheckActivities(ctx, a.Activities...); err != nil {
-			return errs.At(err, "activities")
+	for i, one := range a.Activities {
+		if _, err := s.Activities.Activity(ctx, one); err != nil {
+			return errs.At(err, fmt.Sprintf("activities.%d", i))
 		}
 	}
 	if a.DPIA == nil {

@@ -2,13 +2,16 @@ package measure
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -22,8 +25,8 @@ type Tenants interface {
 
 // Systems knows the systems of the tenant in ctx.
 type Systems interface {
-	// CheckSystems fails with an errs.NotFound unless all are there.
-	CheckSystems(ctx context.Context, ids ...string) error
+	// System fails with processing.ErrNoSystem.
+	System(ctx context.Context, systemID string) (*processing.System, error)
 }
 
 // Config is what a Service needs.
@@ -54,6 +57,29 @@ func (s *Service) Get(ctx context.Context, measureID string) (*Measure, error) {
 		return nil, ErrNotFound
 	}
 	return s.Store.Get(ctx, measureID)
+}
+
+var _ processing.Measures = (*Service)(nil)
+
+// Measure returns a measure as the record of processing names it, or ErrNotFound.
+func (s *Service) Measure(ctx context.Context, measureID string) (*processing.Measure, error) {
+	m, err := s.Get(ctx, measureID)
+	if err != nil {
+		return nil, err
+	}
+	return &processing.Measure{
+		ID: m.ID, Text: processing.Words{Da: m.in("da"), En: m.in("en")}, Retired: m.Status == Retired,
+	}, nil
+}
+
+// in returns the description in a language; in the first one when there is none.
+func (m *Measure) in(tag string) string {
+	for _, t := range m.Texts {
+		if base, _, _ := strings.Cut(t.Language, "-"); base == tag {
+			return t.Description
+		}
+	}
+	return m.Texts[0].Description
 }
 
 // List returns a page of the measures, the newest first, all or those of a status.
@@ -109,9 +135,9 @@ func (s *Service) check(ctx context.Context, of tenant.ID, m *Measure) error {
 	if err := m.check(of); err != nil {
 		return err
 	}
-	if len(m.Systems) > 0 {
-		if err := s.Systems.CheckSystems(ctx, m.Systems...); err != nil {
-			return errs.At(err, "systems")
+	for i, one := range m.Systems {
+		if _, err := s.Systems.System(ctx, one); err != nil {
+			return errs.At(err, fmt.Sprintf("systems.%d", i))
 		}
 	}
 	if m.Owner == nil {
