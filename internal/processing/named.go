@@ -2,6 +2,7 @@ package processing
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"golang.org/x/text/language"
@@ -185,9 +186,11 @@ func (s *Service) learn(ctx context.Context, l *landscape, c *Content) error {
 		}
 		l.purposes[n] = p
 		if _, ok := l.noticed[p.Key]; !ok && p.ConsentBased() {
-			if l.noticed[p.Key], err = s.Purposes.Noticed(ctx, p.Key); err != nil {
+			_, err := s.Purposes.Show(ctx, p.Key, "en")
+			if err != nil && !errors.Is(err, purpose.ErrNotShown) {
 				return err
 			}
+			l.noticed[p.Key] = err == nil
 		}
 	}
 	for _, n := range c.Measures {
@@ -235,14 +238,4 @@ func purposeName(p *purpose.Purpose) Words {
 		w.En = p.In("en").Name
 	}
 	return w
-}
-
-// CheckSystems returns ErrNoSystem if one of the ids is of no system.
-func (s *Service) CheckSystems(ctx context.Context, ids ...string) error {
-	for _, n := range ids {
-		if _, err := s.System(ctx, n); err != nil {
-			return err
-		}
-	}
-	return nil
 }

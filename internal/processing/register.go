@@ -96,6 +96,7 @@ type (
 		DPO          *contact     `json:"dataProtectionOfficer,omitempty"` // Art. 30(1)(a), 37
 		Authority    string       `json:"supervisoryAuthority,omitempty"`
 		Vocabulary   string       `json:"vocabulary"` // version of the Data Privacy Vocabulary
+		TimeZone     string       `json:"timeZone"`
 		Remark       Words        `json:"remark"`
 		Activities   []entry      `json:"activities"`
 	}
@@ -252,7 +253,7 @@ func (s *Service) freeze(ctx context.Context, remark Words) (b []byte, activitie
 		return nil, 0, "", err
 	}
 	c := content{
-		Kind: ContentKind, Tenant: string(t.ID), Vocabulary: vocabulary.Version(), Remark: remark, Authority: value(t.SupervisoryAuthority),
+		Kind: ContentKind, Tenant: string(t.ID), Vocabulary: vocabulary.Version(), TimeZone: t.TimeZone, Remark: remark, Authority: value(t.SupervisoryAuthority),
 		Organisation: organisation{Name: t.LegalName, Country: t.Country}, Activities: []entry{},
 	}
 	if r := t.Registration; r != nil {

@@ -84,8 +84,9 @@ type Datasets interface {
 type Purposes interface {
 	// ByID fails with purpose.ErrNotFound.
 	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
-	// Noticed reports whether a published notice tells of the purpose with a key.
-	Noticed(ctx context.Context, key string) (bool, error)
+	// Show fails with purpose.ErrNotShown unless a published notice tells of the
+	// purpose with a key.
+	Show(ctx context.Context, key, tag string) (*purpose.Shown, error)
 }
 
 // Measure is a security measure as an activity names it, Art. 32(1).
