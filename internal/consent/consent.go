@@ -190,22 +190,23 @@ func at(s State, until *time.Time, now time.Time) State {
 
 // Event is something that happened to a consent. It never changes.
 type Event struct {
-	ID         string
-	ConsentID  string
-	SubjectID  string
-	PurposeKey string
-	NoticeID   string
-	Seq        int64 // its place among all events of the person and purpose, from 1
-	State      State // that it leads to: event_state of ISO/IEC TS 27560
+	ID        string
+	ConsentID string
+	SubjectID string
+	Purpose   purpose.Ref
+	NoticeID  string
+	Seq       int64 // its place among all events of the person and purpose, from 1
+	State     State // that it leads to: event_state of ISO/IEC TS 27560
 	// Expression is of a yes: event_type of ISO/IEC TS 27560.
 	Expression *Expression
 	Actor      Actor
 	By         string // id of the member, client, session or job that told of it
 	Channel    Channel
 	Cause      *Cause
-	At         time.Time // when it happened
-	CreatedAt  time.Time // when it was noted, later for imported history
-	ValidUntil *time.Time
+	At         time.Time  // when it happened
+	CreatedAt  time.Time  // when it was noted, later for imported history; in the order of Seq
+	ValidUntil *time.Time // of a yes
+	AskAfter   *time.Time // of a no, or later: until when nobody asks again
 
 	// Evidence is nil unless EvidenceState is CLEAR.
 	Evidence       *Evidence
@@ -249,9 +250,12 @@ type Standing struct {
 	// is given: the person is to be asked once which of the two they mean.
 	ConflictAt *time.Time
 
-	seq    int64     // of the last event
-	lastAt time.Time // likewise
-	said   Channel   // of the last event that governs
+	// Of the last event that governs.
+	Channel Channel
+	// Of the last event of all.
+	Seq     int64
+	LastAt  time.Time
+	NotedAt time.Time
 }
 
 // StateAt returns the state at an instant after the last event.
@@ -260,21 +264,18 @@ func (s *Standing) StateAt(now time.Time) State { return at(s.State, s.ValidUnti
 // Valid reports whether data may be used for the purpose at an instant.
 func (s *Standing) Valid(now time.Time) bool { return s.StateAt(now).Valid() }
 
-// take moves the standing on by the next event of person and purpose. A record
-// governs until it no longer lets data be used and another one is begun, or until
-// another one is given: while a consent is in force, a request or refusal under
-// another notice changes nothing of it.
-func (s *Standing) take(e *Event, c *Consent) {
-	s.seq, s.lastAt = e.Seq, e.At
+// take moves the standing on by the next event of person and purpose, and reports
+// whether that event governs. A record governs until it no longer lets data be
+// used and another one is begun, or until another one is given: while a consent is
+// in force, a request or refusal under another notice changes nothing of it.
+func (s *Standing) take(e *Event) bool {
+	s.Seq, s.LastAt, s.NotedAt = e.Seq, e.At, e.CreatedAt
 	if e.ConsentID != s.ConsentID && s.State.Valid() && !e.State.Valid() {
-		return
+		return false
 	}
-	s.SubjectID, s.PurposeKey, s.ConsentID, s.NoticeID = e.SubjectID, e.PurposeKey, e.ConsentID, e.NoticeID
-	s.State, s.Since, s.ValidUntil, s.AskAfter, s.said = e.State, e.At, e.ValidUntil, nil, e.Channel
-	s.ConflictAt = nil
-	if c != nil {
-		s.Purpose = c.Purpose
-	}
+	s.ConsentID, s.Purpose, s.NoticeID, s.State, s.Since = e.ConsentID, e.Purpose, e.NoticeID, e.State, e.At
+	s.ValidUntil, s.AskAfter, s.Channel, s.ConflictAt = e.ValidUntil, e.AskAfter, e.Channel, nil
+	return true
 }
 
 // Derive returns the state to which a record's events lead, in their order. Events
@@ -293,7 +294,7 @@ func Derive(events []Event) State {
 func Stand(events []Event) Standing {
 	s := Standing{State: Unknown}
 	for i := range events {
-		s.take(&events[i], nil)
+		s.take(&events[i])
 	}
 	return s
 }

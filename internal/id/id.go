@@ -54,22 +54,25 @@ const (
 	Notice      Type = "ntc"
 	Consent     Type = "cns"
 	ConsentNote Type = "cne" // an event of a consent
-	Party       Type = "pty" // of processing: recipients, controllers, processors
-	System      Type = "sys"
-	Measure     Type = "mea"
-	Activity    Type = "act"
-	Revision    Type = "rev" // of an activity
-	Register    Type = "reg"
-	Assessment  Type = "asm"
-	Disclosure  Type = "dsc"
-	Retention   Type = "rul"
-	Hold        Type = "hld"
-	Request     Type = "req"
-	RequestItem Type = "rqi"
-	RequestNote Type = "rqe" // an event of a request
-	Task        Type = "tsk"
-	Letter      Type = "ltr"
-	Certificate Type = "crt"
+
+	Invalidation Type = "inv" // of consents
+	ErasureCheck Type = "ech" // when a consent has ended
+	Party        Type = "pty" // of processing: recipients, controllers, processors
+	System       Type = "sys"
+	Measure      Type = "mea"
+	Activity     Type = "act"
+	Revision     Type = "rev" // of an activity
+	Register     Type = "reg"
+	Assessment   Type = "asm"
+	Disclosure   Type = "dsc"
+	Retention    Type = "rul"
+	Hold         Type = "hld"
+	Request      Type = "req"
+	RequestItem  Type = "rqi"
+	RequestNote  Type = "rqe" // an event of a request
+	Task         Type = "tsk"
+	Letter       Type = "ltr"
+	Certificate  Type = "crt"
 )
 
 const (

@@ -1,0 +1,77 @@
+package consent
+
+import (
+	_ "embed"
+	"encoding/csv"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/vogter/vogter/internal/civil"
+)
+
+//go:embed childages.csv
+var childAges string
+
+// regulationAge is from which age a child's own consent holds where a country's
+// law says nothing else: GDPR Art. 8(1).
+const regulationAge = 16
+
+// ChildAge is from which age a child's own consent to a service of the information
+// society holds in a country, from a day on.
+type ChildAge struct {
+	Country string // ISO 3166-1 alpha-2
+	From    civil.Date
+	Age     int // in years
+	Source  string
+}
+
+// ages is the table, by country, in the order of days.
+type ages map[string][]ChildAge
+
+// readAges reads the table of child ages.
+func readAges(text string) (ages, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comment = '#'
+	rows, err := r.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("read child ages: %w", err)
+	}
+	table := ages{}
+	for _, row := range rows[1:] {
+		from, err := civil.Parse(row[1])
+		if err != nil {
+			return nil, fmt.Errorf("read child ages of %s: %w", row[0], err)
+		}
+		age, err := strconv.Atoi(row[2])
+		if err != nil || age < 13 || age > regulationAge {
+			return nil, fmt.Errorf("read child ages of %s: no age of 13 to %d", row[0], regulationAge)
+		}
+		if have := table[row[0]]; len(have) > 0 && !have[len(have)-1].From.Before(from) {
+			return nil, fmt.Errorf("read child ages of %s: days out of order", row[0])
+		}
+		table[row[0]] = append(table[row[0]], ChildAge{row[0], from, age, row[3]})
+	}
+	return table, nil
+}
+
+// at returns the age that holds in a country on a day.
+func (a ages) at(country string, day civil.Date) int {
+	age := regulationAge
+	for _, c := range a[country] {
+		if !day.Before(c.From) {
+			age = c.Age
+		}
+	}
+	return age
+}
+
+// yearsOn returns how many full years a person born on a day has on another. Who
+// is born on 29 February is a year older on 1 March.
+func yearsOn(born, day civil.Date) int {
+	years := day.Year - born.Year
+	if day.Month < born.Month || day.Month == born.Month && day.Day < born.Day {
+		years--
+	}
+	return years
+}

@@ -1,0 +1,69 @@
+package consent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/purpose"
+)
+
+// Keys knows the tenant's purposes by their keys: see purpose.Service.ByKey.
+type Keys interface {
+	ByKey(ctx context.Context, key string) (*purpose.Purpose, error)
+}
+
+// Standings tells where persons stand.
+type Standings interface {
+	StandingsOf(ctx context.Context, purposeKey string, subjects []string) ([]*Standing, error)
+}
+
+// Gate tells, at each use of data, on whom nothing may be used for the purpose that
+// the caller states: it rests on consent, and theirs isn't in force.
+type Gate struct {
+	purposes Keys
+	store    Standings
+	now      func() time.Time
+}
+
+// NewGate returns a Gate.
+func NewGate(purposes Keys, store Standings, now func() time.Time) *Gate {
+	return &Gate{purposes, store, now}
+}
+
+// Closed returns those of subjects on whom nothing may be used for the purpose that
+// the caller in ctx states. That is nobody where none is stated, or one that doesn't
+// rest on consent or isn't registered. It is one question to the database, whatever
+// their number; in a transaction that guards the subjects, it and a withdrawal
+// exclude each other. It fails for a purpose that is retired.
+//
+// The person whom the data is about sees it without consent, and so do jobs, which
+// state no purpose.
+func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error) {
+	p := authz.FromContext(ctx)
+	if p.Purpose == "" || p.Kind == authz.KindSubject || p.Kind == authz.KindSystem || len(subjects) == 0 {
+		return nil, nil
+	}
+	stated, err := g.purposes.ByKey(ctx, p.Purpose)
+	if errs.KindOf(err) == errs.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !stated.ConsentBased() {
+		return nil, nil
+	}
+	asked := slices.Compact(slices.Sorted(slices.Values(subjects)))
+	found, err := g.store.StandingsOf(ctx, stated.Key, asked)
+	if err != nil {
+		return nil, err
+	}
+	now, open := g.now(), make(map[string]bool, len(found))
+	for _, st := range found {
+		open[st.SubjectID] = holds(st, stated, now)
+	}
+	return slices.DeleteFunc(asked, func(s string) bool { return open[s] }), nil
+}
