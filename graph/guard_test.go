@@ -29,7 +29,9 @@ import (
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -81,6 +83,14 @@ type (
 	}
 	worldWebhooks struct {
 		graph.Webhooks
+		*world
+	}
+	worldRequests struct {
+		graph.Requests
+		*world
+	}
+	worldPurposes struct {
+		graph.Purposes
 		*world
 	}
 	worldAccess struct {
@@ -155,6 +165,18 @@ func (w worldWebhooks) Get(ctx context.Context, webhookID string) (*webhook.Webh
 
 func (w worldWebhooks) GetDelivery(ctx context.Context, deliveryID string) (*webhook.Delivery, error) {
 	return &webhook.Delivery{ID: deliveryID}, w.note(ctx, "delivery.read")
+}
+
+func (w worldPurposes) ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error) {
+	return &purpose.Purpose{Edition: purpose.Edition{ID: purposeID}}, w.note(ctx, "purpose.read")
+}
+
+func (w worldPurposes) Notice(ctx context.Context, noticeID string) (*purpose.Notice, error) {
+	return &purpose.Notice{Edition: purpose.Edition{ID: noticeID}}, w.note(ctx, "notice.read")
+}
+
+func (w worldRequests) Get(ctx context.Context, requestID string) (*request.Request, error) {
+	return &request.Request{ID: requestID}, w.note(ctx, "request.read")
 }
 
 func (w worldAccess) Get(ctx context.Context, grantID string) (*breakglass.Grant, error) {
@@ -262,6 +284,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks: worldWebhooks{world: w},
+			Purposes: worldPurposes{world: w}, Requests: worldRequests{world: w},
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
@@ -368,6 +391,8 @@ func TestNode(t *testing.T) {
 		"whk_1": {"Webhook", "WEBHOOK_READ"}, "dlv_1": {"Delivery", "WEBHOOK_READ"},
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
+		"req_1": {"Request", "REQUEST_READ"},
+		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}
 	operators := []string{"EpochClose"} // see TestNodeOfOperators

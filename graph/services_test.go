@@ -15,7 +15,9 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -42,6 +44,8 @@ var (
 	_ graph.Feed      = (*feed.Service)(nil)
 	_ graph.Webhooks  = (*webhook.Service)(nil)
 	_ graph.Security  = (*security.Service)(nil)
+	_ graph.Purposes  = (*purpose.Service)(nil)
+	_ graph.Requests  = (*request.Service)(nil)
 	_ graph.Policies  = (*policy.Service)(nil)
 	_ authn.Grants    = (*breakglass.Service)(nil)
 	_ authn.Keys      = (*apikey.Service)(nil)

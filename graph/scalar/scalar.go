@@ -117,6 +117,8 @@ func whole(v any) (int64, bool) {
 	switch v := v.(type) {
 	case int64:
 		return v, true
+	case int: // a default within an input
+		return int64(v), true
 	case json.Number:
 		n, err := strconv.ParseInt(v.String(), 10, 64)
 		return n, err == nil

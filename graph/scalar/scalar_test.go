@@ -72,6 +72,7 @@ func TestUnmarshal(t *testing.T) {
 		{"Int of text", integer, "1", nil},
 		{"Int64", long, json.Number("9223372036854775807"), int64(math.MaxInt64)},
 		{"Int64 too large", long, json.Number("9223372036854775808"), nil},
+		{"Int64 by default", long, 7, int64(7)},
 		{"Int64 of text", long, "1", nil},
 		{"Int64 of a float", long, 1.0, nil},
 		{"Time", instant, "2026-02-28T12:00:00+01:00", time.Date(2026, 2, 28, 11, 0, 0, 0, time.UTC)},

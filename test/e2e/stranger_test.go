@@ -55,6 +55,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		vars{"input": vars{
 			"name": "walk", "description": "Nobody exports", "source": `forbid (principal, action == Action::"EXPORT_REQUEST", resource);`,
 		}}).ProposeTenantPolicy.Policy.ID
+	purpose, notice := purposeAndNotice(t, owner, "walk.letters")
 	happened := ask[struct {
 		RecordSecurityEvent struct{ Event struct{ ID string } }
 	}](t, owner, `mutation($input: RecordSecurityEventInput!) { recordSecurityEvent(input: $input) { event { id } } }`,
@@ -134,6 +135,22 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("rotateWebhookSecret", "webhook { id }", vars{"id": hooked.ID}, "NOT_FOUND"),
 		mutation("redeliver", "delivery { id }", vars{"delivery": told.ID}, "NOT_FOUND"),
 
+		query("vocabulary", `{ vocabulary(kind: RIGHT) { version terms { id } } }`, nil, ""),
+		query("purposes", `{ purposes { nodes { id key texts { name } } } }`, nil, ""),
+		query("purpose", `{ purpose(key: "walk.letters") { id } }`, nil, "NOT_FOUND"),
+		query("unregisteredPurposes", `{ unregisteredPurposes }`, nil, ""),
+		query("notices", `{ notices(purpose: "walk.letters") { nodes { id key } } }`, nil, ""),
+		query("currentNotice", `{ currentNotice(tenantSlug: "nobody-of-that-name", purpose: "walk.letters") { text { title } } }`, nil, "NOT_FOUND"),
+		mutation("updatePurpose", "purpose { id }", vars{"id": purpose, "expectedEdit": 1, "content": letters()}, "NOT_FOUND"),
+		mutation("revisePurpose", "purpose { id }", vars{"id": purpose, "material": false, "reason": "x"}, "NOT_FOUND"),
+		mutation("publishPurpose", "purpose { id }", vars{"id": purpose, "expectedEdit": 1}, "NOT_FOUND"),
+		mutation("retirePurpose", "purpose { id }", vars{"id": purpose}, "NOT_FOUND"),
+		mutation("createNotice", "notice { id }", vars{"key": "walk", "content": aboutLetters("walk.letters")}, "NOT_FOUND"),
+		mutation("updateNotice", "notice { id }", vars{"id": notice, "expectedEdit": 1, "content": aboutLetters("walk.letters")}, "NOT_FOUND"),
+		mutation("reviseNotice", "notice { id }", vars{"id": notice, "material": false, "reason": "x"}, "NOT_FOUND"),
+		mutation("publishNotice", "notice { id }", vars{"id": notice, "expectedEdit": 1}, "NOT_FOUND"),
+		mutation("withdrawNotice", "notice { id }", vars{"id": notice}, "NOT_FOUND"),
+
 		query("self", `{ self { subject { id } } }`, nil, "FORBIDDEN"),
 		mutation("signOutSubject", "count", vars{}, "FORBIDDEN"),
 		mutation("signInSubjectWithIdentity", "token", vars{"tenantSlug": "nobody-of-that-name"}, "PRECONDITION"),
@@ -206,6 +223,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy,
 		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
+		purpose, notice,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
 	}
@@ -233,7 +251,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createPurpose"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)
