@@ -201,6 +201,7 @@ func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
+		&disclosureEraser{d.db.Collection(disclosuresColl)},
 		&subjectEraser{d.db.Collection(subjectsColl)},
 	}
 }
