@@ -277,7 +277,10 @@ func speaks[T any](texts []T, of func(T) string, tag string) int {
 	if at := slices.IndexFunc(texts, func(t T) bool { return of(t) == tag }); at >= 0 {
 		return at
 	}
-	want, _ := language.Make(tag).Base()
+	want, sure := language.Make(tag).Base()
+	if sure < language.High {
+		return -1 // of no language, which is guessed to be English
+	}
 	return slices.IndexFunc(texts, func(t T) bool {
 		have, _ := language.Make(of(t)).Base()
 		return have == want

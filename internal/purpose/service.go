@@ -366,8 +366,7 @@ func (s *Service) ShowPublic(ctx context.Context, slug, key string, tag *string)
 		return nil, errs.At(err, "tenantSlug")
 	}
 	if tag == nil {
-		none := "und"
-		tag = &none
+		tag = new(string)
 	}
 	ctx = authz.NewContext(tenant.NewContext(ctx, of), authz.Principal{Kind: authz.KindSubject, Tenant: of})
 	return s.Show(ctx, key, *tag)
