@@ -78,6 +78,15 @@ const (
 	purposesColl = "purposes"
 	noticesColl  = "notices"
 
+	consentsColl      = "consents"
+	consentEventsColl = "consentEvents"
+	standingsColl     = "consentStandings" // where each person stands on each purpose
+	consentCountsColl = "consentCounts"    // how many do
+	erasureChecksColl = "erasureChecks"    // when a consent has ended
+	invalidationsColl = "consentInvalidations"
+
+	lettersColl = "letterTemplates"
+
 	measuresColl           = "securityMeasures"
 	assessmentsColl        = "assessments"
 	assessmentVersionsColl = "assessmentVersions" // those that were decided
@@ -159,6 +168,27 @@ func indexes() map[string][]index {
 		challengesColl:       {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
 		selfSessionsColl:     {{"tenant", "subject", "createdAt"}, {"createdAt"}},
 		purposesColl:         {{"tenant", "-createdAt", "-_id"}, {"tenant", "key", "-version"}, {"tenant", "version"}, {"tenant", "state", "key"}},
+		lettersColl:          {{"tenant", "-createdAt", "-_id"}, {"tenant", "letter", "language", "-version"}, {"tenant", "state", "letter", "language"}},
+		consentsColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "subject", "-createdAt", "-_id"},
+			{"tenant", "purpose", "-createdAt", "-_id"},
+			{"tenant", "purpose", "state", "-createdAt", "-_id"},
+		},
+		consentEventsColl: {
+			{"tenant", "subject", "-createdAt", "-_id"},
+			{"tenant", "subject", "purpose", "-createdAt", "-_id"},
+			{"tenant", "consent", "-createdAt", "-_id"},
+		},
+		standingsColl: {
+			{"tenant", "subject", "purpose"},
+			{"tenant", "purpose", "inForce", "since"},
+			{"tenant", "notice", "inForce", "since"},
+			{"expiresAt"},
+			{"askDue"},
+		},
+		consentCountsColl: {{"tenant", "purpose", "month"}},
+		erasureChecksColl: {{"tenant", "state", "-createdAt", "-_id"}, {"tenant", "batch", "state"}},
 		noticesColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "key", "-version"},

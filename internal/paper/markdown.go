@@ -395,7 +395,11 @@ func marked(spans []Span) string {
 		if s.Italic {
 			marks += "*"
 		}
-		if s.Link != "" {
+		switch {
+		case s.Link == "":
+		case s.Link == s.Text && strings.Contains(s.Link, "://") && !strings.ContainsAny(s.Link, "<>| \\"):
+			inner = "<" + s.Link + ">"
+		default:
 			inner = "[" + inner + "](<" + strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "", `\`, "%5C", "|", "%7C").Replace(s.Link) + ">)"
 		}
 		runes := []byte(marks)
