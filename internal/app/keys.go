@@ -21,10 +21,6 @@ import (
 	"github.com/vogter/vogter/jobs"
 )
 
-// ledgerKeep is how long entries of the ledger are locked: longer than any backup
-// is kept that they speak of.
-const ledgerKeep = 400 * 24 * time.Hour
-
 // lifeOfKeys is what ends keys: epochs, and erasures with their ledger.
 type lifeOfKeys struct {
 	epochs    *epoch.Service
@@ -47,7 +43,7 @@ func (p *Platform) openKeys(
 		}),
 	})
 	k.ledger = ledger.New(ledger.Config{
-		Store: mongo.NewLedgerStore(p.db), Objects: p.bucket, Signer: p.audit.ring, Now: p.now, Keep: ledgerKeep,
+		Store: mongo.NewLedgerStore(p.db), Objects: p.bucket, Signer: p.audit.ring, Now: p.now, Keep: p.Config.LedgerRetention,
 	})
 	k.evictions = erasure.NewEvictions(p.redis, v, p.log)
 	k.erasures = erasure.NewService(erasure.Config{
@@ -66,10 +62,27 @@ func (p *Platform) checkLedger(ctx context.Context) error {
 		}
 		return err
 	})
-	if errors.Is(err, ledger.ErrBroken) || errors.Is(err, ledger.ErrOtherDatabase) {
-		return p.broken(ctx, "ledger", err)
+	return p.ledgerBroken(ctx, err)
+}
+
+// ledgerBroken makes of an error that the ledger isn't what it was a security event.
+func (p *Platform) ledgerBroken(ctx context.Context, err error) error {
+	for _, broken := range []error{ledger.ErrBroken, ledger.ErrForged, ledger.ErrOtherDatabase} {
+		if errors.Is(err, broken) {
+			return p.broken(ctx, "ledger", err)
+		}
 	}
 	return err
+}
+
+// VerifyLedger reads the whole ledger, its chain and signatures, and returns how
+// many entries it has.
+func (p *Platform) VerifyLedger(ctx context.Context) (entries int64, err error) {
+	err = p.keys.ledger.Visit(tenant.System(ctx, "verify ledger"), func(ledger.Entry) error {
+		entries++
+		return nil
+	})
+	return entries, p.ledgerBroken(ctx, err)
 }
 
 // workKeys has the worker end keys.

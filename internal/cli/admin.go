@@ -23,6 +23,7 @@ type adminCmd struct {
 	Sign      adminSignCmd   `cmd:"" help:"The keys that the platform signs with."`
 	Audit     adminAuditCmd  `cmd:"" help:"The audit log as a whole."`
 	Keys      adminKeysCmd   `cmd:"" help:"The keys of what is encrypted."`
+	Ledger    adminLedgerCmd `cmd:"" help:"The ledger of what a restored backup must not undo."`
 	Deadline  deadlineCmd    `cmd:"" help:"Compute by when a request must be answered, with the reasons; needs no server."`
 }
 

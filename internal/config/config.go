@@ -100,6 +100,12 @@ type Config struct {
 	// AuditRetention is how long checkpoints of the audit log can't be removed,
 	// by anybody: five years, as long as the AML Act has a KYC file kept.
 	AuditRetention time.Duration `env:"VOGTER_AUDIT_RETENTION" envDefault:"43848h"`
+	// LedgerRetention is how long entries of the ledger of erasures can't be
+	// removed, by anybody. A backup that is older than they are would bring back
+	// what was erased: so it is longer than any backup of the database is kept, a
+	// year and a month when nothing is said. It is not for ever, for entries have
+	// the opaque ids of persons.
+	LedgerRetention time.Duration `env:"VOGTER_LEDGER_RETENTION" envDefault:"9600h"`
 
 	S3       S3
 	S3Second S3Second
@@ -433,6 +439,9 @@ func (c *Config) check() []error {
 	}
 	if c.AuditRetention < 24*time.Hour {
 		bad("VOGTER_AUDIT_RETENTION", "a duration of at least a day, such as 43848h")
+	}
+	if c.LedgerRetention < 30*24*time.Hour || c.LedgerRetention > 10*366*24*time.Hour {
+		bad("VOGTER_LEDGER_RETENTION", "a duration of 30 days to 10 years, such as 9600h: longer than any backup is kept")
 	}
 	if c.Kratos.PublicURL != "" && !isHTTP(c.Kratos.PublicURL) {
 		bad("VOGTER_KRATOS_PUBLIC_URL", "an http or https URL")

@@ -53,7 +53,7 @@ func (q quiet) Evict(_ context.Context, owners ...vault.Owner) { q.Vault.Evict(o
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{World: world.Start(t), trace: func(string) {}}
-	r.ledger = ledger.New(ledger.Config{Store: mongo.NewLedgerStore(r.DB), Objects: r.Bucket, Now: r.Now, Keep: time.Hour})
+	r.ledger = ledger.New(ledger.Config{Store: mongo.NewLedgerStore(r.DB), Objects: r.Bucket, Signer: testenv.Ring(t, r.DB, r.Vault, r.Changes), Now: r.Now, Keep: time.Hour})
 	r.s = r.service(r.DB)
 	r.ok(r.ledger.Check(t.Context(), "db-1", r.replay))
 	r.Handle(erasure.JobShred, func(ctx context.Context, run *job.Run) error { return r.s.Run(ctx, run) })

@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/vogter/vogter/internal/errs"
@@ -49,8 +51,9 @@ type Entry struct {
 	Tenant   tenant.ID `json:"tenant,omitempty"`
 	Object   string    `json:"object,omitempty"` // what it is an entry of: an erasure, a consent, a credential
 	Subject  string    `json:"subject,omitempty"`
-	Units    []string  `json:"units,omitempty"`
-	// State tells, of kinds that can be taken back, what holds now: "ON" or "OFF".
+	Units    []string  `json:"units,omitempty"` // of an erasure; of an invalidation of many consents, its purpose or notice
+	// State tells, of kinds that can be taken back, what holds now: "ON" or "OFF"; of a
+	// withdrawal, in which state the consent ended.
 	State string `json:"state,omitempty"`
 }
 
@@ -58,6 +61,7 @@ type Entry struct {
 var (
 	ErrOtherDatabase = errs.New(errs.Internal, "the ledger is another database's: the settings name a wrong database or bucket")
 	ErrBroken        = errs.New(errs.Internal, "the ledger's chain is broken: an entry is missing or altered")
+	ErrForged        = errs.New(errs.Internal, "the ledger has an entry that no key of this platform signed")
 	ErrNoReplay      = errs.New(errs.Internal, "the ledger has an entry that this program can't carry out again")
 )
 
@@ -85,12 +89,13 @@ type Objects interface {
 	Keys(ctx context.Context, prefix, after string) iter.Seq2[string, error]
 }
 
-// Signer signs entries.
+// Signer signs entries, and knows the keys.
 type Signer interface {
 	Sign(ctx context.Context, p sign.Purpose, text []byte) ([]byte, error)
+	Keys(ctx context.Context) (*sign.KeySet, error)
 }
 
-// Config is what a Ledger needs. All but Signer is required.
+// Config is what a Ledger needs.
 type Config struct {
 	Store   Store
 	Objects Objects
@@ -102,15 +107,27 @@ type Config struct {
 
 // Ledger is the ledger of one database. It may be used concurrently, also by
 // several processes.
-type Ledger struct{ Config }
+type Ledger struct {
+	Config
+
+	mu   sync.Mutex
+	keys *sign.KeySet // that entries are checked with
+	kept string       // id of the key that lies beside the entries for sure
+}
 
 // New returns a Ledger. Check must be called before it is used.
-func New(c Config) *Ledger { return &Ledger{c} }
+func New(c Config) *Ledger { return &Ledger{Config: c} }
 
 const (
 	prefix   = "ledger_"
 	textKind = "vogter/ledger/1"
 	maxEntry = 64 << 10
+
+	// keysPrefix begins the keys of objects with the public keys of the platform,
+	// one for each key that ever signed an entry: a database that was restored
+	// knows none that were made since.
+	keysPrefix = "ledgerkeys_"
+	maxKeys    = 4 << 20
 )
 
 // key returns the key of an entry's object; keys sort as numbers do.
@@ -154,8 +171,11 @@ func (l *Ledger) put(ctx context.Context, at Position, e Entry) (Position, error
 		return Position{}, fmt.Errorf("encode entry: %w", err)
 	}
 	content := sign.Text(textKind, string(line))
-	if l.Signer != nil && e.Kind != Genesis { // there is no tenant yet whose key could sign
+	if e.Kind != Genesis { // there is no tenant yet whose key could sign
 		if content, err = l.Signer.Sign(ctx, sign.Ledger, content); err != nil {
+			return Position{}, err
+		}
+		if err := l.keepKeys(ctx, content); err != nil {
 			return Position{}, err
 		}
 	}
@@ -179,22 +199,32 @@ func (l *Ledger) next(ctx context.Context, at Position) (Entry, Position, error)
 	if err != nil {
 		return Entry{}, at, err
 	}
-	kind, rest, _ := bytes.Cut(content, []byte("\n"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	var e Entry
-	if string(kind) != textKind || json.Unmarshal(line, &e) != nil || e.Number != at.Number+1 || e.Previous != at.Hash {
+	e, ok := parse(content)
+	switch {
+	case !ok || e.Number != at.Number+1 || e.Previous != at.Hash:
 		return e, at, ErrBroken.Because(fmt.Errorf("entry %d", at.Number+1))
-	}
-	if e.Database != at.Database {
+	case e.Database != at.Database:
 		return e, at, ErrOtherDatabase
 	}
-	return e, Position{at.Database, e.Number, hash(content)}, nil
+	return e, Position{at.Database, e.Number, hash(content)}, l.signed(ctx, &e, content)
 }
 
-// Check compares the ledger with the database, before anything is served. Entries
-// that the database doesn't know are carried out again by replay, which must
-// be repeatable. It fails with ErrOtherDatabase, with ErrBroken, or as replay
-// does; then nothing may be served.
+// parse reads what an object says, whether it is signed or not.
+func parse(content []byte) (e Entry, ok bool) {
+	kind, rest, _ := bytes.Cut(content, []byte("\n"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	return e, string(kind) == textKind && json.Unmarshal(line, &e) == nil
+}
+
+// recent is how many entries before the one that the database knows Check reads
+// again: enough to see that the chain leads where it did, in bounded time. Visit
+// reads all.
+const recent = 100
+
+// Check compares the ledger with the database, before anything is served: the
+// last entries that it knows, and all that it doesn't. Those are carried out again
+// by replay, which must be repeatable. It fails with ErrOtherDatabase,
+// ErrBroken or ErrForged, or as replay does; then nothing may be served.
 func (l *Ledger) Check(ctx context.Context, database string, replay func(ctx context.Context, e Entry) error) error {
 	begin := Position{Database: database, Number: -1}
 	at, err := l.Store.Position(ctx, begin)
@@ -206,14 +236,8 @@ func (l *Ledger) Check(ctx context.Context, database string, replay func(ctx con
 			return fmt.Errorf("check ledger: %w", err)
 		}
 	}
-	known, err := l.Objects.Get(ctx, key(at.Number), maxEntry)
-	switch {
-	case errs.KindOf(err) == errs.NotFound:
-		return fmt.Errorf("check ledger: %w", ErrBroken.Because(fmt.Errorf("entry %d is missing", at.Number)))
-	case err != nil:
+	if err := l.known(ctx, at); err != nil {
 		return fmt.Errorf("check ledger: %w", err)
-	case hash(known) != at.Hash:
-		return fmt.Errorf("check ledger: %w", l.other(known, at))
 	}
 	for {
 		e, next, err := l.next(ctx, at)
@@ -234,6 +258,122 @@ func (l *Ledger) Check(ctx context.Context, database string, replay func(ctx con
 	return l.end(ctx, at)
 }
 
+// known checks the entry at a position, and some before it, against its hash.
+func (l *Ledger) known(ctx context.Context, at Position) error {
+	for first := at.Number - recent; at.Number >= max(first, 0); at.Number-- {
+		content, err := l.Objects.Get(ctx, key(at.Number), maxEntry)
+		switch {
+		case errs.KindOf(err) == errs.NotFound:
+			return ErrBroken.Because(fmt.Errorf("entry %d is missing", at.Number))
+		case err != nil:
+			return err
+		}
+		e, ok := parse(content)
+		switch {
+		case ok && e.Database != at.Database:
+			return ErrOtherDatabase
+		case !ok || hash(content) != at.Hash || e.Number != at.Number:
+			return ErrBroken.Because(fmt.Errorf("entry %d is another than the one known", at.Number))
+		}
+		if err := l.signed(ctx, &e, content); err != nil {
+			return err
+		}
+		at.Hash = e.Previous
+	}
+	return nil
+}
+
+// signed fails with ErrForged unless an entry is signed by a key of the platform.
+func (l *Ledger) signed(ctx context.Context, e *Entry, content []byte) error {
+	if e.Number == 0 && e.Kind == Genesis {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.keys == nil {
+		if err := l.loadKeys(ctx); err != nil {
+			return err
+		}
+	}
+	_, _, err := l.keys.Open(sign.Ledger, content)
+	if errors.Is(err, sign.ErrUntrusted) { // a key that was made since
+		if lerr := l.loadKeys(ctx); lerr != nil {
+			return lerr
+		}
+		if lerr := l.extend(ctx, content); lerr != nil {
+			return lerr
+		}
+		_, _, err = l.keys.Open(sign.Ledger, content)
+	}
+	if err != nil {
+		return ErrForged.Because(fmt.Errorf("entry %d: %w", e.Number, err))
+	}
+	return nil
+}
+
+func (l *Ledger) loadKeys(ctx context.Context) (err error) {
+	if l.keys, err = l.Signer.Keys(ctx); err != nil {
+		return fmt.Errorf("load signing keys: %w", err)
+	}
+	return nil
+}
+
+// extend adds the keys that lie beside the entries, as far as they follow from
+// those of the database.
+func (l *Ledger) extend(ctx context.Context, content []byte) error {
+	object, ok := keysKey(content)
+	if !ok {
+		return nil
+	}
+	b, err := l.Objects.Get(ctx, object, maxKeys)
+	if errs.KindOf(err) == errs.NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if more, err := sign.ParseKeySet(b); err == nil {
+		l.keys.Extend(more)
+	}
+	return nil
+}
+
+// keysKey returns the key of the object with the keys that were there when an
+// entry was signed, named for the key that signed it.
+func keysKey(content []byte) (string, bool) {
+	id, err := sign.SignerOf(content)
+	_, hash, ok := strings.Cut(id, "+")
+	return keysPrefix + hash, err == nil && ok
+}
+
+// keepKeys lays the platform's public keys beside the entries, once for each key
+// that signs.
+func (l *Ledger) keepKeys(ctx context.Context, signed []byte) error {
+	object, ok := keysKey(signed)
+	if !ok {
+		return errors.New("the entry isn't signed")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kept == object {
+		return nil
+	}
+	keys, err := l.Signer.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("load signing keys: %w", err)
+	}
+	b, err := keys.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	err = l.Objects.PutLocked(ctx, object, b, l.Now().Add(l.Keep))
+	if err != nil && errs.KindOf(err) != errs.Conflict {
+		return err
+	}
+	l.kept = object
+	return nil
+}
+
 // found makes the first entry, or finds it.
 func (l *Ledger) found(ctx context.Context, at Position) (Position, error) {
 	first, err := l.put(ctx, at, Entry{Kind: Genesis, At: l.Now().UTC().Truncate(time.Millisecond)})
@@ -244,17 +384,6 @@ func (l *Ledger) found(ctx context.Context, at Position) (Position, error) {
 		return at, err
 	}
 	return first, l.Store.Advance(ctx, first)
-}
-
-// other says why the entry at a position isn't the one that the database knows.
-func (l *Ledger) other(content []byte, at Position) error {
-	_, rest, _ := bytes.Cut(content, []byte("\n"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	var e Entry
-	if json.Unmarshal(line, &e) == nil && e.Database != at.Database {
-		return ErrOtherDatabase
-	}
-	return ErrBroken.Because(fmt.Errorf("entry %d is another than the one known", at.Number))
 }
 
 // end fails unless a position is that of the last entry.
@@ -271,7 +400,8 @@ func (l *Ledger) end(ctx context.Context, at Position) error {
 }
 
 // Visit calls visit for every entry, the oldest first, and fails with ErrBroken at
-// the first that doesn't follow from the one before.
+// the first that doesn't follow from the one before, or with ErrForged at one that
+// isn't signed.
 func (l *Ledger) Visit(ctx context.Context, visit func(Entry) error) error {
 	at, err := l.Store.Position(ctx, Position{})
 	if err != nil {

@@ -24,16 +24,17 @@ type rig struct {
 
 	server *s3.Server
 	bucket *blob.Bucket
+	ring   *sign.Ring
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	server := s3.Start(t)
-	return &rig{t, server, server.Bucket(t)}
+	return &rig{t, server, server.Bucket(t), testenv.NewRing(t)}
 }
 
 func (r *rig) ledger(store ledger.Store) *ledger.Ledger {
-	return ledger.New(ledger.Config{Store: store, Objects: r.bucket, Now: testenv.Now, Keep: time.Hour})
+	return ledger.New(ledger.Config{Store: store, Objects: r.bucket, Signer: r.ring, Now: testenv.Now, Keep: time.Hour})
 }
 
 func (r *rig) ok(err error) {
@@ -159,6 +160,95 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// signer signs as a ring does, and knows the keys of another moment.
+type signer struct {
+	*sign.Ring
+
+	known *sign.KeySet
+}
+
+func (s signer) Keys(context.Context) (*sign.KeySet, error) { return s.known, nil }
+
+// A restored database knows no keys that were made since: they lie beside the
+// entries, and count as far as they follow from those it knows.
+func TestRestoredWithOldKeys(t *testing.T) {
+	r := newRig(t)
+	s := store(t)
+	l := r.ledger(s)
+	r.ok(l.Check(t.Context(), "db-1", none))
+	r.append(l, "shr_1")
+	backup, err := s.Position(t.Context(), ledger.Position{})
+	r.ok(err)
+	old, err := r.ring.Keys(t.Context())
+	r.ok(err)
+	for i := range 3 {
+		r.ok(r.ring.Rotate(t.Context(), sign.Root, sign.Ledger))
+		r.append(l, fmt.Sprint("shr_", i))
+	}
+	restored := func(keys *sign.KeySet) error {
+		s := store(t)
+		_, err := s.Position(t.Context(), backup)
+		r.ok(err)
+		c := ledger.Config{Store: s, Objects: r.bucket, Signer: signer{r.ring, keys}, Now: testenv.Now, Keep: time.Hour}
+		return ledger.New(c).Check(t.Context(), "db-1", func(context.Context, ledger.Entry) error { return nil })
+	}
+	if err := restored(sign.NewKeySet(old.Keys()...)); err != nil {
+		t.Errorf("with the keys of the backup: %v", err)
+	}
+	stranger := testenv.NewRing(t)
+	_, err = stranger.Sign(t.Context(), sign.Ledger, []byte("x\n"))
+	r.ok(err)
+	theirs, err := stranger.Keys(t.Context())
+	r.ok(err)
+	if err := restored(theirs); !errors.Is(err, ledger.ErrForged) {
+		t.Errorf("with a stranger's keys: %v", err)
+	}
+}
+
+// altered is a bucket that gives out another object of one key.
+type altered struct {
+	*blob.Bucket
+
+	key  string
+	with func([]byte) []byte
+}
+
+func (a altered) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
+	b, err := a.Bucket.Get(ctx, key, limit)
+	if err == nil && key == a.key {
+		b = a.with(b)
+	}
+	return b, err
+}
+
+// What the database knows already is read again too: the last of it at each
+// start, all of it on demand.
+func TestKnownEntriesAreCheckedAgain(t *testing.T) {
+	r := newRig(t)
+	s := store(t)
+	l := r.ledger(s)
+	r.ok(l.Check(t.Context(), "db-1", none))
+	for i := range 120 {
+		r.append(l, fmt.Sprint("shr_", i))
+	}
+	open := func(number int, with func([]byte) []byte) (atStart, onDemand error) {
+		c := ledger.Config{
+			Store: s, Objects: altered{r.bucket, fmt.Sprintf("ledger_%016d", number), with}, Signer: r.ring, Now: testenv.Now, Keep: time.Hour,
+		}
+		return ledger.New(c).Check(t.Context(), "db-1", none), ledger.New(c).Visit(t.Context(), func(ledger.Entry) error { return nil })
+	}
+	flip := func(b []byte) []byte { return []byte(strings.Replace(string(b), "shr_", "shr-", 1)) }
+	for number, known := range map[int]bool{120: true, 90: true, 25: true, 5: false} {
+		start, demand := open(number, flip)
+		if known != errors.Is(start, ledger.ErrBroken) || !errors.Is(demand, ledger.ErrForged) {
+			t.Errorf("entry %d altered: at the start %v, on demand %v", number, start, demand)
+		}
+	}
+	if start, demand := open(3, func(b []byte) []byte { return b }); start != nil || demand != nil {
+		t.Errorf("nothing altered: %v, %v", start, demand)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	entry := func(number int, previous, database string) []byte {
 		line, err := json.Marshal(ledger.Entry{Number: int64(number), Previous: previous, Database: database, Kind: ledger.Hold})
@@ -183,6 +273,25 @@ func TestRefuses(t *testing.T) {
 			r.ok(err)
 			r.ok(r.bucket.PutLocked(r.Context(), "ledger_0000000000000001", entry(1, at.Hash, "db-2"), testenv.Now().Add(time.Hour)))
 		}, ledger.ErrOtherDatabase},
+		"an entry that nobody signed": {func(r *rig, s *mongo.LedgerStore) {
+			at, err := s.Position(r.Context(), ledger.Position{})
+			r.ok(err)
+			r.ok(r.bucket.PutLocked(r.Context(), "ledger_0000000000000001", entry(1, at.Hash, "db-1"), testenv.Now().Add(time.Hour)))
+		}, ledger.ErrForged},
+		"an entry that a stranger signed": {func(r *rig, s *mongo.LedgerStore) {
+			at, err := s.Position(r.Context(), ledger.Position{})
+			r.ok(err)
+			signed, err := testenv.NewRing(t).Sign(r.Context(), sign.Ledger, entry(1, at.Hash, "db-1"))
+			r.ok(err)
+			r.ok(r.bucket.PutLocked(r.Context(), "ledger_0000000000000001", signed, testenv.Now().Add(time.Hour)))
+		}, ledger.ErrForged},
+		"an entry that was signed for another purpose": {func(r *rig, s *mongo.LedgerStore) {
+			at, err := s.Position(r.Context(), ledger.Position{})
+			r.ok(err)
+			signed, err := r.ring.Sign(r.Context(), sign.Receipt, entry(1, at.Hash, "db-1"))
+			r.ok(err)
+			r.ok(r.bucket.PutLocked(r.Context(), "ledger_0000000000000001", signed, testenv.Now().Add(time.Hour)))
+		}, ledger.ErrForged},
 		"a gap": {func(r *rig, s *mongo.LedgerStore) {
 			r.ok(r.bucket.PutLocked(r.Context(), "ledger_0000000000000005", entry(5, "x", "db-1"), testenv.Now().Add(time.Hour)))
 		}, ledger.ErrBroken},
@@ -218,7 +327,7 @@ func TestRefuses(t *testing.T) {
 		c.Bucket, c.Endpoint = "nosuch", "https://127.0.0.1:1"
 		away, err := blob.New(c)
 		r.ok(err)
-		err = ledger.New(ledger.Config{Store: s, Objects: away, Now: testenv.Now, Keep: time.Hour}).Check(t.Context(), "db-1", none)
+		err = ledger.New(ledger.Config{Store: s, Objects: away, Signer: r.ring, Now: testenv.Now, Keep: time.Hour}).Check(t.Context(), "db-1", none)
 		if !errors.Is(err, blob.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}

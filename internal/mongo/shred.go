@@ -26,11 +26,11 @@ var (
 )
 
 // ShredStore keeps shreddings, and marks persons.
-type ShredStore struct{ coll, subjects *mongo.Collection }
+type ShredStore struct{ coll, subjects, standings *mongo.Collection }
 
 // NewShredStore returns the store of shreddings in d.
 func NewShredStore(d *DB) *ShredStore {
-	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl)}
+	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl), d.db.Collection(standingsColl)}
 }
 
 type shredDoc struct {
@@ -95,7 +95,10 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return fmt.Errorf("mark subject %s: %w", t.Subject, translate(err))
 	}
-	return nil
+	if !t.Whole {
+		return nil
+	}
+	return closeStandings(ctx, s.standings, t.Subject) // here, so that one look at a standing tells
 }
 
 // Finish implements erasure.Store.
@@ -194,12 +197,13 @@ func LookupEraser(d *DB) erasure.Eraser {
 }
 
 // Erasers returns what destroys records, files, packages, sign-ins and the
-// person's own document, in that order.
+// person's own document, in that order, and closes consents.
 func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 	return []erasure.Eraser{
 		&recordEraser{changes, d.db.Collection(recordsColl), newLookups(d, nil)},
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
+		newConsentEraser(d),
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
 		&disclosureEraser{d.db.Collection(disclosuresColl)},
 		&subjectEraser{d.db.Collection(subjectsColl)},

@@ -198,13 +198,32 @@ func (s *KeySet) Open(p Purpose, msg []byte) (text string, by *Key, err error) {
 // PurposeOf returns the purpose that a note's signature claims, and its text,
 // neither of them checked. It fails with ErrForm.
 func PurposeOf(msg []byte) (p Purpose, text string, err error) {
-	_, err = note.Open(msg, nil)
-	unverified, ok := errors.AsType[*note.UnverifiedNoteError](err)
-	if !ok || len(unverified.Note.UnverifiedSigs) == 0 {
-		return "", "", ErrForm
+	n, err := unverified(msg)
+	if err != nil {
+		return "", "", err
 	}
-	name := unverified.Note.UnverifiedSigs[0].Name
-	return Purpose(name[strings.LastIndex(name, "/")+1:]), unverified.Note.Text, nil
+	name := n.UnverifiedSigs[0].Name
+	return Purpose(name[strings.LastIndex(name, "/")+1:]), n.Text, nil
+}
+
+// SignerOf returns the id, as Key.ID has it, of the key that a note's first
+// signature claims, unchecked. It fails with ErrForm.
+func SignerOf(msg []byte) (string, error) {
+	n, err := unverified(msg)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s+%08x", n.UnverifiedSigs[0].Name, n.UnverifiedSigs[0].Hash), nil
+}
+
+// unverified reads a note that has a signature.
+func unverified(msg []byte) (*note.Note, error) {
+	_, err := note.Open(msg, nil)
+	e, ok := errors.AsType[*note.UnverifiedNoteError](err)
+	if !ok || len(e.Note.UnverifiedSigs) == 0 {
+		return nil, ErrForm
+	}
+	return e.Note, nil
 }
 
 // jwks is a key set as RFC 7517 has it, with the keys as RFC 8037 has them.

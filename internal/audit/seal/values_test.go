@@ -106,7 +106,7 @@ func (k *keeper) rename(ctx context.Context, s *subject.Subject, to string) {
 // erase erases a person as a whole.
 func (k *keeper) erase(ctx context.Context, s *subject.Subject) {
 	k.Helper()
-	l := ledger.New(ledger.Config{Store: mongo.NewLedgerStore(k.DB), Objects: k.Bucket, Now: k.Now, Keep: time.Hour})
+	l := ledger.New(ledger.Config{Store: mongo.NewLedgerStore(k.DB), Objects: k.Bucket, Signer: k.verifier.Publisher.Ring, Now: k.Now, Keep: time.Hour})
 	k.ok(l.Check(k.Context(), "db", func(context.Context, ledger.Entry) error { return nil }))
 	service := erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(k.DB), Keys: k.Keys, Caches: here{k.Vault}, Ledger: l, Lookups: mongo.LookupEraser(k.DB),
