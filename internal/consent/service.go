@@ -479,6 +479,7 @@ func (st *step) explicit() error {
 // write stores tracks with what follows, and returns the changes. Batch is the
 // import that they are of, if any.
 func (s *Service) write(ctx context.Context, batch string, tracks ...*Track) ([]change.Change, error) {
+	tracks = unique(tracks)
 	digests, err := s.Store.Write(ctx, tracks...)
 	if err != nil {
 		return nil, err
@@ -513,6 +514,19 @@ func (s *Service) write(ctx context.Context, batch string, tracks ...*Track) ([]
 		changes[len(changes)-1].Then = []job.Spec{{Type: JobCheck, Object: batch}}
 	}
 	return changes, s.Store.InsertChecks(ctx, checks...)
+}
+
+// unique returns the tracks, each once: several steps may be of one.
+func unique(tracks []*Track) []*Track {
+	var once []*Track
+	known := make(map[*Track]bool, len(tracks))
+	for _, t := range tracks {
+		if !known[t] {
+			known[t] = true
+			once = append(once, t)
+		}
+	}
+	return once
 }
 
 func checkSubject(ctx context.Context, subjectID string) (tenant.ID, error) {

@@ -1,0 +1,967 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/consent"
+	"github.com/vogter/vogter/internal/erasure"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+var (
+	_ consent.Store     = (*ConsentStore)(nil)
+	_ consent.Standings = (*ConsentStore)(nil)
+)
+
+// ConsentStore keeps consents, what happened to them, and where persons stand.
+//
+// Ids, states, times and channels are in clear, for searches and counters; what
+// shows that a person said so is sealed under that person's evidence unit.
+type ConsentStore struct {
+	consents, events, standings, counts, checks, invalidations, subjects *mongo.Collection
+
+	vault *vault.Vault
+	log   *slog.Logger
+}
+
+// NewConsentStore returns the store of consents in d.
+func NewConsentStore(d *DB, v *vault.Vault, log *slog.Logger) *ConsentStore {
+	return &ConsentStore{
+		d.db.Collection(consentsColl), d.db.Collection(consentEventsColl), d.db.Collection(standingsColl),
+		d.db.Collection(consentCountsColl), d.db.Collection(erasureChecksColl), d.db.Collection(invalidationsColl),
+		d.db.Collection(subjectsColl), v, log,
+	}
+}
+
+type refDoc struct {
+	ID      string `bson:"id"`
+	Version int64  `bson:"version"`
+}
+
+type consentDoc struct {
+	ID         string          `bson:"_id"`
+	Tenant     tenant.ID       `bson:"tenant"`
+	Subject    string          `bson:"subject"`
+	Purpose    string          `bson:"purpose"` // key
+	Ref        refDoc          `bson:"ref"`
+	Notice     string          `bson:"notice"`
+	State      consent.State   `bson:"state"`
+	ValidUntil *time.Time      `bson:"validUntil"`
+	Channel    consent.Channel `bson:"channel"`
+	Supersedes *string         `bson:"supersedes"`
+	Version    int64           `bson:"version"`
+	CreatedAt  time.Time       `bson:"createdAt"`
+	UpdatedAt  time.Time       `bson:"updatedAt"`
+	Language   sealed          `bson:"language,omitempty"`
+}
+
+type consentEventDoc struct {
+	ID         string              `bson:"_id"`
+	Tenant     tenant.ID           `bson:"tenant"`
+	Consent    string              `bson:"consent"`
+	Subject    string              `bson:"subject"`
+	Purpose    string              `bson:"purpose"` // key
+	Ref        refDoc              `bson:"ref"`
+	Notice     string              `bson:"notice"`
+	Seq        int64               `bson:"seq"`
+	State      consent.State       `bson:"state"`
+	Expression *consent.Expression `bson:"expression,omitempty"`
+	Actor      consent.Actor       `bson:"actor"`
+	By         string              `bson:"by"`
+	Channel    consent.Channel     `bson:"channel"`
+	Cause      *consent.Cause      `bson:"cause,omitempty"`
+	At         time.Time           `bson:"at"`
+	CreatedAt  time.Time           `bson:"createdAt"`
+	ValidUntil *time.Time          `bson:"validUntil,omitempty"`
+	AskAfter   *time.Time          `bson:"askAfter,omitempty"`
+	Evidence   sealed              `bson:"evidence,omitempty"`
+}
+
+// standingDoc has its _id made of tenant, person and purpose. ExpiresAt, AskDue and
+// InForce are there only while they say something, for the indexes.
+type standingDoc struct {
+	ID         string          `bson:"_id"`
+	Tenant     tenant.ID       `bson:"tenant"`
+	Subject    string          `bson:"subject"`
+	Purpose    string          `bson:"purpose"` // key
+	Ref        refDoc          `bson:"ref"`
+	Consent    string          `bson:"consent"`
+	Notice     string          `bson:"notice"`
+	State      consent.State   `bson:"state"`
+	Since      time.Time       `bson:"since"`
+	ValidUntil *time.Time      `bson:"validUntil,omitempty"`
+	AskAfter   *time.Time      `bson:"askAfter,omitempty"`
+	ConflictAt *time.Time      `bson:"conflictAt,omitempty"`
+	Channel    consent.Channel `bson:"channel"`
+	Seq        int64           `bson:"seq"`
+	LastAt     time.Time       `bson:"lastAt"`
+	NotedAt    time.Time       `bson:"notedAt"`
+	Consents   []string        `bson:"consents"` // all records, the oldest first
+
+	ExpiresAt *time.Time `bson:"expiresAt,omitempty"`
+	AskDue    *time.Time `bson:"askDue,omitempty"`
+	InForce   bool       `bson:"inForce,omitempty"`
+	Erased    bool       `bson:"erased,omitempty"` // the person is: it says nothing any more
+}
+
+func standingID(of tenant.ID, p consent.Pair) string {
+	return string(of) + "/" + p.SubjectID + "/" + p.PurposeKey
+}
+
+func (d *standingDoc) standing() *consent.Standing {
+	return &consent.Standing{
+		SubjectID: d.Subject, PurposeKey: d.Purpose, ConsentID: d.Consent, NoticeID: d.Notice,
+		Purpose: purpose.Ref{ID: d.Ref.ID, Key: d.Purpose, Version: d.Ref.Version}, State: d.State, Since: d.Since,
+		ValidUntil: d.ValidUntil, AskAfter: d.AskAfter, ConflictAt: d.ConflictAt, Channel: d.Channel, Seq: d.Seq,
+		LastAt: d.LastAt, NotedAt: d.NotedAt,
+	}
+}
+
+func newStandingDoc(of tenant.ID, t *consent.Track) standingDoc {
+	s := &t.Standing
+	doc := standingDoc{
+		ID: standingID(of, consent.Pair{SubjectID: t.SubjectID, PurposeKey: t.PurposeKey}), Tenant: of, Subject: t.SubjectID,
+		Purpose: t.PurposeKey, Ref: refDoc{s.Purpose.ID, s.Purpose.Version}, Consent: s.ConsentID, Notice: s.NoticeID,
+		State: s.State, Since: s.Since, ValidUntil: s.ValidUntil, AskAfter: s.AskAfter, ConflictAt: s.ConflictAt,
+		Channel: s.Channel, Seq: s.Seq, LastAt: s.LastAt, NotedAt: s.NotedAt, AskDue: s.AskAfter, InForce: s.State.Valid(),
+	}
+	if doc.InForce {
+		doc.ExpiresAt = s.ValidUntil
+	}
+	for _, c := range t.Consents {
+		doc.Consents = append(doc.Consents, c.ID)
+	}
+	return doc
+}
+
+// evidenceJSON is the form of consent.Evidence that is sealed.
+type evidenceJSON struct {
+	Language   string  `json:"language,omitempty"`
+	TextHash   string  `json:"textHash,omitempty"`
+	Name       string  `json:"name,omitempty"`
+	Component  string  `json:"component,omitempty"`
+	ScreenHash string  `json:"screenHash,omitempty"`
+	Locale     string  `json:"locale,omitempty"`
+	AppVersion string  `json:"appVersion,omitempty"`
+	Session    string  `json:"session,omitempty"`
+	Proof      *string `json:"proof,omitempty"`
+	Note       string  `json:"note,omitempty"`
+	GPC        bool    `json:"gpc,omitempty"`
+	Age        *int    `json:"age,omitempty"`
+	Country    string  `json:"country,omitempty"`
+}
+
+func newEvidenceJSON(e *consent.Evidence) evidenceJSON {
+	return evidenceJSON{
+		e.Language, e.TextHash, e.Name.Reveal(), e.Component.Reveal(), e.ScreenHash.Reveal(), e.Locale.Reveal(), e.AppVersion.Reveal(),
+		e.Session.Reveal(), e.Proof, e.Note.Reveal(), e.GPC, e.Age, e.Country,
+	}
+}
+
+func (e *evidenceJSON) evidence() *consent.Evidence {
+	return &consent.Evidence{
+		Language: e.Language, TextHash: e.TextHash, Name: personal.NewText(e.Name), Component: personal.NewText(e.Component),
+		ScreenHash: personal.NewText(e.ScreenHash), Locale: personal.NewText(e.Locale), AppVersion: personal.NewText(e.AppVersion),
+		Session: personal.NewText(e.Session), Proof: e.Proof, Note: personal.NewText(e.Note), GPC: e.GPC, Age: e.Age, Country: e.Country,
+	}
+}
+
+// proofSealer seals what is kept of a person as proof.
+func proofSealer(keys *vault.Keys, of tenant.ID, person, collection, id string) *sealer {
+	return &sealer{keys: keys, owner: audit.Evidence(of, person), place: vault.Place{Collection: collection, Record: id}}
+}
+
+// keys loads the evidence keys of persons.
+func (s *ConsentStore) keys(ctx context.Context, of tenant.ID, persons []string) (*vault.Keys, error) {
+	persons = present(persons)
+	owners := make([]vault.Owner, len(persons))
+	for i, p := range persons {
+		owners[i] = audit.Evidence(of, p)
+	}
+	return s.vault.Load(ctx, owners...)
+}
+
+// Standing implements consent.Store.
+func (s *ConsentStore) Standing(ctx context.Context, p consent.Pair) (*consent.Standing, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var doc standingDoc
+	err = s.standings.FindOne(ctx, bson.D{{Key: "_id", Value: standingID(of, p)}, {Key: "tenant", Value: of}}).Decode(&doc)
+	switch {
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return &consent.Standing{SubjectID: p.SubjectID, PurposeKey: p.PurposeKey, State: consent.Unknown}, s.there(ctx, p.SubjectID)
+	case err != nil:
+		return nil, fmt.Errorf("find standing: %w", translate(err))
+	case doc.Erased:
+		return nil, subject.ErrErased
+	}
+	return doc.standing(), nil
+}
+
+// there fails unless there is a person with an id who isn't erased.
+func (s *ConsentStore) there(ctx context.Context, subjectID string) error {
+	d, err := one[subjectDoc](ctx, s.subjects, "subject", subject.ErrNotFound, bson.E{Key: "_id", Value: subjectID})
+	if err == nil && d.State.Gone() {
+		return subject.ErrErased
+	}
+	return err
+}
+
+// Standings implements consent.Store.
+func (s *ConsentStore) Standings(ctx context.Context, subjectID string) ([]*consent.Standing, error) {
+	if err := s.there(ctx, subjectID); err != nil {
+		return nil, err
+	}
+	filter, err := scoped(ctx, bson.E{Key: "subject", Value: subjectID})
+	if err != nil {
+		return nil, err
+	}
+	return s.find(ctx, filter, options.Find().SetSort(bson.D{{Key: "purpose", Value: 1}}))
+}
+
+// StandingsOf implements consent.Store.
+func (s *ConsentStore) StandingsOf(ctx context.Context, purposeKey string, subjects []string) ([]*consent.Standing, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(subjects))
+	for i, person := range subjects {
+		ids[i] = standingID(of, consent.Pair{SubjectID: person, PurposeKey: purposeKey})
+	}
+	return s.find(ctx, bson.D{{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+}
+
+// find returns the standings that match, without those of erased persons.
+func (s *ConsentStore) find(ctx context.Context, filter bson.D, opts ...options.Lister[options.FindOptions]) ([]*consent.Standing, error) {
+	docs, err := all[standingDoc](ctx, s.standings, filter, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("find standings: %w", err)
+	}
+	found := make([]*consent.Standing, 0, len(docs))
+	for i := range docs {
+		if !docs[i].Erased {
+			found = append(found, docs[i].standing())
+		}
+	}
+	return found, nil
+}
+
+// Tracks implements consent.Store.
+func (s *ConsentStore) Tracks(ctx context.Context, pairs ...consent.Pair) ([]*consent.Track, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tracks, byID := make([]*consent.Track, len(pairs)), map[string]*consent.Track{}
+	for i, p := range pairs {
+		id := standingID(of, p)
+		if byID[id] == nil {
+			byID[id] = &consent.Track{
+				SubjectID: p.SubjectID, PurposeKey: p.PurposeKey,
+				Standing: consent.Standing{SubjectID: p.SubjectID, PurposeKey: p.PurposeKey, State: consent.Unknown},
+			}
+		}
+		tracks[i] = byID[id]
+	}
+	docs, err := all[standingDoc](ctx, s.standings, bson.D{
+		{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: slices.Sorted(maps.Keys(byID))}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find standings: %w", err)
+	}
+	var ids []string
+	for i := range docs {
+		if docs[i].Erased {
+			return nil, subject.ErrErased
+		}
+		byID[docs[i].ID].Standing = *docs[i].standing()
+		ids = append(ids, docs[i].Consents...)
+	}
+	if len(ids) == 0 {
+		return tracks, nil
+	}
+	consents, err := s.byID(ctx, of, ids)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]*consent.Consent, len(consents))
+	for _, c := range consents {
+		known[c.ID] = c
+	}
+	for i := range docs {
+		t := byID[docs[i].ID]
+		for _, id := range docs[i].Consents {
+			if known[id] == nil {
+				return nil, fmt.Errorf("find consent %s: its standing has it", id)
+			}
+			t.Consents = append(t.Consents, known[id])
+		}
+	}
+	return tracks, nil
+}
+
+func (s *ConsentStore) byID(ctx context.Context, of tenant.ID, ids []string) ([]*consent.Consent, error) {
+	docs, err := all[consentDoc](ctx, s.consents, bson.D{{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err != nil {
+		return nil, fmt.Errorf("find consents: %w", err)
+	}
+	return s.open(ctx, docs)
+}
+
+// open returns the consents that docs hold. The language of one whose proof is gone
+// or can't be opened is empty.
+func (s *ConsentStore) open(ctx context.Context, docs []consentDoc) ([]*consent.Consent, error) {
+	if len(docs) == 0 {
+		return nil, nil
+	}
+	persons := make([]string, len(docs))
+	for i := range docs {
+		persons[i] = docs[i].Subject
+	}
+	keys, err := s.keys(ctx, docs[0].Tenant, persons)
+	if err != nil {
+		return nil, err
+	}
+	consents := make([]*consent.Consent, len(docs))
+	for i := range docs {
+		d := &docs[i]
+		open := proofSealer(keys, d.Tenant, d.Subject, consentsColl, d.ID)
+		language := open.openText("language", d.Language).Reveal()
+		if _, is := unreadable(open.err); open.err != nil && !is {
+			return nil, open.err
+		}
+		consents[i] = &consent.Consent{
+			ID: d.ID, SubjectID: d.Subject, Purpose: purpose.Ref{ID: d.Ref.ID, Key: d.Purpose, Version: d.Ref.Version}, NoticeID: d.Notice,
+			State: d.State, ValidUntil: d.ValidUntil, Channel: d.Channel, Supersedes: d.Supersedes, Language: language,
+			Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		}
+	}
+	return consents, nil
+}
+
+// openEvents returns the events that docs hold, in their order.
+func (s *ConsentStore) openEvents(ctx context.Context, docs []consentEventDoc) ([]*consent.Event, error) {
+	if len(docs) == 0 {
+		return nil, nil
+	}
+	persons := make([]string, len(docs))
+	for i := range docs {
+		persons[i] = docs[i].Subject
+	}
+	keys, err := s.keys(ctx, docs[0].Tenant, persons)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]*consent.Event, len(docs))
+	for i := range docs {
+		d := &docs[i]
+		events[i] = &consent.Event{
+			ID: d.ID, ConsentID: d.Consent, SubjectID: d.Subject, Purpose: purpose.Ref{ID: d.Ref.ID, Key: d.Purpose, Version: d.Ref.Version},
+			NoticeID: d.Notice, Seq: d.Seq, State: d.State, Expression: d.Expression, Actor: d.Actor, By: d.By, Channel: d.Channel,
+			Cause: d.Cause, At: d.At, CreatedAt: d.CreatedAt, ValidUntil: d.ValidUntil, AskAfter: d.AskAfter, EvidenceState: personal.Clear,
+		}
+		open := proofSealer(keys, d.Tenant, d.Subject, consentEventsColl, d.ID)
+		var kept evidenceJSON
+		open.openJSON("evidence", d.Evidence, &kept)
+		state, is := unreadable(open.err)
+		switch {
+		case open.err == nil:
+			events[i].Evidence = kept.evidence()
+			continue
+		case !is:
+			return nil, open.err
+		case state == personal.Withheld:
+			s.log.ErrorContext(ctx, "evidence can't be opened", "event", d.ID, "err", open.err)
+		}
+		events[i].EvidenceState, events[i].EvidenceReason = state, reason(state)
+	}
+	return events, nil
+}
+
+// Write implements consent.Store.
+func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][]byte, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tracks = slices.DeleteFunc(slices.Clone(tracks), func(t *consent.Track) bool { return !t.Changed })
+	if len(tracks) == 0 {
+		return nil, nil
+	}
+	persons := make([]string, len(tracks))
+	for i, t := range tracks {
+		persons[i] = t.SubjectID
+	}
+	keys, err := s.keys(ctx, of, persons)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		events    []consentEventDoc
+		digests   [][]byte
+		consents  []mongo.WriteModel
+		standings = make([]mongo.WriteModel, len(tracks))
+		moves     []consent.Move
+	)
+	for i, t := range tracks {
+		changed := map[string]bool{}
+		for _, e := range t.Events {
+			changed[e.ConsentID] = true
+			doc, sum, err := sealEvent(keys, of, e)
+			if err != nil {
+				return nil, err
+			}
+			events, digests = append(events, doc), append(digests, sum)
+		}
+		for _, c := range t.Consents {
+			if !changed[c.ID] {
+				continue
+			}
+			w, err := consentWrite(keys, of, c)
+			if err != nil {
+				return nil, err
+			}
+			consents = append(consents, w)
+		}
+		doc := newStandingDoc(of, t)
+		standings[i] = mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: doc.ID}, {Key: "tenant", Value: of}}).
+			SetReplacement(doc).SetUpsert(true)
+		moves = append(moves, t.Moves...)
+	}
+	if len(events) > 0 {
+		if _, err := s.events.InsertMany(ctx, events); err != nil {
+			return nil, fmt.Errorf("insert events of consents: %w", translate(err))
+		}
+		if _, err := s.consents.BulkWrite(ctx, consents); err != nil {
+			return nil, fmt.Errorf("write consents: %w", translate(err))
+		}
+	}
+	if _, err := s.standings.BulkWrite(ctx, standings); err != nil {
+		return nil, fmt.Errorf("write standings: %w", translate(err))
+	}
+	if len(moves) > 0 {
+		return digests, s.count(ctx, of, moves, shardOf(events[0].ID))
+	}
+	return digests, nil
+}
+
+func sealEvent(keys *vault.Keys, of tenant.ID, e *consent.Event) (consentEventDoc, []byte, error) {
+	doc := consentEventDoc{
+		ID: e.ID, Tenant: of, Consent: e.ConsentID, Subject: e.SubjectID, Purpose: e.Purpose.Key, Ref: refDoc{e.Purpose.ID, e.Purpose.Version},
+		Notice: e.NoticeID, Seq: e.Seq, State: e.State, Expression: e.Expression, Actor: e.Actor, By: e.By, Channel: e.Channel,
+		Cause: e.Cause, At: e.At, CreatedAt: e.CreatedAt, ValidUntil: e.ValidUntil, AskAfter: e.AskAfter,
+	}
+	if e.Evidence != nil {
+		seal := proofSealer(keys, of, e.SubjectID, consentEventsColl, e.ID)
+		kept := newEvidenceJSON(e.Evidence)
+		if doc.Evidence = seal.json("evidence", kept, kept == evidenceJSON{}); seal.err != nil {
+			return doc, nil, fmt.Errorf("seal event %s: %w", e.ID, seal.err)
+		}
+	}
+	sum, err := digest(doc)
+	return doc, sum, err
+}
+
+// consentWrite stores c. What its language is sealed as stays if it isn't known.
+func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent) (mongo.WriteModel, error) {
+	doc := consentDoc{
+		ID: c.ID, Tenant: of, Subject: c.SubjectID, Purpose: c.Purpose.Key, Ref: refDoc{c.Purpose.ID, c.Purpose.Version}, Notice: c.NoticeID,
+		State: c.State, ValidUntil: c.ValidUntil, Channel: c.Channel, Supersedes: c.Supersedes, Version: c.Version, CreatedAt: c.CreatedAt,
+		UpdatedAt: c.UpdatedAt,
+	}
+	seal := proofSealer(keys, of, c.SubjectID, consentsColl, c.ID)
+	if doc.Language = seal.text("language", personal.NewText(c.Language)); seal.err != nil {
+		return nil, fmt.Errorf("seal consent %s: %w", c.ID, seal.err)
+	}
+	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}).
+		SetUpdate(bson.D{{Key: "$set", Value: doc}}).SetUpsert(true), nil
+}
+
+// countShards is over how many documents the counters of a purpose and month are
+// spread, so that changes don't wait for each other.
+const countShards = 16
+
+func shardOf(eventID string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(eventID)) // a hash takes all
+	return int(h.Sum32() % countShards)
+}
+
+// countDoc counts how often persons came to, and left, a state by a channel, for
+// the days of a month.
+type countDoc struct {
+	ID      string           `bson:"_id"`
+	Tenant  tenant.ID        `bson:"tenant"`
+	Purpose string           `bson:"purpose"`
+	Month   string           `bson:"month"` // 2026-01, UTC
+	N       map[string]int64 `bson:"n"`     // by cell
+}
+
+const (
+	came = "c"
+	left = "l"
+)
+
+// cell names a counter: "c/31/GIVEN/WEB".
+func cell(what string, day time.Time, s consent.State, c consent.Channel) string {
+	return what + "/" + day.UTC().Format("02") + "/" + string(s) + "/" + string(c)
+}
+
+// count counts moves, all in the same shard: which one doesn't matter, for reports
+// add them up.
+func (s *ConsentStore) count(ctx context.Context, of tenant.ID, moves []consent.Move, shard int) error {
+	type bin struct{ purpose, month string }
+	bins := map[bin]map[string]int64{}
+	for _, m := range moves {
+		b := bin{m.PurposeKey, m.At.UTC().Format("2006-01")}
+		if bins[b] == nil {
+			bins[b] = map[string]int64{}
+		}
+		bins[b][cell(came, m.At, m.To, m.ToChannel)]++
+		if m.From != consent.Unknown {
+			bins[b][cell(left, m.At, m.From, m.FromChannel)]++
+		}
+	}
+	writes := make([]mongo.WriteModel, 0, len(bins))
+	for b, cells := range bins {
+		inc := bson.D{}
+		for _, name := range slices.Sorted(maps.Keys(cells)) {
+			inc = append(inc, bson.E{Key: "n." + name, Value: cells[name]})
+		}
+		id := string(of) + "/" + b.purpose + "/" + b.month + "/" + strconv.Itoa(shard)
+		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "tenant", Value: of}}).
+			SetUpdate(bson.D{
+				{Key: "$inc", Value: inc},
+				{Key: "$setOnInsert", Value: bson.D{{Key: "purpose", Value: b.purpose}, {Key: "month", Value: b.month}}},
+			}).SetUpsert(true))
+	}
+	if _, err := s.counts.BulkWrite(ctx, writes); err != nil {
+		return fmt.Errorf("count consents: %w", translate(err))
+	}
+	return nil
+}
+
+// Moves implements consent.Store.
+func (s *ConsentStore) Moves(ctx context.Context, purposeKeys []string, to civil.Date) ([]consent.Count, error) {
+	type key struct {
+		purpose, month, rest string
+	}
+	sums := map[key]*consent.Count{}
+	for _, p := range purposeKeys {
+		filter, err := scoped(ctx, bson.E{Key: "purpose", Value: p}, bson.E{Key: "month", Value: bson.D{{Key: "$lte", Value: to.String()[:len("2006-01")]}}})
+		if err != nil {
+			return nil, err
+		}
+		docs, err := all[countDoc](ctx, s.counts, filter)
+		if err != nil {
+			return nil, fmt.Errorf("find counters: %w", err)
+		}
+		for _, d := range docs {
+			for name, n := range d.N {
+				what, rest, _ := strings.Cut(name, "/")
+				parts := strings.Split(rest, "/")
+				day, err := civil.Parse(d.Month + "-" + parts[0])
+				if err != nil || len(parts) != 3 {
+					return nil, fmt.Errorf("counter %s has no day, state and channel", d.ID)
+				}
+				if day.After(to) {
+					continue
+				}
+				k := key{p, d.Month, rest}
+				if sums[k] == nil {
+					sums[k] = &consent.Count{PurposeKey: p, Day: day, State: consent.State(parts[1]), Channel: consent.Channel(parts[2])}
+				}
+				if what == came {
+					sums[k].Came += n
+				} else {
+					sums[k].Left += n
+				}
+			}
+		}
+	}
+	counts := make([]consent.Count, 0, len(sums))
+	for _, c := range sums {
+		counts = append(counts, *c)
+	}
+	return counts, nil
+}
+
+// Get implements consent.Store.
+func (s *ConsentStore) Get(ctx context.Context, consentID string) (*consent.Consent, error) {
+	d, err := one[consentDoc](ctx, s.consents, "consent", consent.ErrNotFound, bson.E{Key: "_id", Value: consentID})
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.open(ctx, []consentDoc{d})
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+// GetEvent implements consent.Store.
+func (s *ConsentStore) GetEvent(ctx context.Context, eventID string) (*consent.Event, error) {
+	d, err := one[consentEventDoc](ctx, s.events, "event of consent", consent.ErrNoEvent, bson.E{Key: "_id", Value: eventID})
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.openEvents(ctx, []consentEventDoc{d})
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+// List implements consent.Store.
+func (s *ConsentStore) List(ctx context.Context, q consent.Query, after *page.Position, limit int) ([]*consent.Consent, error) {
+	equal := bson.D{}
+	for _, e := range []struct{ name, value string }{{"subject", q.Subject}, {"purpose", q.Purpose}, {"state", string(q.State)}} {
+		if e.value != "" {
+			equal = append(equal, bson.E{Key: e.name, Value: e.value})
+		}
+	}
+	docs, err := keyset[consentDoc](ctx, s.consents, equal, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list consents: %w", err)
+	}
+	return s.open(ctx, docs)
+}
+
+// Events implements consent.Store.
+func (s *ConsentStore) Events(ctx context.Context, q consent.EventQuery, after *page.Position, limit int) ([]*consent.Event, error) {
+	equal := bson.D{{Key: "subject", Value: q.Subject}}
+	switch {
+	case q.Consent != "":
+		equal = bson.D{{Key: "consent", Value: q.Consent}}
+	case q.Purpose != "":
+		equal = append(equal, bson.E{Key: "purpose", Value: q.Purpose})
+	}
+	docs, err := keyset[consentEventDoc](ctx, s.events, equal, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list events of consents: %w", err)
+	}
+	return s.openEvents(ctx, docs)
+}
+
+// History implements consent.Store.
+func (s *ConsentStore) History(ctx context.Context, p consent.Pair, consentID string) ([]consent.Event, error) {
+	equal := bson.D{{Key: "subject", Value: p.SubjectID}, {Key: "purpose", Value: p.PurposeKey}}
+	if consentID != "" {
+		equal = bson.D{{Key: "consent", Value: consentID}}
+	}
+	filter, err := scoped(ctx, equal...)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[consentEventDoc](ctx, s.events, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find events of consents: %w", err)
+	}
+	found, err := s.openEvents(ctx, docs)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]consent.Event, len(found))
+	for i, e := range found {
+		events[i] = *e
+	}
+	slices.SortFunc(events, func(a, b consent.Event) int { return int(a.Seq - b.Seq) })
+	return events, nil
+}
+
+// Due implements consent.Store.
+func (s *ConsentStore) Due(ctx context.Context, at time.Time, limit int) ([]consent.Ref, error) {
+	return s.due(ctx, "expiresAt", at, limit)
+}
+
+// Askable implements consent.Store.
+func (s *ConsentStore) Askable(ctx context.Context, at time.Time, limit int) ([]consent.Ref, error) {
+	return s.due(ctx, "askDue", at, limit)
+}
+
+func (s *ConsentStore) due(ctx context.Context, field string, at time.Time, limit int) ([]consent.Ref, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return nil, err
+	}
+	docs, err := all[standingDoc](ctx, s.standings, bson.D{{Key: field, Value: bson.D{{Key: "$lte", Value: at}}}},
+		options.Find().SetSort(bson.D{{Key: field, Value: 1}}).SetLimit(int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("find standings that are due: %w", err)
+	}
+	refs := make([]consent.Ref, len(docs))
+	for i, d := range docs {
+		refs[i] = consent.Ref{Tenant: d.Tenant, Pair: consent.Pair{SubjectID: d.Subject, PurposeKey: d.Purpose}}
+	}
+	return refs, nil
+}
+
+// Asked implements consent.Store.
+func (s *ConsentStore) Asked(ctx context.Context, standings ...*consent.Standing) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(standings))
+	for i, st := range standings {
+		ids[i] = standingID(of, consent.Pair{SubjectID: st.SubjectID, PurposeKey: st.PurposeKey})
+	}
+	_, err = s.standings.UpdateMany(ctx, bson.D{{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+		bson.D{{Key: "$unset", Value: bson.D{{Key: "askDue", Value: ""}}}})
+	if err != nil {
+		return fmt.Errorf("update standings: %w", translate(err))
+	}
+	return nil
+}
+
+// InForce implements consent.Store.
+func (s *ConsentStore) InForce(ctx context.Context, scope consent.Scope, before time.Time, limit int) ([]consent.Pair, error) {
+	which := bson.E{Key: "purpose", Value: scope.Purpose}
+	if scope.Notice != "" {
+		which = bson.E{Key: "notice", Value: scope.Notice}
+	}
+	filter, err := scoped(ctx, which, bson.E{Key: "inForce", Value: true}, bson.E{Key: "since", Value: bson.D{{Key: "$lt", Value: before}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[standingDoc](ctx, s.standings, filter, options.Find().SetLimit(int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("find consents in force: %w", err)
+	}
+	pairs := make([]consent.Pair, len(docs))
+	for i, d := range docs {
+		pairs[i] = consent.Pair{SubjectID: d.Subject, PurposeKey: d.Purpose}
+	}
+	return pairs, nil
+}
+
+type erasureCheckDoc struct {
+	ID        string             `bson:"_id"`
+	Tenant    tenant.ID          `bson:"tenant"`
+	Subject   string             `bson:"subject"`
+	Consent   string             `bson:"consent"`
+	Purpose   string             `bson:"purpose"`
+	Ended     consent.State      `bson:"ended"`
+	Ground    consent.Ground     `bson:"ground"`
+	State     consent.CheckState `bson:"state"`
+	Datasets  []string           `bson:"datasets,omitempty"`
+	Batch     string             `bson:"batch,omitempty"`
+	CreatedAt time.Time          `bson:"createdAt"`
+	CheckedAt *time.Time         `bson:"checkedAt,omitempty"`
+}
+
+func newErasureCheckDoc(of tenant.ID, c *consent.Check) erasureCheckDoc {
+	return erasureCheckDoc{
+		c.ID, of, c.SubjectID, c.ConsentID, c.PurposeKey, c.Ended, c.Ground, c.State, c.Datasets, c.Batch, c.CreatedAt, c.CheckedAt,
+	}
+}
+
+func (d *erasureCheckDoc) check() *consent.Check {
+	return &consent.Check{
+		ID: d.ID, SubjectID: d.Subject, ConsentID: d.Consent, PurposeKey: d.Purpose, Ended: d.Ended, Ground: d.Ground, State: d.State,
+		Datasets: d.Datasets, Batch: d.Batch, CreatedAt: d.CreatedAt, CheckedAt: d.CheckedAt,
+	}
+}
+
+// InsertChecks implements consent.Store.
+func (s *ConsentStore) InsertChecks(ctx context.Context, checks ...*consent.Check) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	docs := make([]erasureCheckDoc, len(checks))
+	for i, c := range checks {
+		docs[i] = newErasureCheckDoc(of, c)
+	}
+	if _, err := s.checks.InsertMany(ctx, docs); err != nil {
+		return fmt.Errorf("insert checks: %w", translate(err))
+	}
+	return nil
+}
+
+// SaveCheck implements consent.Store.
+func (s *ConsentStore) SaveCheck(ctx context.Context, c *consent.Check) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.checks.ReplaceOne(ctx, bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}, newErasureCheckDoc(of, c))
+	if err != nil {
+		return fmt.Errorf("update check %s: %w", c.ID, translate(err))
+	}
+	return nil
+}
+
+// GetCheck implements consent.Store.
+func (s *ConsentStore) GetCheck(ctx context.Context, checkID string) (*consent.Check, error) {
+	d, err := one[erasureCheckDoc](ctx, s.checks, "check", consent.ErrNoCheck, bson.E{Key: "_id", Value: checkID})
+	if err != nil {
+		return nil, err
+	}
+	return d.check(), nil
+}
+
+// Checks implements consent.Store.
+func (s *ConsentStore) Checks(ctx context.Context, state consent.CheckState, after *page.Position, limit int) ([]*consent.Check, error) {
+	docs, err := keyset[erasureCheckDoc](ctx, s.checks, bson.D{{Key: "state", Value: state}}, after, limit)
+	return checksOf(docs), err
+}
+
+// PendingChecks implements consent.Store.
+func (s *ConsentStore) PendingChecks(ctx context.Context, batch string, limit int) ([]*consent.Check, error) {
+	filter, err := scoped(ctx, bson.E{Key: "batch", Value: batch}, bson.E{Key: "state", Value: consent.CheckPending})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[erasureCheckDoc](ctx, s.checks, filter, options.Find().SetLimit(int64(limit)))
+	return checksOf(docs), err
+}
+
+func checksOf(docs []erasureCheckDoc) []*consent.Check {
+	checks := make([]*consent.Check, len(docs))
+	for i := range docs {
+		checks[i] = docs[i].check()
+	}
+	return checks
+}
+
+type invalidationDoc struct {
+	ID        string        `bson:"_id"`
+	Tenant    tenant.ID     `bson:"tenant"`
+	Purpose   string        `bson:"purpose"`
+	Notice    string        `bson:"notice"`
+	Cause     consent.Cause `bson:"cause"`
+	Reason    string        `bson:"reason"`
+	Job       string        `bson:"job"`
+	Before    time.Time     `bson:"before"`
+	By        string        `bson:"by"`
+	CreatedAt time.Time     `bson:"createdAt"`
+}
+
+// InsertInvalidation implements consent.Store.
+func (s *ConsentStore) InsertInvalidation(ctx context.Context, i *consent.Invalidation) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.invalidations.InsertOne(ctx, invalidationDoc{
+		i.ID, of, i.Scope.Purpose, i.Scope.Notice, i.Cause, i.Reason, i.JobID, i.Before, i.By, i.CreatedAt,
+	})
+	if err != nil {
+		return fmt.Errorf("insert invalidation: %w", translate(err))
+	}
+	return nil
+}
+
+// GetInvalidation implements consent.Store.
+func (s *ConsentStore) GetInvalidation(ctx context.Context, invalidationID string) (*consent.Invalidation, error) {
+	d, err := one[invalidationDoc](ctx, s.invalidations, "invalidation", consent.ErrNoInvalidation, bson.E{Key: "_id", Value: invalidationID})
+	if err != nil {
+		return nil, err
+	}
+	return &consent.Invalidation{
+		ID: d.ID, Scope: consent.Scope{Purpose: d.Purpose, Notice: d.Notice}, Cause: d.Cause, Reason: d.Reason, JobID: d.Job, Before: d.Before,
+		By: d.By, CreatedAt: d.CreatedAt,
+	}, nil
+}
+
+// closeStandings makes what a person's consents say unusable, with the person.
+func closeStandings(ctx context.Context, c *mongo.Collection, person string) error {
+	filter, err := scoped(ctx, bson.E{Key: "subject", Value: person})
+	if err != nil {
+		return err
+	}
+	_, err = c.UpdateMany(ctx, filter, bson.D{
+		{Key: "$set", Value: bson.D{{Key: "erased", Value: true}}},
+		{Key: "$unset", Value: bson.D{{Key: "expiresAt", Value: ""}, {Key: "askDue", Value: ""}, {Key: "inForce", Value: ""}}},
+	})
+	if err != nil {
+		return fmt.Errorf("close standings of %s: %w", person, translate(err))
+	}
+	return nil
+}
+
+// consentEraser closes the standings of an erased person, whose consents and events
+// stay as proof. When the proof itself is erased, what is sealed of them goes: ids,
+// states and times say nothing of anybody, as in the audit log.
+type consentEraser struct{ standings, consents, events *mongo.Collection }
+
+func newConsentEraser(d *DB) *consentEraser {
+	return &consentEraser{d.db.Collection(standingsColl), d.db.Collection(consentsColl), d.db.Collection(consentEventsColl)}
+}
+
+// Name implements erasure.Eraser.
+func (*consentEraser) Name() string { return "consents" }
+
+func (e *consentEraser) proof() map[string]*mongo.Collection {
+	return map[string]*mongo.Collection{"language": e.consents, "evidence": e.events}
+}
+
+// Erase implements erasure.Eraser.
+func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
+	if t.Whole {
+		return closeStandings(ctx, e.standings, t.Subject)
+	}
+	if !slices.Contains(t.Units, vault.Evidence) {
+		return nil
+	}
+	filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
+	if err != nil {
+		return err
+	}
+	for field, c := range e.proof() {
+		if _, err := c.UpdateMany(ctx, filter, bson.D{{Key: "$unset", Value: bson.D{{Key: field, Value: ""}}}}); err != nil {
+			return fmt.Errorf("erase proof of consent: %w", translate(err))
+		}
+	}
+	return nil
+}
+
+// Left implements erasure.Eraser.
+func (e *consentEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	if t.Whole {
+		filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: "erased", Value: bson.D{{Key: "$ne", Value: true}}})
+		if err != nil {
+			return 0, err
+		}
+		return count(ctx, e.standings, filter, eraseBatch)
+	}
+	if !slices.Contains(t.Units, vault.Evidence) {
+		return 0, nil
+	}
+	left := 0
+	for field, c := range e.proof() {
+		filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: field, Value: bson.D{{Key: "$exists", Value: true}}})
+		if err != nil {
+			return 0, err
+		}
+		n, err := count(ctx, c, filter, eraseBatch)
+		if err != nil {
+			return 0, err
+		}
+		left += n
+	}
+	return left, nil
+}
