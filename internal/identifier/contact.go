@@ -55,7 +55,7 @@ func Email(v personal.Text) (Normal, error) {
 	if err != nil || !validDomain(domain) || len(local) > maxLocalPart || len(local)+1+len(domain) > maxEmail {
 		return Normal{}, ErrEmail
 	}
-	return Normal{KindEmail, emailVersion, personal.NewText(local + "@" + domain)}, nil
+	return Normal{Kind: KindEmail, Version: emailVersion, Value: personal.NewText(local + "@" + domain)}, nil
 }
 
 func validDomain(s string) bool {
@@ -95,7 +95,7 @@ func Phone(v personal.Text, region string) (Normal, error) {
 	if extension != "" {
 		e164 += ";ext=" + extension
 	}
-	return Normal{KindPhone, phoneVersion, personal.NewText(e164)}, nil
+	return Normal{Kind: KindPhone, Version: phoneVersion, Value: personal.NewText(e164)}, nil
 }
 
 // cutExtension splits "… ext. 12", "… x12" or "…;ext=12" from a number.

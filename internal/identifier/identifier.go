@@ -4,7 +4,10 @@
 //
 // A normaliser rejects rather than guesses: two spellings become one only when
 // they can't mean different things. Each has a version, which is part of every
-// digest: a change to its outcome is a new version. Errors never hold the value.
+// digest: a change to its outcome is a new version. The first release with a new
+// version gives the earlier form too (Normal.Before), so that what was kept before
+// is found and stays unique; an operator then rebuilds the lookups, and the next
+// release drops the earlier form. Errors never hold the value.
 package identifier
 
 import (
@@ -71,6 +74,13 @@ type Normal struct {
 	Kind    Kind
 	Version int // of the normaliser
 	Value   personal.Text
+	Before  []Form // by earlier versions of the normaliser
+}
+
+// Form is what one version of a normaliser makes of an identifier.
+type Form struct {
+	Version int
+	Value   personal.Text
 }
 
 // Of normalises v by the normaliser of that kind. A phone number without
@@ -102,7 +112,7 @@ func Reference(v personal.Text) (Normal, error) {
 	if !ok {
 		return Normal{}, ErrReference
 	}
-	return Normal{KindReference, referenceVersion, personal.NewText(s)}, nil
+	return Normal{Kind: KindReference, Version: referenceVersion, Value: personal.NewText(s)}, nil
 }
 
 // Text normalises any text to be found exactly: Unicode form C, trimmed, 1 to
@@ -112,7 +122,7 @@ func Text(v personal.Text) (Normal, error) {
 	if !ok {
 		return Normal{}, ErrText
 	}
-	return Normal{KindText, textVersion, personal.NewText(s)}, nil
+	return Normal{Kind: KindText, Version: textVersion, Value: personal.NewText(s)}, nil
 }
 
 // NameAndBirthDate normalises a person's name together with the date of birth.
@@ -150,7 +160,7 @@ func NameAndBirthDate(name personal.Text, born civil.Date) (Normal, error) {
 	if !letters || utf8.RuneCountInString(s) > maxName || strings.ContainsFunc(s, unicode.IsControl) {
 		return Normal{}, ErrName
 	}
-	return Normal{KindNameAndBirthDate, nameAndBirthDateVersion, personal.NewText(born.String() + " " + s)}, nil
+	return Normal{Kind: KindNameAndBirthDate, Version: nameAndBirthDateVersion, Value: personal.NewText(born.String() + " " + s)}, nil
 }
 
 // plain returns v in Unicode form C without surrounding white space, unless it

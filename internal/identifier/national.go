@@ -55,7 +55,7 @@ func NationalID(v personal.Text, country, scheme string) (Normal, error) {
 		if err != nil {
 			return Normal{}, err
 		}
-		return Normal{KindNationalID, nationalIDVersion, personal.NewText(country + ":" + schemeCPR + ":" + c.digits.Reveal())}, nil
+		return Normal{Kind: KindNationalID, Version: nationalIDVersion, Value: personal.NewText(country + ":" + schemeCPR + ":" + c.digits.Reveal())}, nil
 	}
 	if scheme == "" {
 		scheme = schemeAny
@@ -70,7 +70,7 @@ func NationalID(v personal.Text, country, scheme string) (Normal, error) {
 	if len(s) < minNationalID || len(s) > maxNationalID || strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+") != "" {
 		return Normal{}, ErrNationalID
 	}
-	return Normal{KindNationalID, nationalIDVersion, personal.NewText(country + ":" + scheme + ":" + s)}, nil
+	return Normal{Kind: KindNationalID, Version: nationalIDVersion, Value: personal.NewText(country + ":" + scheme + ":" + s)}, nil
 }
 
 // CPR is a Danish personal number (DOMAIN section 12), made by ParseCPR only.
@@ -148,7 +148,7 @@ func CVR(v personal.Text) (Normal, error) {
 	if len(s) != 8 || strings.Trim(s, "0123456789") != "" || s[0] == '0' || !checked(s, 2, 7, 6, 5, 4, 3, 2, 1) {
 		return Normal{}, ErrCVR
 	}
-	return Normal{KindCVR, cvrVersion, personal.NewText(s)}, nil
+	return Normal{Kind: KindCVR, Version: cvrVersion, Value: personal.NewText(s)}, nil
 }
 
 // checked reports whether the weighted sum of the digits is divisible by 11.

@@ -2,7 +2,10 @@
 // without their identifiers lying open: a lookup holds a keyed digest only.
 package lookup
 
-import "github.com/vogter/vogter/internal/personal"
+import (
+	"github.com/vogter/vogter/internal/identifier"
+	"github.com/vogter/vogter/internal/personal"
+)
 
 // Name is the name of a blind index; a field of a dataset has one of its own.
 type Name string
@@ -29,6 +32,21 @@ type Key struct {
 	Normaliser int  // version of the rule that made Value
 	Value      personal.Text
 	About      string // the subject it is about; "" when that is what is found
+
+	// Before has the forms that earlier versions of the rule gave the value. They are
+	// kept, and looked for, beside the present one, until lookups were rebuilt and a
+	// later release knows the earlier version no more.
+	Before []identifier.Form
+}
+
+// Forms returns the keys of all forms, the present one first.
+func (k Key) Forms() []Key {
+	forms := make([]Key, 0, 1+len(k.Before))
+	for _, f := range append([]identifier.Form{{Version: k.Normaliser, Value: k.Value}}, k.Before...) {
+		k.Normaliser, k.Value = f.Version, f.Value
+		forms = append(forms, k)
+	}
+	return forms
 }
 
 // Search asks for what is found under a key.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -52,6 +53,8 @@ type lookupKeyDoc struct {
 	Old    *vault.Epoch `bson:"old,omitempty"`  // is being removed
 	Since  time.Time    `bson:"since"`          // of the present phase
 	After  string       `bson:"after"`          // the person or record up to which the next is built
+
+	Rebuild bool `bson:"rebuild,omitempty"` // an operator wants them to be made anew
 }
 
 // writes returns the epochs under which lookups are written.
@@ -109,6 +112,15 @@ func (l *lookups) prefix(ctx context.Context, k lookup.Key, e vault.Epoch) (stri
 	return string(of) + "/" + string(k.Name) + "/" + hex.EncodeToString(d[:]), nil
 }
 
+// forms returns the keys in all their forms.
+func forms(keys []lookup.Key) []lookup.Key {
+	all := make([]lookup.Key, 0, len(keys))
+	for _, k := range keys {
+		all = append(all, k.Forms()...)
+	}
+	return all
+}
+
 // owned are the keys of one owner: a subject or a record.
 type owned struct {
 	owner string
@@ -140,7 +152,7 @@ func (l *lookups) entriesIn(ctx context.Context, epochs []vault.Epoch, owners ..
 	var entries []entry
 	for _, o := range owners {
 		seen := make(map[string]bool, len(epochs)*len(o.keys))
-		for _, k := range o.keys {
+		for _, k := range forms(o.keys) {
 			for _, e := range epochs {
 				id, err := l.prefix(ctx, k, e)
 				if err != nil {
@@ -290,15 +302,10 @@ func (l *lookups) remove(ctx context.Context, owners ...string) error {
 func (l *lookups) owners(ctx context.Context, s lookup.Search, after string, limit int) ([]string, error) {
 	var ids []string
 	for {
-		filter, err := l.filter(ctx, s.Key, after)
+		asked := limit - len(ids)
+		docs, err := l.matches(ctx, s.Key, after, asked)
 		if err != nil {
 			return nil, err
-		}
-		asked := limit - len(ids)
-		docs, err := all[lookupDoc](ctx, l.coll, filter,
-			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(asked)))
-		if err != nil {
-			return nil, fmt.Errorf("find lookups: %w", err)
 		}
 		var restricted map[string]bool
 		if !s.Restricted {
@@ -316,6 +323,29 @@ func (l *lookups) owners(ctx context.Context, s lookup.Search, after string, lim
 		}
 		after = docs[len(docs)-1].Owner // others take the places of those left out
 	}
+}
+
+// matches returns up to limit lookups in all forms of a key, one of each owner, by
+// owner and after one.
+func (l *lookups) matches(ctx context.Context, k lookup.Key, after string, limit int) ([]lookupDoc, error) {
+	var found []lookupDoc
+	for _, form := range k.Forms() {
+		filter, err := l.filter(ctx, form, after)
+		if err != nil {
+			return nil, err
+		}
+		docs, err := all[lookupDoc](ctx, l.coll, filter, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+		if err != nil {
+			return nil, fmt.Errorf("find lookups: %w", err)
+		}
+		found = append(found, docs...)
+	}
+	if len(k.Before) == 0 {
+		return found, nil
+	}
+	slices.SortFunc(found, func(a, b lookupDoc) int { return strings.Compare(a.Owner, b.Owner) })
+	found = slices.CompactFunc(found, func(a, b lookupDoc) bool { return a.Owner == b.Owner })
+	return found[:min(limit, len(found))], nil
 }
 
 // restricted returns which of the persons that lookups are about may not be
@@ -351,12 +381,31 @@ func (l *lookups) ownersOf(ctx context.Context, keys []lookup.Key) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(keys))
-	for i, k := range keys {
+	asked := forms(keys)
+	ids := make([]string, len(asked))
+	for i, k := range asked {
 		if ids[i], err = l.prefix(ctx, k, present.Read); err != nil {
 			return nil, fmt.Errorf("look up %s: %w", k.Name, err)
 		}
 	}
+	owner, err := l.ownersByID(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	owners := make([]string, len(keys))
+	for i, k := range keys {
+		for range 1 + len(k.Before) {
+			if owners[i] == "" {
+				owners[i] = owner[ids[0]]
+			}
+			ids = ids[1:]
+		}
+	}
+	return owners, nil
+}
+
+// ownersByID returns the owners of unique lookups by their ids.
+func (l *lookups) ownersByID(ctx context.Context, ids []string) (map[string]string, error) {
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 	if err != nil {
 		return nil, err
@@ -369,11 +418,7 @@ func (l *lookups) ownersOf(ctx context.Context, keys []lookup.Key) ([]string, er
 	for _, d := range docs {
 		found[d.ID] = d.Owner
 	}
-	owners := make([]string, len(keys))
-	for i, id := range ids {
-		owners[i] = found[id]
-	}
-	return owners, nil
+	return found, nil
 }
 
 // inOrder returns what is found for each of ids, nil where nothing is.
@@ -402,7 +447,7 @@ func present(ids []string) []string {
 
 // count counts the owners that a search finds, up to limit.
 func (l *lookups) count(ctx context.Context, s lookup.Search, limit int) (int, error) {
-	if !s.Restricted {
+	if !s.Restricted || len(s.Before) > 0 {
 		ids, err := l.owners(ctx, s, "", limit)
 		return len(ids), err
 	}

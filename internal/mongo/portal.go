@@ -13,6 +13,7 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/erasure"
+	"github.com/vogter/vogter/internal/identifier"
 	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/portal"
@@ -57,7 +58,23 @@ type typedJSON struct {
 	Unique     bool        `json:"unique,omitempty"`
 	Normaliser int         `json:"normaliser"`
 	Value      string      `json:"value"`
+	Before     []formJSON  `json:"before,omitempty"`
 	BirthDate  string      `json:"birthDate,omitempty"`
+}
+
+type formJSON struct {
+	Version int    `json:"version"`
+	Value   string `json:"value"`
+}
+
+func typed(c *portal.Challenge) typedJSON {
+	t := typedJSON{
+		Index: c.By.Name, Unique: c.By.Unique, Normaliser: c.By.Normaliser, Value: c.By.Value.Reveal(), BirthDate: c.BirthDate.Reveal(),
+	}
+	for _, f := range c.By.Before {
+		t.Before = append(t.Before, formJSON{f.Version, f.Value.Reveal()})
+	}
+	return t
 }
 
 func (d *challengeDoc) challenge() *portal.Challenge {
@@ -90,9 +107,7 @@ func (s *PortalStore) InsertChallenge(ctx context.Context, c *portal.Challenge) 
 	}
 	doc := challengeDoc{
 		ID: c.ID, Tenant: of, State: c.State, Language: c.Language, Network: c.Network, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt,
-		Typed: seal.json("typed", typedJSON{
-			c.By.Name, c.By.Unique, c.By.Normaliser, c.By.Value.Reveal(), c.BirthDate.Reveal(),
-		}, false),
+		Typed: seal.json("typed", typed(c), false),
 	}
 	if seal.err != nil {
 		return fmt.Errorf("seal challenge: %w", seal.err)
@@ -122,6 +137,9 @@ func (s *PortalStore) Challenge(ctx context.Context, challengeID string) (*porta
 		return nil, fmt.Errorf("open challenge: %w", open.err)
 	}
 	c.By = &lookup.Key{Name: typed.Index, Unique: typed.Unique, Normaliser: typed.Normaliser, Value: personal.NewText(typed.Value)}
+	for _, f := range typed.Before {
+		c.By.Before = append(c.By.Before, identifier.Form{Version: f.Version, Value: personal.NewText(f.Value)})
+	}
 	c.BirthDate = personal.NewText(typed.BirthDate)
 	return c, nil
 }

@@ -37,7 +37,7 @@ type RenewalConfig struct {
 
 // LookupRenewal makes tenants' lookups anew with the index keys of another epoch,
 // and destroys the old keys: so a copy of old lookups confirms no guess. It
-// is also the road of a changed normaliser.
+// is also the road of a changed normaliser, within an epoch (see Rebuild).
 //
 // For each tenant: writes go to both epochs; when all transactions of before
 // have ended, the lookups of what is there are made; searches, and soon all
@@ -94,7 +94,7 @@ func (r *LookupRenewal) renew(ctx context.Context, doc *lookupKeyDoc, to vault.E
 		if err := r.remove(ctx, doc); err != nil {
 			return false, err
 		}
-		return doc.Read >= to, nil
+		return doc.Read.MadeIn() >= to, nil
 	case doc.Old != nil:
 		return false, nil
 	case doc.Next != nil && settled:
@@ -104,7 +104,14 @@ func (r *LookupRenewal) renew(ctx context.Context, doc *lookupKeyDoc, to vault.E
 		return false, r.save(ctx, doc, lookupKeyDoc{Read: *doc.Next, Old: &doc.Read})
 	case doc.Next != nil:
 		return false, nil
-	case doc.Read >= to:
+	case doc.Rebuild:
+		x, err := r.Vault.NextIndex(ctx, doc.Tenant, doc.Read)
+		if err != nil {
+			return false, err
+		}
+		next := x.Epoch()
+		return false, r.save(ctx, doc, lookupKeyDoc{Read: doc.Read, Next: &next})
+	case doc.Read.MadeIn() >= to:
 		return true, nil
 	}
 	x, err := r.Vault.Index(ctx, doc.Tenant)
@@ -114,10 +121,54 @@ func (r *LookupRenewal) renew(ctx context.Context, doc *lookupKeyDoc, to vault.E
 	return false, r.save(ctx, doc, lookupKeyDoc{Read: doc.Read, Next: &to})
 }
 
+// Rebuild has the lookups of a tenant, or of all tenants, made anew with another
+// index key, and returns of how many. Advance does it.
+func (r *LookupRenewal) Rebuild(ctx context.Context, of *tenant.ID) (int, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return 0, err
+	}
+	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: ""}}}}
+	if of != nil {
+		filter = bson.D{{Key: "_id", Value: *of}, {Key: "tenant", Value: *of}}
+	}
+	res, err := r.lookups.keys.UpdateMany(ctx, filter, set(bson.E{Key: "rebuild", Value: true}))
+	if err != nil {
+		return 0, fmt.Errorf("ask for lookups to be made anew: %w", translate(err))
+	}
+	return int(res.MatchedCount), nil
+}
+
+// Advance carries on what was begun, or asked for, of every tenant. It needs a
+// system context.
+func (r *LookupRenewal) Advance(ctx context.Context) error {
+	_, err := r.Renew(ctx, 0)
+	return err
+}
+
+// Pending counts the tenants whose lookups are being made anew, or are to be. It
+// needs a system context.
+func (r *LookupRenewal) Pending(ctx context.Context) (int, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return 0, err
+	}
+	there := func(field string) bson.D { return bson.D{{Key: field, Value: bson.D{{Key: "$exists", Value: true}}}} }
+	return count(ctx, r.lookups.keys, bson.D{
+		{Key: "_id", Value: bson.D{{Key: "$gt", Value: ""}}}, {Key: "$or", Value: bson.A{there("next"), there("old"), there("rebuild")}},
+	}, pendingMax)
+}
+
+// pendingMax is up to where tenants are counted.
+const pendingMax = 100_000
+
 // save begins the next phase, unless another worker did.
 func (r *LookupRenewal) save(ctx context.Context, was *lookupKeyDoc, next lookupKeyDoc) error {
 	next.ID, next.Tenant, next.Since = was.ID, was.Tenant, r.Now().UTC().Truncate(time.Millisecond)
-	filter := bson.D{{Key: "_id", Value: was.ID}, {Key: "tenant", Value: was.Tenant}, {Key: "since", Value: was.Since}}
+	begins := next.Next != nil
+	next.Rebuild = was.Rebuild && !begins // asked for while it was under way, it is done again
+	filter := bson.D{
+		{Key: "_id", Value: was.ID}, {Key: "tenant", Value: was.Tenant}, {Key: "since", Value: was.Since},
+		{Key: "rebuild", Value: bson.D{{Key: "$exists", Value: was.Rebuild}}},
+	}
 	if _, err := r.lookups.keys.ReplaceOne(ctx, filter, next); err != nil {
 		return fmt.Errorf("save index epochs: %w", translate(err))
 	}

@@ -11,6 +11,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/identifier"
+	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -158,6 +161,158 @@ func TestRenewal(t *testing.T) {
 		t.Errorf("%d lookups of %d persons and %d records, want %d", busy, people, records, want)
 	}
 	if _, err := renewal.Renew(t.Context(), next); !errors.Is(err, tenant.ErrSystem) {
+		t.Errorf("without a system context: %v", err)
+	}
+}
+
+// A normaliser changes: what was kept in its earlier form is found, and stays
+// unique, while lookups are rebuilt within the epoch, and by the new form alone after.
+func TestRebuild(t *testing.T) {
+	w := world.Start(t)
+	log := testenv.Logger(t)
+	later := func(k lookup.Key) lookup.Key {
+		k.Before = []identifier.Form{{Version: k.Normaliser, Value: k.Value}}
+		k.Normaliser, k.Value = 2, personal.NewText("2:"+k.Value.Reveal())
+		return k
+	}
+	alone := func(k lookup.Key) lookup.Key {
+		k = later(k)
+		k.Before = nil
+		return k
+	}
+	form := alone
+	records := mongo.NewRecordStore(w.DB, w.Vault, log)
+	renewal := mongo.NewLookupRenewal(mongo.RenewalConfig{
+		DB: w.DB, Keys: w.Keys, Vault: w.Vault, Subjects: mongo.NewSubjectStore(w.DB, w.Vault, log), Records: records, Log: log, Now: w.Now,
+		RecordKeys: func(ctx context.Context, r *record.Record) ([]lookup.Key, error) {
+			keys, err := w.Records.LookupKeys(ctx, r)
+			for i := range keys {
+				keys[i] = form(keys[i])
+			}
+			return keys, err
+		},
+	})
+	system := tenant.System(t.Context(), "test")
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mail := world.Field("mail", dataset.TypeString)
+	kind := dataset.NormaliseEmail
+	mail.Lookup, mail.Normaliser = dataset.Exact, &kind
+	of := map[tenant.ID]*record.Record{}
+	var byMail, byKey lookup.Key // of tenant One's record
+	for _, who := range []tenant.ID{testenv.One, testenv.Two} {
+		d := w.Dataset(w.As(who), "D", mail)
+		key := personal.NewText("K1")
+		r, err := w.Records.Write(w.As(who), record.WriteInput{
+			Subject: w.Subject(w.As(who), "a").ID, Dataset: d.ID, Key: &key, Origin: record.Provided,
+			Fields: []record.FieldInput{world.Value("mail", "a@person.example")},
+		})
+		ok(err)
+		of[who] = r
+		if who == testenv.One {
+			keys, err := w.Records.LookupKeys(w.As(who), r)
+			ok(err)
+			for _, k := range keys {
+				if k.Unique {
+					byKey = k
+				} else {
+					byMail = k
+				}
+			}
+		}
+	}
+	ctx := w.As(testenv.One)
+	want := of[testenv.One].ID
+	found := func(k lookup.Key) bool {
+		t.Helper()
+		list, err := records.Find(ctx, lookup.Search{Key: k}, nil, 5)
+		ok(err)
+		n, err := records.CountFound(ctx, lookup.Search{Key: k, Restricted: true}, 5)
+		ok(err)
+		if len(list) > 1 || n != len(list) || len(list) == 1 && list[0].ID != want {
+			t.Errorf("found %d, counted %d", len(list), n)
+		}
+		return len(list) == 1
+	}
+	check := func(phase string, one bool) {
+		t.Helper()
+		if !found(later(byMail)) || found(alone(byMail)) != one {
+			t.Errorf("%s: found in both forms: %t, in the new one: %t", phase, found(later(byMail)), found(alone(byMail)))
+		}
+		byKeys, err := records.FindByKeys(ctx, []lookup.Key{later(byKey), {Name: byKey.Name, Unique: true, Normaliser: 2, Value: personal.NewText("none")}})
+		ok(err)
+		if byKeys[0] == nil || byKeys[0].ID != want || byKeys[1] != nil {
+			t.Errorf("%s: found by key: %v", phase, byKeys)
+		}
+		again := *of[testenv.One]
+		again.ID = id.New(id.Record, testenv.One)
+		err = w.DB.InTransaction(ctx, func(ctx context.Context) error {
+			_, err := records.Insert(ctx, record.New{Record: &again, Keys: []lookup.Key{later(byKey)}})
+			return err
+		})
+		if !errors.Is(err, record.ErrDuplicate) {
+			t.Errorf("%s: a key was given twice: %v", phase, err)
+		}
+	}
+	old, err := w.Vault.Index(t.Context(), testenv.One)
+	ok(err)
+	check("before", false)
+	one := testenv.One
+	if n, err := renewal.Rebuild(system, &one); err != nil || n != 1 {
+		t.Fatalf("%d tenants: %v", n, err)
+	}
+	ok(renewal.Advance(system))
+	check("both are written", false)
+	if n, err := renewal.Rebuild(system, &one); err != nil || n != 1 { // meanwhile: it is done once more
+		t.Fatalf("%d tenants: %v", n, err)
+	}
+	w.Sleep(3 * time.Minute)
+	ok(renewal.Advance(system))
+	check("the next are read", true)
+	w.Sleep(3 * time.Minute)
+	ok(renewal.Advance(system))
+	check("the old are gone", true)
+	if n, err := renewal.Pending(system); err != nil || n != 1 {
+		t.Errorf("%d pending: %v", n, err)
+	}
+	for range 4 {
+		w.Sleep(3 * time.Minute)
+		ok(renewal.Advance(system))
+		check("once more", true)
+	}
+	if n, err := renewal.Pending(system); err != nil || n != 0 {
+		t.Errorf("%d pending: %v", n, err)
+	}
+	fresh, err := vault.New(vault.Config{Store: w.Keys, KMS: w.KMS, Now: w.Now})
+	ok(err)
+	if _, err := fresh.IndexAt(t.Context(), testenv.One, old.Epoch()); !errors.Is(err, vault.ErrKeyMissing) {
+		t.Errorf("the old index key is left: %v", err)
+	}
+	if _, err := fresh.IndexAt(t.Context(), testenv.Two, old.Epoch()); err != nil {
+		t.Errorf("another tenant's index key: %v", err)
+	}
+	var docs []struct {
+		Epoch vault.Epoch `bson:"epoch"`
+	}
+	cursor, err := w.Stored("lookups").Find(ctx, bson.D{{Key: "tenant", Value: testenv.One}})
+	ok(err)
+	ok(cursor.All(ctx, &docs))
+	for _, d := range docs {
+		if d.Epoch == old.Epoch() || d.Epoch.MadeIn() != old.Epoch() {
+			t.Errorf("a lookup of index key %d", d.Epoch)
+		}
+	}
+	if len(docs) != 3 { // the person's reference, the record's key and field
+		t.Errorf("%d lookups", len(docs))
+	}
+	if done, err := renewal.Renew(system, old.Epoch()); err != nil || !done {
+		t.Errorf("the epoch's own renewal: %t %v", done, err)
+	}
+	if _, err := renewal.Rebuild(t.Context(), nil); !errors.Is(err, tenant.ErrSystem) {
 		t.Errorf("without a system context: %v", err)
 	}
 }

@@ -78,7 +78,7 @@ func (s *Service) byIdentity(ctx context.Context, identity string) (*subject.Sub
 	if err != nil {
 		return nil, nil //nolint:nilerr,nilnil // what is no number is nobody's
 	}
-	key := lookup.Key{Name: lookup.NationalID, Unique: true, Normaliser: n.Version, Value: n.Value}
+	key := lookup.Key{Name: lookup.NationalID, Unique: true, Normaliser: n.Version, Value: n.Value, Before: n.Before}
 	found, err := s.Subjects.Find(ctx, lookup.Search{Key: key, Restricted: true}, nil, 1)
 	if err != nil || len(found) == 0 || found[0].State.Gone() {
 		return nil, err

@@ -189,7 +189,7 @@ func (s *Service) identify(ctx context.Context, c *Challenge, in CodeInput) erro
 	default:
 		return ErrIdentifier
 	}
-	c.By = &lookup.Key{Name: name, Unique: name == lookup.Reference, Normaliser: n.Version, Value: n.Value}
+	c.By = &lookup.Key{Name: name, Unique: name == lookup.Reference, Normaliser: n.Version, Value: n.Value, Before: n.Before}
 	return errs.At(err, string(name))
 }
 

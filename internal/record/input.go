@@ -259,7 +259,7 @@ func keyOf(v personal.Text, datasetID string) (lookup.Key, error) {
 	if err != nil {
 		return lookup.Key{}, errs.At(err, "key")
 	}
-	return lookup.Key{Name: lookup.RecordKey(datasetID), Unique: true, Normaliser: n.Version, Value: n.Value}, nil
+	return lookup.Key{Name: lookup.RecordKey(datasetID), Unique: true, Normaliser: n.Version, Value: n.Value, Before: n.Before}, nil
 }
 
 func fieldKey(f *dataset.Field, v personal.Text, region string) (lookup.Key, error) {
@@ -267,5 +267,5 @@ func fieldKey(f *dataset.Field, v personal.Text, region string) (lookup.Key, err
 	if err != nil {
 		return lookup.Key{}, err
 	}
-	return lookup.Key{Name: lookup.Field(f.ID), Normaliser: n.Version, Value: n.Value}, nil
+	return lookup.Key{Name: lookup.Field(f.ID), Normaliser: n.Version, Value: n.Value, Before: n.Before}, nil
 }

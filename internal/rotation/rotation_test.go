@@ -247,7 +247,7 @@ func (r *rig) everything(of tenant.ID) {
 		if err != nil {
 			return err
 		}
-		t.DpoContact = &tenancy.ContactDetails{Name: personal.NewText("Dpo"), Email: personal.NewText("dpo@example.test")}
+		t.DpoContact = &tenancy.DpoContact{Name: personal.NewText("Dpo"), Email: personal.NewText("dpo@example.test")}
 		t.Version++
 		return tenants.Update(ctx, t)
 	}))

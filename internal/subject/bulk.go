@@ -17,7 +17,7 @@ import (
 func ReferenceKey(reference personal.Text) (lookup.Key, error) {
 	n, err := identifier.Reference(reference)
 	return lookup.Key{
-		Name: lookup.Reference, Unique: true, Normaliser: n.Version, Value: n.Value,
+		Name: lookup.Reference, Unique: true, Normaliser: n.Version, Value: n.Value, Before: n.Before,
 	}, errs.At(err, string(lookup.Reference))
 }
 

@@ -226,7 +226,7 @@ func (s *Subject) keys() ([]lookup.Key, error) {
 		if err != nil {
 			return errs.At(err, string(name))
 		}
-		keys = append(keys, lookup.Key{Name: name, Unique: unique, Normaliser: n.Version, Value: n.Value})
+		keys = append(keys, lookup.Key{Name: name, Unique: unique, Normaliser: n.Version, Value: n.Value, Before: n.Before})
 		return nil
 	}
 	if !s.Reference.IsZero() {
@@ -272,7 +272,7 @@ func nameKey(name, born personal.Text) (lookup.Key, error) {
 	if err != nil {
 		return lookup.Key{}, errs.At(err, "name")
 	}
-	return lookup.Key{Name: lookup.NameAndBirthDate, Normaliser: n.Version, Value: n.Value}, nil
+	return lookup.Key{Name: lookup.NameAndBirthDate, Normaliser: n.Version, Value: n.Value, Before: n.Before}, nil
 }
 
 // key returns the lookup that by asks for.
@@ -315,7 +315,7 @@ func (by By) key(region string) (lookup.Key, error) {
 		n, err = identifier.NationalID(by.NationalID.Number, by.NationalID.Country, "")
 	}
 	unique := name == lookup.Reference || name == lookup.NationalID
-	return lookup.Key{Name: name, Unique: unique, Normaliser: n.Version, Value: n.Value}, errs.At(err, "by."+string(name))
+	return lookup.Key{Name: name, Unique: unique, Normaliser: n.Version, Value: n.Value, Before: n.Before}, errs.At(err, "by."+string(name))
 }
 
 // list checks and normalises each of a list of identifiers, dropping repeats.

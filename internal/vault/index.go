@@ -31,10 +31,7 @@ type Index struct {
 func (v *Vault) Index(ctx context.Context, t tenant.ID) (*Index, error) {
 	var x *Index
 	err := v.inOpenEpoch(ctx, func(master Master) (err error) {
-		x, err = v.IndexAt(ctx, t, master.Epoch)
-		if errors.Is(err, ErrKeyMissing) {
-			x, err = v.makeIndex(ctx, t, master)
-		}
+		x, err = v.ensureIndex(ctx, t, master.Epoch, master)
 		return err
 	})
 	if err != nil {
@@ -43,12 +40,42 @@ func (v *Vault) Index(ctx context.Context, t tenant.ID) (*Index, error) {
 	return x, nil
 }
 
-func (v *Vault) makeIndex(ctx context.Context, t tenant.ID, master Master) (*Index, error) {
+// rebuildStep is the distance between the numbers of index keys made in one epoch.
+const rebuildStep = 1 << 20
+
+// MadeIn returns the epoch in which the index key of that number was made: its first
+// has the number of the epoch itself, those made to rebuild lookups within it come
+// 2²⁰ after one another.
+func (e Epoch) MadeIn() Epoch { return e % rebuildStep }
+
+// NextIndex returns an index with another key than the one of that number, made
+// now: for lookups to be made anew within an epoch.
+func (v *Vault) NextIndex(ctx context.Context, t tenant.ID, last Epoch) (*Index, error) {
+	var x *Index
+	err := v.inOpenEpoch(ctx, func(master Master) (err error) {
+		number := master.Epoch
+		if last.MadeIn() == number {
+			number = last + rebuildStep
+		}
+		x, err = v.ensureIndex(ctx, t, number, master)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("next index of %s: %w", t, err)
+	}
+	return x, nil
+}
+
+func (v *Vault) ensureIndex(ctx context.Context, t tenant.ID, number Epoch, master Master) (*Index, error) {
+	x, err := v.IndexAt(ctx, t, number)
+	if !errors.Is(err, ErrKeyMissing) {
+		return x, err
+	}
 	tk, err := v.makeTenantKey(ctx, t, master)
 	if err != nil {
 		return nil, err
 	}
-	k := IndexKey{Tenant: t, Epoch: master.Epoch, WrappedIn: master.Epoch, CreatedAt: v.now().UTC()}
+	k := IndexKey{Tenant: t, Epoch: number, WrappedIn: master.Epoch, CreatedAt: v.now().UTC()}
 	root := newRoot()
 	k.Wrapped = seal(tk.aead, nil, root[:], indexKeyAAD(&k))
 	if k, err = v.store.InsertIndexKey(ctx, k); err != nil {
@@ -57,7 +84,7 @@ func (v *Vault) makeIndex(ctx context.Context, t tenant.ID, master Master) (*Ind
 	return v.openIndex(ctx, &k)
 }
 
-// IndexAt returns the tenant's index of an epoch, or ErrKeyMissing.
+// IndexAt returns the tenant's index of that number, or ErrKeyMissing.
 func (v *Vault) IndexAt(ctx context.Context, t tenant.ID, e Epoch) (*Index, error) {
 	if x, ok := v.indexes.get(tenantEpoch{t, e}); ok {
 		return x, nil
@@ -88,7 +115,7 @@ func (v *Vault) openIndex(ctx context.Context, k *IndexKey) (*Index, error) {
 	return x, nil
 }
 
-// Epoch returns the epoch whose key the digests are made with.
+// Epoch returns the number of the key that the digests are made with.
 func (x *Index) Epoch() Epoch { return x.epoch }
 
 // Digest returns the keyed digest of a normalised value in the index of that

@@ -114,7 +114,7 @@ type TenantKey struct {
 // tenant and epoch.
 type IndexKey struct {
 	Tenant    tenant.ID
-	Epoch     Epoch  // the lookups that carry this epoch were made with it
+	Epoch     Epoch  // its number, see MadeIn: the lookups that carry it were made with it
 	WrappedIn Epoch  // of the tenant key that wraps it: moves on when an epoch closes
 	Wrapped   []byte // under that tenant key; nil once it is destroyed
 	CreatedAt time.Time
