@@ -73,6 +73,9 @@ const (
 	Task         Type = "tsk"
 	Letter       Type = "ltr"
 	Certificate  Type = "crt"
+
+	RetentionItem Type = "rti"
+	RetentionRun  Type = "rtr"
 )
 
 const (
