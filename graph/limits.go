@@ -15,10 +15,14 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/vogter/vogter/graph/generated"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/vocabulary"
@@ -300,7 +304,27 @@ func costs() generated.ComplexityRoot {
 	c.Query.Vocabulary = func(child int, _ *vocabulary.Kind) int { return 1 + child*page.Max }
 	c.Query.Purposes = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Notices = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
+	c.Query.Requests = func(child int, _ *request.Filter, first int, _ *string) int { return paged(child, first) }
+	c.Query.MyRequests = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Request.Events = func(child, first int, _ *string) int { return paged(child, first) }
+	c.MyRequest.Events = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.SelfAccessLog = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Parties = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.DataSystems = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.ProcessingActivities = func(child int, _ *processing.State, _ *processing.Hat, first int, _ *string) int {
+		return paged(child, first)
+	}
+	c.ProcessingActivity.Revisions = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Registers = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.ProcessingDrift = func(child int, _ *string) int { return paged(child, page.Max) }
+	c.Query.DataMap = func(child int, _ *string, _ bool) int { return paged(child, page.Max) }
+	c.Query.SecurityMeasures = func(child int, _ *measure.Status, first int, _ *string) int { return paged(child, first) }
+	c.Query.Assessments = func(child int, _ *assessment.Kind, _ *assessment.State, _ *string, first int, _ *string) int {
+		return paged(child, first)
+	}
+	c.Assessment.Versions = func(child int) int { return historyCost * (1 + child) } // a list of its own, of few mostly
+	c.Query.Disclosures = func(child int, _ string, first int, _ *string) int { return paged(child, first) }
+	c.Query.MyRecipients = func(child, first int, _ *string) int { return paged(child, first) }
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
 	return c

@@ -10,6 +10,7 @@ import (
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -46,9 +47,21 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.SecurityEvent: {authz.SecurityEventRead, func(ctx context.Context) (node.Node, error) {
 			return r.security.Get(ctx, nodeID)
 		}},
-		id.Purpose: {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
-		id.Notice:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
-		id.Job:     {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.Purpose:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
+		id.Notice:   {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
+		id.Request:  {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.requests.Get(ctx, nodeID) }},
+		id.Party:    {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Party(ctx, nodeID) }},
+		id.System:   {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.System(ctx, nodeID) }},
+		id.Activity: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Get(ctx, nodeID) }},
+		id.Register: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Register(ctx, nodeID) }},
+		id.Measure:  {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.measures.Get(ctx, nodeID) }},
+		id.Assessment: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) {
+			return r.assessments.Get(ctx, nodeID)
+		}},
+		id.Disclosure: {authz.DisclosureRead, func(ctx context.Context) (node.Node, error) {
+			return r.disclosures.Get(ctx, nodeID)
+		}},
+		id.Job: {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {
@@ -99,6 +112,17 @@ func (r *Resolver) wroteSubject(ctx context.Context, s *subject.Subject) *subjec
 	}
 	return &subject.Subject{
 		ID: s.ID, State: s.State, Identity: personal.Withheld, Version: s.Version, CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
+	}
+}
+
+// wroteRequest is wroteSubject for requests.
+func (r *Resolver) wroteRequest(ctx context.Context, q *request.Request) *request.Request {
+	if q == nil || r.authorizer.Can(ctx, authz.RequestRead).Allowed {
+		return q
+	}
+	return &request.Request{
+		ID: q.ID, Number: q.Number, State: q.State, Clock: q.Clock, Urgency: q.Urgency, Channel: q.Channel, Language: q.Language,
+		ReceivedAt: q.ReceivedAt, Deadline: q.Deadline, CreatedAt: q.CreatedAt, UpdatedAt: q.UpdatedAt, Version: q.Version,
 	}
 }
 

@@ -5,12 +5,16 @@ package graph
 
 import (
 	"context"
+	"time"
 
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
@@ -20,12 +24,15 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -35,30 +42,35 @@ import (
 
 // Services are the capabilities behind the API.
 type Services struct {
-	Authorizer Authorizer
-	Policies   Policies
-	Tenants    Tenants
-	Portal     Portal
-	Sessions   Sessions
-	Access     Access
-	APIKeys    APIKeys
-	Documents  Documents
-	OAuth      OAuth
-	Datasets   Datasets
-	Subjects   Subjects
-	Records    Records
-	Files      Files
-	Downloads  Downloads
-	Imports    Imports
-	Exports    Exports
-	Audits     Audits
-	Epochs     Epochs
-	Erasures   Erasures
-	Jobs       Jobs
-	Feed       Feed
-	Webhooks   Webhooks
-	Security   Security
-	Purposes   Purposes
+	Authorizer  Authorizer
+	Policies    Policies
+	Tenants     Tenants
+	Portal      Portal
+	Sessions    Sessions
+	Access      Access
+	APIKeys     APIKeys
+	Documents   Documents
+	OAuth       OAuth
+	Datasets    Datasets
+	Subjects    Subjects
+	Records     Records
+	Files       Files
+	Downloads   Downloads
+	Imports     Imports
+	Exports     Exports
+	Audits      Audits
+	Epochs      Epochs
+	Erasures    Erasures
+	Jobs        Jobs
+	Feed        Feed
+	Webhooks    Webhooks
+	Security    Security
+	Purposes    Purposes
+	Requests    Requests
+	Processing  Processing
+	Measures    Measures
+	Assessments Assessments
+	Disclosures Disclosures
 }
 
 // Authorizer is what the API needs of package authz.
@@ -290,38 +302,144 @@ type Purposes interface {
 	WithdrawNotice(ctx context.Context, in purpose.EndInput) (*purpose.Notice, error)
 }
 
+// Processing is what the API needs of package processing.
+type Processing interface {
+	Party(ctx context.Context, partyID string) (*processing.Party, error)
+	Parties(ctx context.Context, r page.Request) (*processing.PartyConnection, error)
+	CreateParty(ctx context.Context, in processing.CreatePartyInput) (*processing.Party, error)
+	UpdateParty(ctx context.Context, in processing.UpdatePartyInput) (*processing.Party, error)
+	RetireParty(ctx context.Context, in processing.RetireInput) (*processing.Party, error)
+	System(ctx context.Context, systemID string) (*processing.System, error)
+	Systems(ctx context.Context, r page.Request) (*processing.SystemConnection, error)
+	CreateSystem(ctx context.Context, in processing.CreateSystemInput) (*processing.System, error)
+	UpdateSystem(ctx context.Context, in processing.UpdateSystemInput) (*processing.System, error)
+	RetireSystem(ctx context.Context, in processing.RetireInput) (*processing.System, error)
+	Get(ctx context.Context, activityID string) (*processing.Activity, error)
+	List(ctx context.Context, f processing.Filter, r page.Request) (*processing.Connection, error)
+	Revisions(ctx context.Context, activityID string, r page.Request) (*processing.RevisionConnection, error)
+	AsOf(ctx context.Context, activityID string, at time.Time) (*processing.Revision, error)
+	Create(ctx context.Context, in processing.CreateInput) (*processing.Activity, error)
+	Revise(ctx context.Context, in processing.ReviseInput) (*processing.Activity, error)
+	Activate(ctx context.Context, in processing.ActivateInput) (*processing.Activity, error)
+	Review(ctx context.Context, in processing.ReviewInput) (*processing.Activity, error)
+	Retire(ctx context.Context, in processing.RetireInput) (*processing.Activity, error)
+	Drift(ctx context.Context, activityID *string) ([]*processing.Drift, error)
+	DataMap(ctx context.Context, f processing.MapFilter) (*processing.Map, error)
+	Register(ctx context.Context, registerID string) (*processing.Register, error)
+	Registers(ctx context.Context, r page.Request) (*processing.RegisterConnection, error)
+	RegisterAsOf(ctx context.Context, at time.Time) (*processing.Register, error)
+	Prepare(ctx context.Context, in processing.PrepareInput) (*processing.Register, error)
+	Publish(ctx context.Context, in processing.PublishInput) (*processing.Register, error)
+}
+
+// Requests is what the API needs of package request.
+type Requests interface {
+	Get(ctx context.Context, requestID string) (*request.Request, error)
+	List(ctx context.Context, f *request.Filter, r page.Request) (*request.Connection, error)
+	Mine(ctx context.Context, r page.Request) (*request.Connection, error)
+	Events(ctx context.Context, of *request.Request, r page.Request) (*request.EventConnection, error)
+	Statistics(ctx context.Context, from, to civil.Date) (*request.Statistics, error)
+	Open(ctx context.Context, in request.OpenInput) (*request.Request, error)
+	OpenMine(ctx context.Context, in request.MyInput) (*request.Request, error)
+	Forward(ctx context.Context, in request.ForwardInput) (*request.Request, error)
+	AskIdentity(ctx context.Context, in request.AskInput) (*request.Request, error)
+	Remind(ctx context.Context, in request.IDInput) (*request.Request, error)
+	Identify(ctx context.Context, in request.IdentifyInput) (*request.Request, error)
+	GiveUpIdentity(ctx context.Context, in request.ReplyInput) (*request.Request, error)
+	AskToClarify(ctx context.Context, in request.ReasonInput) (*request.Request, error)
+	Clarify(ctx context.Context, in request.ReasonInput) (*request.Request, error)
+	Extend(ctx context.Context, in request.ExtendInput) (*request.Request, error)
+	Propose(ctx context.Context, in request.ProposeInput) (*request.Request, error)
+	Answer(ctx context.Context, in request.AnswerInput) (*request.Request, error)
+	Submit(ctx context.Context, in request.IDInput) (*request.Request, error)
+	SendBack(ctx context.Context, in request.ReasonInput) (*request.Request, error)
+	Approve(ctx context.Context, in request.ApproveInput) (*request.Request, error)
+	Respond(ctx context.Context, in request.ReplyInput) (*request.Request, error)
+	Delivered(ctx context.Context, in request.DeliveredInput) (*request.Request, error)
+	Close(ctx context.Context, in request.CloseInput) (*request.Request, error)
+	Reopen(ctx context.Context, in request.ReopenInput) (*request.Request, error)
+	Withdraw(ctx context.Context, in request.WithdrawInput) (*request.Request, error)
+	Assign(ctx context.Context, in request.AssignInput) (*request.Request, error)
+	Comment(ctx context.Context, in request.CommentInput) (*request.Request, error)
+	CorrectReceipt(ctx context.Context, in request.CorrectInput) (*request.Request, error)
+	OverrulePause(ctx context.Context, in request.OverruleInput) (*request.Request, error)
+	AnnounceFee(ctx context.Context, in request.FeeInput) (*request.Request, error)
+}
+
+// Measures is what the API needs of package measure.
+type Measures interface {
+	Get(ctx context.Context, measureID string) (*measure.Measure, error)
+	List(ctx context.Context, status *measure.Status, r page.Request) (*measure.Connection, error)
+	Create(ctx context.Context, in measure.CreateInput) (*measure.Measure, error)
+	Update(ctx context.Context, in measure.UpdateInput) (*measure.Measure, error)
+	Retire(ctx context.Context, in measure.RetireInput) (*measure.Measure, error)
+	Adopt(ctx context.Context, in measure.AdoptInput) ([]*measure.Measure, error)
+}
+
+// Assessments is what the API needs of package assessment.
+type Assessments interface {
+	Get(ctx context.Context, assessmentID string) (*assessment.Assessment, error)
+	List(ctx context.Context, f assessment.Filter, r page.Request) (*assessment.Connection, error)
+	Editions(ctx context.Context, assessmentID string) ([]*assessment.Edition, error)
+	Create(ctx context.Context, in assessment.CreateInput) (*assessment.Assessment, error)
+	Update(ctx context.Context, in assessment.UpdateInput) (*assessment.Assessment, error)
+	ScreenOut(ctx context.Context, in assessment.ReasonInput) (*assessment.Assessment, error)
+	Begin(ctx context.Context, in assessment.Input) (*assessment.Assessment, error)
+	Submit(ctx context.Context, in assessment.Input) (*assessment.Assessment, error)
+	Advise(ctx context.Context, in assessment.AdviseInput) (*assessment.Assessment, error)
+	Consult(ctx context.Context, in assessment.ConsultInput) (*assessment.Assessment, error)
+	Note(ctx context.Context, in assessment.NoteInput) (*assessment.Assessment, error)
+	Approve(ctx context.Context, in assessment.ApproveInput) (*assessment.Assessment, error)
+	Reject(ctx context.Context, in assessment.ReasonInput) (*assessment.Assessment, error)
+	Revise(ctx context.Context, in assessment.Input) (*assessment.Assessment, error)
+	Demand(ctx context.Context, in assessment.ReasonInput) (*assessment.Assessment, error)
+}
+
+// Disclosures is what the API needs of package disclosure.
+type Disclosures interface {
+	Get(ctx context.Context, disclosureID string) (*disclosure.Disclosure, error)
+	List(ctx context.Context, subjectID string, r page.Request) (*disclosure.Connection, error)
+	Mine(ctx context.Context, r page.Request) (*disclosure.RecipientConnection, error)
+	Record(ctx context.Context, in disclosure.RecordInput) ([]*disclosure.Disclosure, error)
+}
+
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
-	authorizer Authorizer
-	guard      *guard
-	policies   Policies
-	tenants    Tenants
-	portal     Portal
-	sessions   Sessions
-	access     Access
-	apiKeys    APIKeys
-	documents  Documents
-	oauth      OAuth
-	datasets   Datasets
-	subjects   Subjects
-	records    Records
-	files      Files
-	downloads  Downloads
-	imports    Imports
-	exports    Exports
-	audits     Audits
-	epochs     Epochs
-	erasures   Erasures
-	jobs       Jobs
-	feed       Feed
-	webhooks   Webhooks
-	security   Security
-	purposes   Purposes
+	authorizer  Authorizer
+	guard       *guard
+	policies    Policies
+	tenants     Tenants
+	portal      Portal
+	sessions    Sessions
+	access      Access
+	apiKeys     APIKeys
+	documents   Documents
+	oauth       OAuth
+	datasets    Datasets
+	subjects    Subjects
+	records     Records
+	files       Files
+	downloads   Downloads
+	imports     Imports
+	exports     Exports
+	audits      Audits
+	epochs      Epochs
+	erasures    Erasures
+	jobs        Jobs
+	feed        Feed
+	webhooks    Webhooks
+	security    Security
+	purposes    Purposes
+	requests    Requests
+	processing  Processing
+	measures    Measures
+	assessments Assessments
+	disclosures Disclosures
 }
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes, s.Requests, s.Processing, s.Measures, s.Assessments, s.Disclosures,
 	}
 }

@@ -1688,6 +1688,25 @@ func (ec *executionContext) marshalNSecrecy2githubᚗcomᚋvogterᚋvogterᚋint
 	return res
 }
 
+func (ec *executionContext) unmarshalODataClass2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClass(ctx context.Context, v any) (*dataset.Class, error) {
+	if v == nil {
+		return nil, nil
+	}
+	tmp, err := scalar.UnmarshalString(v)
+	res := dataset.Class(tmp)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalODataClass2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClass(ctx context.Context, sel ast.SelectionSet, v *dataset.Class) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(*v))
+	return res
+}
+
 func (ec *executionContext) unmarshalONormaliser2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐNormaliser(ctx context.Context, v any) (*dataset.Normaliser, error) {
 	if v == nil {
 		return nil, nil

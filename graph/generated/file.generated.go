@@ -284,7 +284,7 @@ func (ec *executionContext) unmarshalInputGrantDownloadInput(ctx context.Context
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"object"}
+	fieldsInOrder := [...]string{"object", "register"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -298,6 +298,13 @@ func (ec *executionContext) unmarshalInputGrantDownloadInput(ctx context.Context
 				return it, err
 			}
 			it.Object = data
+		case "register":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("register"))
+			data, err := ec.unmarshalORegisterFormInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐForm(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Register = data
 		}
 	}
 	return it, nil

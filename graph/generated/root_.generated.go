@@ -7,16 +7,21 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	gqlparser "github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
@@ -24,11 +29,14 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/machine"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -45,6 +53,7 @@ func NewExecutableSchema(cfg Config) graphql.ExecutableSchema {
 type Config = graphql.Config[ResolverRoot, DirectiveRoot, ComplexityRoot]
 
 type ResolverRoot interface {
+	Assessment() AssessmentResolver
 	AuditExport() AuditExportResolver
 	Change() ChangeResolver
 	Dataset() DatasetResolver
@@ -52,8 +61,11 @@ type ResolverRoot interface {
 	Export() ExportResolver
 	ExportAuditPayload() ExportAuditPayloadResolver
 	Mutation() MutationResolver
+	MyRequest() MyRequestResolver
+	ProcessingActivity() ProcessingActivityResolver
 	Query() QueryResolver
 	Record() RecordResolver
+	Request() RequestResolver
 	RequestExportPayload() RequestExportPayloadResolver
 	SecurityEvent() SecurityEventResolver
 	Self() SelfResolver
@@ -79,6 +91,7 @@ type ComplexityRoot struct {
 		ID      func(childComplexity int) int
 		Objects func(childComplexity int) int
 		Purpose func(childComplexity int) int
+		Role    func(childComplexity int) int
 	}
 
 	AccessConnection struct {
@@ -92,12 +105,32 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	ActivateProcessingActivityPayload struct {
+		Activity func(childComplexity int) int
+	}
+
 	AddDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
 	}
 
 	AddSecurityEventActivityPayload struct {
 		Event func(childComplexity int) int
+	}
+
+	AdoptSecurityMeasuresPayload struct {
+		Measures func(childComplexity int) int
+	}
+
+	AdviseOnAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	AnnounceFeePayload struct {
+		Request func(childComplexity int) int
+	}
+
+	AnswerSearchPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	ApiKey struct {
@@ -128,12 +161,120 @@ type ComplexityRoot struct {
 		Tenant func(childComplexity int) int
 	}
 
+	ApproveAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
 	ApproveEpochClosePayload struct {
 		Close func(childComplexity int) int
 	}
 
+	ApproveRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	ApproveTenantPolicyPayload struct {
 		Policy func(childComplexity int) int
+	}
+
+	AskIdentityPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	AskToClarifyPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	AssessedRisk struct {
+		After            func(childComplexity int) int
+		Before           func(childComplexity int) int
+		LikelihoodAfter  func(childComplexity int) int
+		LikelihoodBefore func(childComplexity int) int
+		Measures         func(childComplexity int) int
+		SeverityAfter    func(childComplexity int) int
+		SeverityBefore   func(childComplexity int) int
+		Threat           func(childComplexity int) int
+	}
+
+	Assessment struct {
+		Activities   func(childComplexity int) int
+		Advice       func(childComplexity int) int
+		Authors      func(childComplexity int) int
+		Consultation func(childComplexity int) int
+		CreatedAt    func(childComplexity int) int
+		DPIA         func(childComplexity int) int
+		Decision     func(childComplexity int) int
+		ID           func(childComplexity int) int
+		Kind         func(childComplexity int) int
+		LIA          func(childComplexity int) int
+		Number       func(childComplexity int) int
+		Owner        func(childComplexity int) int
+		Review       func(childComplexity int) int
+		ReviewOn     func(childComplexity int) int
+		Screening    func(childComplexity int) int
+		State        func(childComplexity int) int
+		TIA          func(childComplexity int) int
+		Title        func(childComplexity int) int
+		UpdatedAt    func(childComplexity int) int
+		Version      func(childComplexity int) int
+		Versions     func(childComplexity int) int
+	}
+
+	AssessmentAdvice struct {
+		At      func(childComplexity int) int
+		By      func(childComplexity int) int
+		Opinion func(childComplexity int) int
+		Text    func(childComplexity int) int
+	}
+
+	AssessmentConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	AssessmentDecision struct {
+		At     func(childComplexity int) int
+		By     func(childComplexity int) int
+		Reason func(childComplexity int) int
+	}
+
+	AssessmentEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	AssessmentReview struct {
+		Activity func(childComplexity int) int
+		At       func(childComplexity int) int
+		Note     func(childComplexity int) int
+		Reason   func(childComplexity int) int
+	}
+
+	AssessmentScreening struct {
+		Criteria func(childComplexity int) int
+		Note     func(childComplexity int) int
+	}
+
+	AssessmentVersion struct {
+		Activities   func(childComplexity int) int
+		Advice       func(childComplexity int) int
+		Authors      func(childComplexity int) int
+		Consultation func(childComplexity int) int
+		DPIA         func(childComplexity int) int
+		Decision     func(childComplexity int) int
+		LIA          func(childComplexity int) int
+		Number       func(childComplexity int) int
+		Owner        func(childComplexity int) int
+		ReviewOn     func(childComplexity int) int
+		Screening    func(childComplexity int) int
+		State        func(childComplexity int) int
+		TIA          func(childComplexity int) int
+		Title        func(childComplexity int) int
+	}
+
+	AssignRequestPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	AuditActor struct {
@@ -141,6 +282,7 @@ type ComplexityRoot struct {
 		ID         func(childComplexity int) int
 		Kind       func(childComplexity int) int
 		OnBehalfOf func(childComplexity int) int
+		Role       func(childComplexity int) int
 	}
 
 	AuditConsistency struct {
@@ -216,6 +358,15 @@ type ComplexityRoot struct {
 		State      func(childComplexity int) int
 	}
 
+	BeginAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	BilingualText struct {
+		Da func(childComplexity int) int
+		En func(childComplexity int) int
+	}
+
 	CanAnswer struct {
 		Allowed func(childComplexity int) int
 		Policy  func(childComplexity int) int
@@ -251,6 +402,52 @@ type ComplexityRoot struct {
 		Member func(childComplexity int) int
 	}
 
+	ClarifyRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	CloseRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	CommentRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	ConfirmDeliveryPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	ConsultAuthorityPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	ConsultationSuspension struct {
+		From  func(childComplexity int) int
+		Until func(childComplexity int) int
+	}
+
+	ControllerProcessing struct {
+		AutomatedDecisions  func(childComplexity int) int
+		DataCategories      func(childComplexity int) int
+		ImpactAssessment    func(childComplexity int) int
+		ImpactNeed          func(childComplexity int) int
+		ImpactReason        func(childComplexity int) int
+		JointArrangement    func(childComplexity int) int
+		JointControllers    func(childComplexity int) int
+		LegalBases          func(childComplexity int) int
+		LegitimateInterest  func(childComplexity int) int
+		Purposes            func(childComplexity int) int
+		RecipientCategories func(childComplexity int) int
+		Recipients          func(childComplexity int) int
+		Sources             func(childComplexity int) int
+		SubjectCategories   func(childComplexity int) int
+	}
+
+	CorrectReceiptPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	CorrectSecurityEventPayload struct {
 		Event func(childComplexity int) int
 	}
@@ -258,6 +455,14 @@ type ComplexityRoot struct {
 	CreateApiKeyPayload struct {
 		APIKey func(childComplexity int) int
 		Secret func(childComplexity int) int
+	}
+
+	CreateAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	CreateDataSystemPayload struct {
+		System func(childComplexity int) int
 	}
 
 	CreateDatasetPayload struct {
@@ -273,8 +478,20 @@ type ComplexityRoot struct {
 		OauthClient func(childComplexity int) int
 	}
 
+	CreatePartyPayload struct {
+		Party func(childComplexity int) int
+	}
+
+	CreateProcessingActivityPayload struct {
+		Activity func(childComplexity int) int
+	}
+
 	CreatePurposePayload struct {
 		Purpose func(childComplexity int) int
+	}
+
+	CreateSecurityMeasurePayload struct {
+		Measure func(childComplexity int) int
 	}
 
 	CreateSubjectPayload struct {
@@ -288,6 +505,49 @@ type ComplexityRoot struct {
 	CreateWebhookPayload struct {
 		Secret  func(childComplexity int) int
 		Webhook func(childComplexity int) int
+	}
+
+	DataMap struct {
+		Edges func(childComplexity int) int
+		Nodes func(childComplexity int) int
+	}
+
+	DataMapEdge struct {
+		From func(childComplexity int) int
+		To   func(childComplexity int) int
+	}
+
+	DataMapNode struct {
+		Class func(childComplexity int) int
+		Hat   func(childComplexity int) int
+		ID    func(childComplexity int) int
+		Kind  func(childComplexity int) int
+		Label func(childComplexity int) int
+		Term  func(childComplexity int) int
+	}
+
+	DataSystem struct {
+		CreatedAt    func(childComplexity int) int
+		ID           func(childComplexity int) int
+		Kind         func(childComplexity int) int
+		Location     func(childComplexity int) int
+		Name         func(childComplexity int) int
+		Owner        func(childComplexity int) int
+		State        func(childComplexity int) int
+		SubProcessor func(childComplexity int) int
+		UpdatedAt    func(childComplexity int) int
+		Version      func(childComplexity int) int
+	}
+
+	DataSystemConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	DataSystemEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	Dataset struct {
@@ -316,6 +576,10 @@ type ComplexityRoot struct {
 		Term       func(childComplexity int) int
 		Type       func(childComplexity int) int
 		Values     func(childComplexity int) int
+	}
+
+	DecideItemPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	DecisionExplanation struct {
@@ -361,12 +625,43 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	DemandAssessmentReviewPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
 	DetectorSetting struct {
 		Detector      func(childComplexity int) int
 		Enabled       func(childComplexity int) int
 		Threshold     func(childComplexity int) int
 		UpdatedAt     func(childComplexity int) int
 		WindowMinutes func(childComplexity int) int
+	}
+
+	Disclosure struct {
+		At             func(childComplexity int) int
+		Categories     func(childComplexity int) int
+		CreatedAt      func(childComplexity int) int
+		Datasets       func(childComplexity int) int
+		ID             func(childComplexity int) int
+		LegalBasis     func(childComplexity int) int
+		Purpose        func(childComplexity int) int
+		Recipient      func(childComplexity int) int
+		RecordedBy     func(childComplexity int) int
+		Reference      func(childComplexity int) int
+		ReferenceState func(childComplexity int) int
+		Secrecy        func(childComplexity int) int
+		SubjectID      func(childComplexity int) int
+	}
+
+	DisclosureConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	DisclosureEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	DisposeSecurityEventPayload struct {
@@ -377,6 +672,17 @@ type ComplexityRoot struct {
 		ExpiresAt func(childComplexity int) int
 		URL       func(childComplexity int) int
 		UsesLeft  func(childComplexity int) int
+	}
+
+	Dpia struct {
+		Description        func(childComplexity int) int
+		LegitimateInterest func(childComplexity int) int
+		Measures           func(childComplexity int) int
+		Necessity          func(childComplexity int) int
+		Purposes           func(childComplexity int) int
+		ResidualRisk       func(childComplexity int) int
+		Risks              func(childComplexity int) int
+		SubjectViews       func(childComplexity int) int
 	}
 
 	DpoContact struct {
@@ -426,6 +732,10 @@ type ComplexityRoot struct {
 		Job    func(childComplexity int) int
 	}
 
+	ExtendRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	File struct {
 		CreatedAt func(childComplexity int) int
 		ID        func(childComplexity int) int
@@ -435,12 +745,24 @@ type ComplexityRoot struct {
 		State     func(childComplexity int) int
 	}
 
+	ForwardRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	GiveUpIdentityPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	GrantDownloadPayload struct {
 		Grant func(childComplexity int) int
 	}
 
 	HaltEpochClosePayload struct {
 		Close func(childComplexity int) int
+	}
+
+	IdentifyRequesterPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	ImportMapping struct {
@@ -504,6 +826,24 @@ type ComplexityRoot struct {
 		Access func(childComplexity int) int
 	}
 
+	Lia struct {
+		Children      func(childComplexity int) int
+		Conclusion    func(childComplexity int) int
+		DataNature    func(childComplexity int) int
+		Expectations  func(childComplexity int) int
+		Holder        func(childComplexity int) int
+		Impact        func(childComplexity int) int
+		Interest      func(childComplexity int) int
+		Lawful        func(childComplexity int) int
+		LessIntrusive func(childComplexity int) int
+		Necessity     func(childComplexity int) int
+		OptOut        func(childComplexity int) int
+		Outcome       func(childComplexity int) int
+		PublicTask    func(childComplexity int) int
+		Safeguards    func(childComplexity int) int
+		Specific      func(childComplexity int) int
+	}
+
 	Member struct {
 		Clearances   func(childComplexity int) int
 		CreatedAt    func(childComplexity int) int
@@ -537,82 +877,213 @@ type ComplexityRoot struct {
 	}
 
 	Mutation struct {
-		AcceptInvitation          func(childComplexity int, input tenancy.AcceptInput) int
-		AddDatasetField           func(childComplexity int, input dataset.AddFieldInput) int
-		AddSecurityEventActivity  func(childComplexity int, input security.ActivityInput) int
-		ApproveEpochClose         func(childComplexity int, input epoch.DecideInput) int
-		ApproveTenantPolicy       func(childComplexity int, input policy.ApproveInput) int
-		ChangeDetector            func(childComplexity int, input security.ChangeDetectorInput) int
-		ChangeMember              func(childComplexity int, input tenancy.ChangeInput) int
-		CorrectSecurityEvent      func(childComplexity int, input security.CorrectInput) int
-		CreateAPIKey              func(childComplexity int, input machine.CreateInput) int
-		CreateDataset             func(childComplexity int, input dataset.CreateInput) int
-		CreateNotice              func(childComplexity int, input purpose.CreateNoticeInput) int
-		CreateOAuthClient         func(childComplexity int, input oauth.CreateInput) int
-		CreatePurpose             func(childComplexity int, input purpose.CreateInput) int
-		CreateSubject             func(childComplexity int, input subject.CreateInput) int
-		CreateTenant              func(childComplexity int, input tenancy.CreateInput) int
-		CreateWebhook             func(childComplexity int, input webhook.CreateInput) int
-		DeleteRecord              func(childComplexity int, input record.DeleteInput) int
-		DeleteWebhook             func(childComplexity int, input webhook.Input) int
-		DisposeSecurityEvent      func(childComplexity int, input security.DisposeInput) int
-		EndRelation               func(childComplexity int, input subject.EndRelationInput) int
-		EnterTenant               func(childComplexity int, input breakglass.EnterInput) int
-		ExportAudit               func(childComplexity int, input trail.ExportAuditInput) int
-		GrantDownload             func(childComplexity int, input download.GrantInput) int
-		HaltEpochClose            func(childComplexity int, input epoch.DecideInput) int
-		InviteMember              func(childComplexity int, input tenancy.InviteInput) int
-		LeaveTenant               func(childComplexity int, input breakglass.LeaveInput) int
-		ProposeTenantPolicy       func(childComplexity int, input policy.ProposeInput) int
-		PublishNotice             func(childComplexity int, input purpose.PublishInput) int
-		PublishPurpose            func(childComplexity int, input purpose.PublishInput) int
-		RecordSecurityEvent       func(childComplexity int, input security.RecordInput) int
-		Redeliver                 func(childComplexity int, input webhook.RedeliverInput) int
-		RegisterDocuments         func(childComplexity int, input document.RegisterInput) int
-		RemoveMember              func(childComplexity int, input tenancy.RemoveInput) int
-		RenameDatasetField        func(childComplexity int, input dataset.RenameFieldInput) int
-		RequestEpochClose         func(childComplexity int, input epoch.RequestInput) int
-		RequestExport             func(childComplexity int, input export.RequestInput) int
-		RequestSubjectCode        func(childComplexity int, input portal.CodeInput) int
-		ResendInvitation          func(childComplexity int, input tenancy.ResendInput) int
-		RetireDataset             func(childComplexity int, input dataset.RetireInput) int
-		RetirePurpose             func(childComplexity int, input purpose.EndInput) int
-		RetireTenantPolicy        func(childComplexity int, input policy.RetireInput) int
-		RetryJob                  func(childComplexity int, input job.RetryInput) int
-		ReviseNotice              func(childComplexity int, input purpose.ReviseInput) int
-		RevisePurpose             func(childComplexity int, input purpose.ReviseInput) int
-		RevokeAPIKey              func(childComplexity int, input apikey.RevokeInput) int
-		RevokeOAuthClient         func(childComplexity int, input oauth.RevokeInput) int
-		RevokeOtherSessions       func(childComplexity int, input session.RevokeOthersInput) int
-		RevokeSession             func(childComplexity int, input session.RevokeInput) int
-		RotateAPIKey              func(childComplexity int, input apikey.RotateInput) int
-		RotateOAuthClientSecret   func(childComplexity int, input oauth.RotateSecretInput) int
-		RotateWebhookSecret       func(childComplexity int, input webhook.Input) int
-		SaveImportMapping         func(childComplexity int, input imports.SaveMappingInput) int
-		SealAudit                 func(childComplexity int, input trail.SealAuditInput) int
-		SignInSubject             func(childComplexity int, input portal.SignInInput) int
-		SignInSubjectWithIdentity func(childComplexity int, input portal.IdentityInput) int
-		SignOut                   func(childComplexity int, input session.SignOutInput) int
-		SignOutSubject            func(childComplexity int, input portal.SignOutInput) int
-		StartRelation             func(childComplexity int, input subject.StartRelationInput) int
-		UnregisterDocument        func(childComplexity int, input document.UnregisterInput) int
-		UpdateAPIKey              func(childComplexity int, input apikey.UpdateInput) int
-		UpdateNotice              func(childComplexity int, input purpose.UpdateNoticeInput) int
-		UpdatePurpose             func(childComplexity int, input purpose.UpdateInput) int
-		UpdateRecord              func(childComplexity int, input record.UpdateInput) int
-		UpdateSubject             func(childComplexity int, input subject.UpdateInput) int
-		UpdateTenant              func(childComplexity int, input tenancy.UpdateInput) int
-		UpdateWebhook             func(childComplexity int, input webhook.UpdateInput) int
-		UpsertRecord              func(childComplexity int, input record.UpsertInput) int
-		UpsertSubject             func(childComplexity int, input subject.UpsertInput) int
-		VerifyWebhook             func(childComplexity int, input webhook.Input) int
-		WithdrawNotice            func(childComplexity int, input purpose.EndInput) int
-		WriteRecord               func(childComplexity int, input record.WriteInput) int
+		AcceptInvitation           func(childComplexity int, input tenancy.AcceptInput) int
+		ActivateProcessingActivity func(childComplexity int, input processing.ActivateInput) int
+		AddDatasetField            func(childComplexity int, input dataset.AddFieldInput) int
+		AddSecurityEventActivity   func(childComplexity int, input security.ActivityInput) int
+		AdoptSecurityMeasures      func(childComplexity int, input measure.AdoptInput) int
+		AdviseOnAssessment         func(childComplexity int, input assessment.AdviseInput) int
+		AnnounceFee                func(childComplexity int, input request.ReasonInput) int
+		AnswerSearch               func(childComplexity int, input request.AnswerInput) int
+		ApproveAssessment          func(childComplexity int, input assessment.ApproveInput) int
+		ApproveEpochClose          func(childComplexity int, input epoch.DecideInput) int
+		ApproveRequest             func(childComplexity int, input request.ApproveInput) int
+		ApproveTenantPolicy        func(childComplexity int, input policy.ApproveInput) int
+		AskIdentity                func(childComplexity int, input request.AskInput) int
+		AskToClarify               func(childComplexity int, input request.ReasonInput) int
+		AssignRequest              func(childComplexity int, input request.AssignInput) int
+		BeginAssessment            func(childComplexity int, input assessment.Input) int
+		ChangeDetector             func(childComplexity int, input security.ChangeDetectorInput) int
+		ChangeMember               func(childComplexity int, input tenancy.ChangeInput) int
+		ClarifyRequest             func(childComplexity int, input request.ReasonInput) int
+		CloseRequest               func(childComplexity int, input request.CloseInput) int
+		CommentRequest             func(childComplexity int, input request.CommentInput) int
+		ConfirmDelivery            func(childComplexity int, input request.DeliveredInput) int
+		ConsultAuthority           func(childComplexity int, input assessment.ConsultInput) int
+		CorrectReceipt             func(childComplexity int, input request.CorrectInput) int
+		CorrectSecurityEvent       func(childComplexity int, input security.CorrectInput) int
+		CreateAPIKey               func(childComplexity int, input machine.CreateInput) int
+		CreateAssessment           func(childComplexity int, input assessment.CreateInput) int
+		CreateDataSystem           func(childComplexity int, input processing.CreateSystemInput) int
+		CreateDataset              func(childComplexity int, input dataset.CreateInput) int
+		CreateNotice               func(childComplexity int, input purpose.CreateNoticeInput) int
+		CreateOAuthClient          func(childComplexity int, input oauth.CreateInput) int
+		CreateParty                func(childComplexity int, input processing.CreatePartyInput) int
+		CreateProcessingActivity   func(childComplexity int, input processing.CreateInput) int
+		CreatePurpose              func(childComplexity int, input purpose.CreateInput) int
+		CreateSecurityMeasure      func(childComplexity int, input measure.CreateInput) int
+		CreateSubject              func(childComplexity int, input subject.CreateInput) int
+		CreateTenant               func(childComplexity int, input tenancy.CreateInput) int
+		CreateWebhook              func(childComplexity int, input webhook.CreateInput) int
+		DecideItem                 func(childComplexity int, input request.ProposeInput) int
+		DeleteRecord               func(childComplexity int, input record.DeleteInput) int
+		DeleteWebhook              func(childComplexity int, input webhook.Input) int
+		DemandAssessmentReview     func(childComplexity int, input assessment.ReasonInput) int
+		DisposeSecurityEvent       func(childComplexity int, input security.DisposeInput) int
+		EndRelation                func(childComplexity int, input subject.EndRelationInput) int
+		EnterTenant                func(childComplexity int, input breakglass.EnterInput) int
+		ExportAudit                func(childComplexity int, input trail.ExportAuditInput) int
+		ExtendRequest              func(childComplexity int, input request.ExtendInput) int
+		ForwardRequest             func(childComplexity int, input request.ForwardInput) int
+		GiveUpIdentity             func(childComplexity int, input request.ReplyInput) int
+		GrantDownload              func(childComplexity int, input download.GrantInput) int
+		HaltEpochClose             func(childComplexity int, input epoch.DecideInput) int
+		IdentifyRequester          func(childComplexity int, input request.IdentifyInput) int
+		InviteMember               func(childComplexity int, input tenancy.InviteInput) int
+		LeaveTenant                func(childComplexity int, input breakglass.LeaveInput) int
+		NoteConsultation           func(childComplexity int, input assessment.NoteInput) int
+		OpenMyRequest              func(childComplexity int, input request.MyInput) int
+		OpenRequest                func(childComplexity int, input request.OpenInput) int
+		OverrulePause              func(childComplexity int, input request.OverruleInput) int
+		PrepareRegister            func(childComplexity int, input processing.PrepareInput) int
+		ProposeTenantPolicy        func(childComplexity int, input policy.ProposeInput) int
+		PublishNotice              func(childComplexity int, input purpose.PublishInput) int
+		PublishPurpose             func(childComplexity int, input purpose.PublishInput) int
+		PublishRegister            func(childComplexity int, input processing.PublishInput) int
+		RecordDisclosures          func(childComplexity int, input disclosure.RecordInput) int
+		RecordSecurityEvent        func(childComplexity int, input security.RecordInput) int
+		Redeliver                  func(childComplexity int, input webhook.RedeliverInput) int
+		RegisterDocuments          func(childComplexity int, input document.RegisterInput) int
+		RejectAssessment           func(childComplexity int, input assessment.ReasonInput) int
+		RemindRequester            func(childComplexity int, input request.IDInput) int
+		RemoveMember               func(childComplexity int, input tenancy.RemoveInput) int
+		RenameDatasetField         func(childComplexity int, input dataset.RenameFieldInput) int
+		ReopenRequest              func(childComplexity int, input request.ReopenInput) int
+		RequestEpochClose          func(childComplexity int, input epoch.RequestInput) int
+		RequestExport              func(childComplexity int, input export.RequestInput) int
+		RequestSubjectCode         func(childComplexity int, input portal.CodeInput) int
+		ResendInvitation           func(childComplexity int, input tenancy.ResendInput) int
+		RespondRequest             func(childComplexity int, input request.ReplyInput) int
+		RetireDataSystem           func(childComplexity int, input processing.RetireInput) int
+		RetireDataset              func(childComplexity int, input dataset.RetireInput) int
+		RetireParty                func(childComplexity int, input processing.RetireInput) int
+		RetireProcessingActivity   func(childComplexity int, input processing.RetireInput) int
+		RetirePurpose              func(childComplexity int, input purpose.EndInput) int
+		RetireSecurityMeasure      func(childComplexity int, input measure.RetireInput) int
+		RetireTenantPolicy         func(childComplexity int, input policy.RetireInput) int
+		RetryJob                   func(childComplexity int, input job.RetryInput) int
+		ReviewProcessingActivity   func(childComplexity int, input processing.ReviewInput) int
+		ReviseAssessment           func(childComplexity int, input assessment.Input) int
+		ReviseNotice               func(childComplexity int, input purpose.ReviseInput) int
+		ReviseProcessingActivity   func(childComplexity int, input processing.ReviseInput) int
+		RevisePurpose              func(childComplexity int, input purpose.ReviseInput) int
+		RevokeAPIKey               func(childComplexity int, input apikey.RevokeInput) int
+		RevokeOAuthClient          func(childComplexity int, input oauth.RevokeInput) int
+		RevokeOtherSessions        func(childComplexity int, input session.RevokeOthersInput) int
+		RevokeSession              func(childComplexity int, input session.RevokeInput) int
+		RotateAPIKey               func(childComplexity int, input apikey.RotateInput) int
+		RotateOAuthClientSecret    func(childComplexity int, input oauth.RotateSecretInput) int
+		RotateWebhookSecret        func(childComplexity int, input webhook.Input) int
+		SaveImportMapping          func(childComplexity int, input imports.SaveMappingInput) int
+		ScreenOutAssessment        func(childComplexity int, input assessment.ReasonInput) int
+		SealAudit                  func(childComplexity int, input trail.SealAuditInput) int
+		SendBackRequest            func(childComplexity int, input request.ReasonInput) int
+		SignInSubject              func(childComplexity int, input portal.SignInInput) int
+		SignInSubjectWithIdentity  func(childComplexity int, input portal.IdentityInput) int
+		SignOut                    func(childComplexity int, input session.SignOutInput) int
+		SignOutSubject             func(childComplexity int, input portal.SignOutInput) int
+		StartRelation              func(childComplexity int, input subject.StartRelationInput) int
+		SubmitAssessment           func(childComplexity int, input assessment.Input) int
+		SubmitRequest              func(childComplexity int, input request.IDInput) int
+		UnregisterDocument         func(childComplexity int, input document.UnregisterInput) int
+		UpdateAPIKey               func(childComplexity int, input apikey.UpdateInput) int
+		UpdateAssessment           func(childComplexity int, input assessment.UpdateInput) int
+		UpdateDataSystem           func(childComplexity int, input processing.UpdateSystemInput) int
+		UpdateNotice               func(childComplexity int, input purpose.UpdateNoticeInput) int
+		UpdateParty                func(childComplexity int, input processing.UpdatePartyInput) int
+		UpdatePurpose              func(childComplexity int, input purpose.UpdateInput) int
+		UpdateRecord               func(childComplexity int, input record.UpdateInput) int
+		UpdateSecurityMeasure      func(childComplexity int, input measure.UpdateInput) int
+		UpdateSubject              func(childComplexity int, input subject.UpdateInput) int
+		UpdateTenant               func(childComplexity int, input tenancy.UpdateInput) int
+		UpdateWebhook              func(childComplexity int, input webhook.UpdateInput) int
+		UpsertRecord               func(childComplexity int, input record.UpsertInput) int
+		UpsertSubject              func(childComplexity int, input subject.UpsertInput) int
+		VerifyWebhook              func(childComplexity int, input webhook.Input) int
+		WithdrawMyRequest          func(childComplexity int, input model.WithdrawMyRequestInput) int
+		WithdrawNotice             func(childComplexity int, input purpose.EndInput) int
+		WithdrawRequest            func(childComplexity int, input request.WithdrawInput) int
+		WriteRecord                func(childComplexity int, input record.WriteInput) int
+	}
+
+	MyRecipient struct {
+		Categories  func(childComplexity int) int
+		Country     func(childComplexity int) int
+		Datasets    func(childComplexity int) int
+		DisclosedAt func(childComplexity int) int
+		ID          func(childComplexity int) int
+		LegalBases  func(childComplexity int) int
+		Name        func(childComplexity int) int
+		Purposes    func(childComplexity int) int
+	}
+
+	MyRecipientConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	MyRecipientEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	MyRequest struct {
+		Clock       func(childComplexity int) int
+		Deadline    func(childComplexity int) int
+		Events      func(childComplexity int, first int, after *string) int
+		ID          func(childComplexity int) int
+		Items       func(childComplexity int) int
+		Number      func(childComplexity int) int
+		ReceivedAt  func(childComplexity int) int
+		RespondedAt func(childComplexity int) int
+		State       func(childComplexity int) int
+	}
+
+	MyRequestConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	MyRequestEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	MyRequestEvent struct {
+		At         func(childComplexity int) int
+		ClockAfter func(childComplexity int) int
+		ID         func(childComplexity int) int
+		To         func(childComplexity int) int
+	}
+
+	MyRequestEventConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	MyRequestEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	MyRequestItem struct {
+		ID      func(childComplexity int) int
+		Result  func(childComplexity int) int
+		Results func(childComplexity int) int
+		Type    func(childComplexity int) int
+		Wish    func(childComplexity int) int
 	}
 
 	NationalId struct {
 		Country func(childComplexity int) int
 		Number  func(childComplexity int) int
+	}
+
+	NoteConsultationPayload struct {
+		Assessment func(childComplexity int) int
 	}
 
 	Notice struct {
@@ -708,6 +1179,14 @@ type ComplexityRoot struct {
 		TokenURL     func(childComplexity int) int
 	}
 
+	OpenMyRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	OpenRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	OperatorAccess struct {
 		CreatedAt func(childComplexity int) int
 		EndedAt   func(childComplexity int) int
@@ -729,6 +1208,10 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	OverrulePausePayload struct {
+		Request func(childComplexity int) int
+	}
+
 	PageInfo struct {
 		EndCursor       func(childComplexity int) int
 		HasNextPage     func(childComplexity int) int
@@ -741,10 +1224,191 @@ type ComplexityRoot struct {
 		Subject func(childComplexity int) int
 	}
 
+	PartyContact struct {
+		Address func(childComplexity int) int
+		Email   func(childComplexity int) int
+		Name    func(childComplexity int) int
+		Phone   func(childComplexity int) int
+	}
+
 	PersonName struct {
 		Family func(childComplexity int) int
 		Full   func(childComplexity int) int
 		Given  func(childComplexity int) int
+	}
+
+	PrepareRegisterPayload struct {
+		Register func(childComplexity int) int
+	}
+
+	PriorConsultation struct {
+		AnsweredOn  func(childComplexity int) int
+		Authority   func(childComplexity int) int
+		DueOn       func(childComplexity int) int
+		ExtendedOn  func(childComplexity int) int
+		Outcome     func(childComplexity int) int
+		ReceivedOn  func(childComplexity int) int
+		Suspensions func(childComplexity int) int
+		Text        func(childComplexity int) int
+	}
+
+	ProcessingActivity struct {
+		CreatedAt      func(childComplexity int) int
+		Draft          func(childComplexity int) int
+		Hat            func(childComplexity int) int
+		ID             func(childComplexity int) int
+		LastReviewedOn func(childComplexity int) int
+		NextReviewOn   func(childComplexity int) int
+		RetiredAt      func(childComplexity int) int
+		Revisions      func(childComplexity int, first int, after *string) int
+		State          func(childComplexity int) int
+		UpdatedAt      func(childComplexity int) int
+		Valid          func(childComplexity int) int
+		Version        func(childComplexity int) int
+	}
+
+	ProcessingActivityConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ProcessingActivityEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ProcessingCategory struct {
+		Note func(childComplexity int) int
+		Term func(childComplexity int) int
+	}
+
+	ProcessingContent struct {
+		Controller          func(childComplexity int) int
+		Datasets            func(childComplexity int) int
+		Description         func(childComplexity int) int
+		Measures            func(childComplexity int) int
+		MeasuresDescription func(childComplexity int) int
+		Name                func(childComplexity int) int
+		Owner               func(childComplexity int) int
+		Processor           func(childComplexity int) int
+		Representatives     func(childComplexity int) int
+		Systems             func(childComplexity int) int
+		Transfers           func(childComplexity int) int
+	}
+
+	ProcessingDataCategory struct {
+		Class         func(childComplexity int) int
+		Note          func(childComplexity int) int
+		RetentionRule func(childComplexity int) int
+		Term          func(childComplexity int) int
+		TimeLimit     func(childComplexity int) int
+	}
+
+	ProcessingDrift struct {
+		Activity func(childComplexity int) int
+		Advice   func(childComplexity int) int
+		Article  func(childComplexity int) int
+		Country  func(childComplexity int) int
+		Field    func(childComplexity int) int
+		Kind     func(childComplexity int) int
+		Object   func(childComplexity int) int
+	}
+
+	ProcessingLegalBasis struct {
+		Basis func(childComplexity int) int
+		Law   func(childComplexity int) int
+	}
+
+	ProcessingParty struct {
+		Contact       func(childComplexity int) int
+		Country       func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		ID            func(childComplexity int) int
+		International func(childComplexity int) int
+		LegalName     func(childComplexity int) int
+		Own           func(childComplexity int) int
+		Registration  func(childComplexity int) int
+		Roles         func(childComplexity int) int
+		State         func(childComplexity int) int
+		UpdatedAt     func(childComplexity int) int
+		Version       func(childComplexity int) int
+	}
+
+	ProcessingPartyConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ProcessingPartyEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ProcessingRegister struct {
+		Activities  func(childComplexity int) int
+		Hash        func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Number      func(childComplexity int) int
+		PreparedAt  func(childComplexity int) int
+		PreparedBy  func(childComplexity int) int
+		Previous    func(childComplexity int) int
+		PublishedAt func(childComplexity int) int
+		PublishedBy func(childComplexity int) int
+		Remark      func(childComplexity int) int
+		State       func(childComplexity int) int
+		Statement   func(childComplexity int) int
+	}
+
+	ProcessingRegisterConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ProcessingRegisterEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ProcessingRevision struct {
+		ActivatedAt func(childComplexity int) int
+		ActivatedBy func(childComplexity int) int
+		Activity    func(childComplexity int) int
+		Content     func(childComplexity int) int
+		CreatedAt   func(childComplexity int) int
+		EditedAt    func(childComplexity int) int
+		EditedBy    func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Number      func(childComplexity int) int
+		ValidFrom   func(childComplexity int) int
+	}
+
+	ProcessingRevisionConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ProcessingRevisionEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ProcessingTransfer struct {
+		Assessment func(childComplexity int) int
+		Country    func(childComplexity int) int
+		Party      func(childComplexity int) int
+		Safeguards func(childComplexity int) int
+		Tool       func(childComplexity int) int
+	}
+
+	ProcessorProcessing struct {
+		ControllerGroup func(childComplexity int) int
+		Controllers     func(childComplexity int) int
+		Operations      func(childComplexity int) int
+		Processors      func(childComplexity int) int
 	}
 
 	ProposeTenantPolicyPayload struct {
@@ -757,6 +1421,10 @@ type ComplexityRoot struct {
 
 	PublishPurposePayload struct {
 		Purpose func(childComplexity int) int
+	}
+
+	PublishRegisterPayload struct {
+		Register func(childComplexity int) int
 	}
 
 	Purpose struct {
@@ -810,53 +1478,76 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		APIKeys              func(childComplexity int) int
-		AuditConsistency     func(childComplexity int, from int64, to int64) int
-		AuditEntry           func(childComplexity int, id string) int
-		AuditExport          func(childComplexity int, id string) int
-		AuditLog             func(childComplexity int, filter *trail.Filter, first int, after *string) int
-		AuditProof           func(childComplexity int, entry string) int
-		Can                  func(childComplexity int, action authz.Permission, on *string) int
-		Changes              func(childComplexity int, after *string, first int) int
-		CurrentNotice        func(childComplexity int, tenantSlug string, purpose string, language *string) int
-		Dataset              func(childComplexity int, id string) int
-		Datasets             func(childComplexity int) int
-		Deliveries           func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
-		Detectors            func(childComplexity int) int
-		Documents            func(childComplexity int) int
-		EpochClose           func(childComplexity int, id string) int
-		ExplainDecision      func(childComplexity int, input policy.ExplainInput) int
-		Export               func(childComplexity int, id string) int
-		FindRecords          func(childComplexity int, by record.By, first int, after *string) int
-		FindSubjects         func(childComplexity int, by subject.By, first int, after *string) int
-		ImportMappings       func(childComplexity int) int
-		Job                  func(childComplexity int, id string) int
-		Member               func(childComplexity int, id string) int
-		Members              func(childComplexity int, first int, after *string) int
-		Node                 func(childComplexity int, id string) int
-		Notices              func(childComplexity int, purpose *string, first int, after *string) int
-		OauthClients         func(childComplexity int) int
-		OperatorAccess       func(childComplexity int, first int, after *string) int
-		Permissions          func(childComplexity int, on *string) int
-		PolicySchema         func(childComplexity int) int
-		Purpose              func(childComplexity int, key string) int
-		Purposes             func(childComplexity int, first int, after *string) int
-		Record               func(childComplexity int, id string) int
-		SecurityEvent        func(childComplexity int, id string) int
-		SecurityEvents       func(childComplexity int, filter *security.Filter, first int, after *string) int
-		Self                 func(childComplexity int) int
-		SelfAccessLog        func(childComplexity int, first int, after *string) int
-		Sessions             func(childComplexity int) int
-		Subject              func(childComplexity int, id string) int
-		Subjects             func(childComplexity int, first int, after *string) int
-		Tenant               func(childComplexity int) int
-		TenantPolicies       func(childComplexity int, first int, after *string) int
-		UnregisteredPurposes func(childComplexity int) int
-		VaultErasures        func(childComplexity int, first int, after *string) int
-		VaultStatus          func(childComplexity int) int
-		Viewer               func(childComplexity int) int
-		Vocabulary           func(childComplexity int, kind *vocabulary.Kind) int
-		Webhooks             func(childComplexity int) int
+		APIKeys                func(childComplexity int) int
+		Assessment             func(childComplexity int, id string) int
+		Assessments            func(childComplexity int, kind *assessment.Kind, state *assessment.State, activity *string, first int, after *string) int
+		AuditConsistency       func(childComplexity int, from int64, to int64) int
+		AuditEntry             func(childComplexity int, id string) int
+		AuditExport            func(childComplexity int, id string) int
+		AuditLog               func(childComplexity int, filter *trail.Filter, first int, after *string) int
+		AuditProof             func(childComplexity int, entry string) int
+		Can                    func(childComplexity int, action authz.Permission, on *string) int
+		Changes                func(childComplexity int, after *string, first int) int
+		CurrentNotice          func(childComplexity int, tenantSlug string, purpose string, language *string) int
+		DataMap                func(childComplexity int, around *string, fields bool) int
+		DataSystem             func(childComplexity int, id string) int
+		DataSystems            func(childComplexity int, first int, after *string) int
+		Dataset                func(childComplexity int, id string) int
+		Datasets               func(childComplexity int) int
+		Deliveries             func(childComplexity int, webhook string, state *webhook.DeliveryState, first int, after *string) int
+		Detectors              func(childComplexity int) int
+		Disclosure             func(childComplexity int, id string) int
+		Disclosures            func(childComplexity int, subject string, first int, after *string) int
+		Documents              func(childComplexity int) int
+		EpochClose             func(childComplexity int, id string) int
+		ExplainDecision        func(childComplexity int, input policy.ExplainInput) int
+		Export                 func(childComplexity int, id string) int
+		FindRecords            func(childComplexity int, by record.By, first int, after *string) int
+		FindSubjects           func(childComplexity int, by subject.By, first int, after *string) int
+		ImportMappings         func(childComplexity int) int
+		Job                    func(childComplexity int, id string) int
+		Member                 func(childComplexity int, id string) int
+		Members                func(childComplexity int, first int, after *string) int
+		MyRecipients           func(childComplexity int, first int, after *string) int
+		MyRequests             func(childComplexity int, first int, after *string) int
+		Node                   func(childComplexity int, id string) int
+		Notices                func(childComplexity int, purpose *string, first int, after *string) int
+		OauthClients           func(childComplexity int) int
+		OperatorAccess         func(childComplexity int, first int, after *string) int
+		Parties                func(childComplexity int, first int, after *string) int
+		Party                  func(childComplexity int, id string) int
+		Permissions            func(childComplexity int, on *string) int
+		PolicySchema           func(childComplexity int) int
+		ProcessingActivities   func(childComplexity int, state *processing.State, hat *processing.Hat, first int, after *string) int
+		ProcessingActivity     func(childComplexity int, id string) int
+		ProcessingActivityAsOf func(childComplexity int, id string, at time.Time) int
+		ProcessingDrift        func(childComplexity int, activity *string) int
+		Purpose                func(childComplexity int, key string) int
+		Purposes               func(childComplexity int, first int, after *string) int
+		Record                 func(childComplexity int, id string) int
+		Register               func(childComplexity int, id string) int
+		RegisterAsOf           func(childComplexity int, at time.Time) int
+		Registers              func(childComplexity int, first int, after *string) int
+		Request                func(childComplexity int, id string) int
+		RequestStatistics      func(childComplexity int, from civil.Date, to civil.Date) int
+		Requests               func(childComplexity int, filter *request.Filter, first int, after *string) int
+		SecurityEvent          func(childComplexity int, id string) int
+		SecurityEvents         func(childComplexity int, filter *security.Filter, first int, after *string) int
+		SecurityMeasure        func(childComplexity int, id string) int
+		SecurityMeasures       func(childComplexity int, status *measure.Status, first int, after *string) int
+		Self                   func(childComplexity int) int
+		SelfAccessLog          func(childComplexity int, first int, after *string) int
+		Sessions               func(childComplexity int) int
+		Subject                func(childComplexity int, id string) int
+		Subjects               func(childComplexity int, first int, after *string) int
+		Tenant                 func(childComplexity int) int
+		TenantPolicies         func(childComplexity int, first int, after *string) int
+		UnregisteredPurposes   func(childComplexity int) int
+		VaultErasures          func(childComplexity int, first int, after *string) int
+		VaultStatus            func(childComplexity int) int
+		Viewer                 func(childComplexity int) int
+		Vocabulary             func(childComplexity int, kind *vocabulary.Kind) int
+		Webhooks               func(childComplexity int) int
 	}
 
 	Record struct {
@@ -882,6 +1573,10 @@ type ComplexityRoot struct {
 		TotalCount func(childComplexity int) int
 	}
 
+	RecordDisclosuresPayload struct {
+		Disclosures func(childComplexity int) int
+	}
+
 	RecordEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
@@ -905,6 +1600,11 @@ type ComplexityRoot struct {
 		Delivery func(childComplexity int) int
 	}
 
+	RefusalCount struct {
+		Code  func(childComplexity int) int
+		Count func(childComplexity int) int
+	}
+
 	RegisterDocumentsPayload struct {
 		Documents func(childComplexity int) int
 	}
@@ -921,11 +1621,19 @@ type ComplexityRoot struct {
 		Scheme func(childComplexity int) int
 	}
 
+	RejectAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
 	Relation struct {
 		EndedOn   func(childComplexity int) int
 		ID        func(childComplexity int) int
 		Kind      func(childComplexity int) int
 		StartedOn func(childComplexity int) int
+	}
+
+	RemindRequesterPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	RemoveMemberPayload struct {
@@ -936,8 +1644,108 @@ type ComplexityRoot struct {
 		Dataset func(childComplexity int) int
 	}
 
+	ReopenRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	Representative struct {
+		Authority func(childComplexity int) int
+		Contact   func(childComplexity int) int
+		Deliver   func(childComplexity int) int
+		Name      func(childComplexity int) int
+		Scope     func(childComplexity int) int
+		Since     func(childComplexity int) int
+	}
+
+	Request struct {
+		Answers             func(childComplexity int) int
+		ApprovedAt          func(childComplexity int) int
+		Approver            func(childComplexity int) int
+		Assignee            func(childComplexity int) int
+		Channel             func(childComplexity int) int
+		Clock               func(childComplexity int) int
+		Contact             func(childComplexity int) int
+		CreatedAt           func(childComplexity int) int
+		Deadline            func(childComplexity int) int
+		Duplicates          func(childComplexity int) int
+		Events              func(childComplexity int, first int, after *string) int
+		Extension           func(childComplexity int) int
+		FeeRequested        func(childComplexity int) int
+		ForwardedTo         func(childComplexity int) int
+		ID                  func(childComplexity int) int
+		Identity            func(childComplexity int) int
+		Items               func(childComplexity int) int
+		Language            func(childComplexity int) int
+		LegalHold           func(childComplexity int) int
+		Message             func(childComplexity int) int
+		Number              func(childComplexity int) int
+		Pauses              func(childComplexity int) int
+		Preparer            func(childComplexity int) int
+		ProcessorReceivedAt func(childComplexity int) int
+		ReceivedAt          func(childComplexity int) int
+		ReceivedBy          func(childComplexity int) int
+		Reopened            func(childComplexity int) int
+		Reply               func(childComplexity int) int
+		Representative      func(childComplexity int) int
+		State               func(childComplexity int) int
+		SubjectID           func(childComplexity int) int
+		UpdatedAt           func(childComplexity int) int
+		Urgency             func(childComplexity int) int
+		Version             func(childComplexity int) int
+	}
+
+	RequestConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RequestDeadline struct {
+		Base         func(childComplexity int) int
+		Calendar     func(childComplexity int) int
+		Due          func(childComplexity int) int
+		DueBefore    func(childComplexity int) int
+		Explain      func(childComplexity int, language string) int
+		Notice       func(childComplexity int) int
+		NoticeBefore func(childComplexity int) int
+		Service      func(childComplexity int) int
+		Target       func(childComplexity int) int
+		Zone         func(childComplexity int) int
+	}
+
+	RequestEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	RequestEpochClosePayload struct {
 		Close func(childComplexity int) int
+	}
+
+	RequestEvent struct {
+		As         func(childComplexity int) int
+		At         func(childComplexity int) int
+		Before     func(childComplexity int) int
+		By         func(childComplexity int) int
+		ClockAfter func(childComplexity int) int
+		Clocked    func(childComplexity int) int
+		Evidence   func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Move       func(childComplexity int) int
+		Private    func(childComplexity int) int
+		Reason     func(childComplexity int) int
+		To         func(childComplexity int) int
+	}
+
+	RequestEventConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RequestEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	RequestExportPayload struct {
@@ -945,21 +1753,114 @@ type ComplexityRoot struct {
 		Job    func(childComplexity int) int
 	}
 
+	RequestExtension struct {
+		By         func(childComplexity int) int
+		NoticeSent func(childComplexity int) int
+		Reason     func(childComplexity int) int
+	}
+
+	RequestItem struct {
+		ID       func(childComplexity int) int
+		Proposal func(childComplexity int) int
+		Result   func(childComplexity int) int
+		Results  func(childComplexity int) int
+		Type     func(childComplexity int) int
+		Wish     func(childComplexity int) int
+	}
+
+	RequestPause struct {
+		Counts    func(childComplexity int) int
+		From      func(childComplexity int) int
+		Overruled func(childComplexity int) int
+		Overruler func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Until     func(childComplexity int) int
+	}
+
+	RequestProposal struct {
+		Code      func(childComplexity int) int
+		InArticle func(childComplexity int) int
+		OnGround  func(childComplexity int) int
+		Outcome   func(childComplexity int) int
+		PlanHash  func(childComplexity int) int
+		Reason    func(childComplexity int) int
+	}
+
+	RequestReply struct {
+		At        func(childComplexity int) int
+		Bounced   func(childComplexity int) int
+		Channel   func(childComplexity int) int
+		Delivered func(childComplexity int) int
+		Hash      func(childComplexity int) int
+		LetterID  func(childComplexity int) int
+	}
+
+	RequestStatistics struct {
+		Rows func(childComplexity int) int
+	}
+
+	RequestStatisticsRow struct {
+		Answered       func(childComplexity int) int
+		AnsweredInTime func(childComplexity int) int
+		Extended       func(childComplexity int) int
+		MedianHours    func(childComplexity int) int
+		Month          func(childComplexity int) int
+		OverdueNow     func(childComplexity int) int
+		Received       func(childComplexity int) int
+		Refused        func(childComplexity int) int
+		Type           func(childComplexity int) int
+	}
+
 	RequestSubjectCodePayload struct {
 		Challenge func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
+	}
+
+	RequesterIdentity struct {
+		AnsweredAt      func(childComplexity int) int
+		Asked           func(childComplexity int) int
+		AskedAt         func(childComplexity int) int
+		Attempts        func(childComplexity int) int
+		By              func(childComplexity int) int
+		Document        func(childComplexity int) int
+		Level           func(childComplexity int) int
+		Proportionality func(childComplexity int) int
+		ReasonForDoubt  func(childComplexity int) int
+		RemindedAt      func(childComplexity int) int
+		VerifiedAt      func(childComplexity int) int
+		Verifier        func(childComplexity int) int
 	}
 
 	ResendInvitationPayload struct {
 		Member func(childComplexity int) int
 	}
 
+	RespondRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
+	RetireDataSystemPayload struct {
+		System func(childComplexity int) int
+	}
+
 	RetireDatasetPayload struct {
 		Dataset func(childComplexity int) int
 	}
 
+	RetirePartyPayload struct {
+		Party func(childComplexity int) int
+	}
+
+	RetireProcessingActivityPayload struct {
+		Activity func(childComplexity int) int
+	}
+
 	RetirePurposePayload struct {
 		Purpose func(childComplexity int) int
+	}
+
+	RetireSecurityMeasurePayload struct {
+		Measure func(childComplexity int) int
 	}
 
 	RetireTenantPolicyPayload struct {
@@ -970,8 +1871,20 @@ type ComplexityRoot struct {
 		Job func(childComplexity int) int
 	}
 
+	ReviewProcessingActivityPayload struct {
+		Activity func(childComplexity int) int
+	}
+
+	ReviseAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
 	ReviseNoticePayload struct {
 		Notice func(childComplexity int) int
+	}
+
+	ReviseProcessingActivityPayload struct {
+		Activity func(childComplexity int) int
 	}
 
 	RevisePurposePayload struct {
@@ -1013,8 +1926,19 @@ type ComplexityRoot struct {
 		Mapping func(childComplexity int) int
 	}
 
+	ScreenOutAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
 	SealAuditPayload struct {
 		State func(childComplexity int) int
+	}
+
+	SearchAnswer struct {
+		At     func(childComplexity int) int
+		Count  func(childComplexity int) int
+		Result func(childComplexity int) int
+		System func(childComplexity int) int
 	}
 
 	SecurityEvent struct {
@@ -1076,10 +2000,48 @@ type ComplexityRoot struct {
 		Source          func(childComplexity int) int
 	}
 
+	SecurityMeasure struct {
+		Art32             func(childComplexity int) int
+		Controls          func(childComplexity int) int
+		CreatedAt         func(childComplexity int) int
+		ID                func(childComplexity int) int
+		Key               func(childComplexity int) int
+		Kind              func(childComplexity int) int
+		Owner             func(childComplexity int) int
+		RetiredAt         func(childComplexity int) int
+		Status            func(childComplexity int) int
+		Systems           func(childComplexity int) int
+		Term              func(childComplexity int) int
+		Texts             func(childComplexity int) int
+		UpdatedAt         func(childComplexity int) int
+		Version           func(childComplexity int) int
+		VocabularyVersion func(childComplexity int) int
+	}
+
+	SecurityMeasureConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	SecurityMeasureEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	SecurityMeasureText struct {
+		Description func(childComplexity int) int
+		Language    func(childComplexity int) int
+	}
+
 	Self struct {
 		ExpiresAt func(childComplexity int) int
 		Method    func(childComplexity int) int
 		Subject   func(childComplexity int) int
+	}
+
+	SendBackRequestPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	Session struct {
@@ -1152,6 +2114,14 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	SubmitAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	SubmitRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	Subscription struct {
 		Job func(childComplexity int, id string) int
 	}
@@ -1166,6 +2136,7 @@ type ComplexityRoot struct {
 		Kind                 func(childComplexity int) int
 		Languages            func(childComplexity int) int
 		LegalName            func(childComplexity int) int
+		PublicAuthority      func(childComplexity int) int
 		Registration         func(childComplexity int) int
 		Slug                 func(childComplexity int) int
 		SupervisoryAuthority func(childComplexity int) int
@@ -1200,6 +2171,20 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	Tia struct {
+		Circumstances  func(childComplexity int) int
+		Conclusion     func(childComplexity int) int
+		Contractual    func(childComplexity int) int
+		Country        func(childComplexity int) int
+		Data           func(childComplexity int) int
+		ImporterType   func(childComplexity int) int
+		LawAndPractice func(childComplexity int) int
+		Organisational func(childComplexity int) int
+		Outcome        func(childComplexity int) int
+		Problematic    func(childComplexity int) int
+		Technical      func(childComplexity int) int
+	}
+
 	UnregisterDocumentPayload struct {
 		ID func(childComplexity int) int
 	}
@@ -1208,8 +2193,20 @@ type ComplexityRoot struct {
 		APIKey func(childComplexity int) int
 	}
 
+	UpdateAssessmentPayload struct {
+		Assessment func(childComplexity int) int
+	}
+
+	UpdateDataSystemPayload struct {
+		System func(childComplexity int) int
+	}
+
 	UpdateNoticePayload struct {
 		Notice func(childComplexity int) int
+	}
+
+	UpdatePartyPayload struct {
+		Party func(childComplexity int) int
 	}
 
 	UpdatePurposePayload struct {
@@ -1218,6 +2215,10 @@ type ComplexityRoot struct {
 
 	UpdateRecordPayload struct {
 		Record func(childComplexity int) int
+	}
+
+	UpdateSecurityMeasurePayload struct {
+		Measure func(childComplexity int) int
 	}
 
 	UpdateSubjectPayload struct {
@@ -1311,8 +2312,16 @@ type ComplexityRoot struct {
 		Version      func(childComplexity int) int
 	}
 
+	WithdrawMyRequestPayload struct {
+		Request func(childComplexity int) int
+	}
+
 	WithdrawNoticePayload struct {
 		Notice func(childComplexity int) int
+	}
+
+	WithdrawRequestPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	WriteRecordPayload struct {
@@ -1377,6 +2386,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Access.Purpose(childComplexity), true
+	case "Access.role":
+		if e.ComplexityRoot.Access.Role == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Access.Role(childComplexity), true
 
 	case "AccessConnection.edges":
 		if e.ComplexityRoot.AccessConnection.Edges == nil {
@@ -1410,6 +2425,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AccessEdge.Node(childComplexity), true
 
+	case "ActivateProcessingActivityPayload.activity":
+		if e.ComplexityRoot.ActivateProcessingActivityPayload.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ActivateProcessingActivityPayload.Activity(childComplexity), true
+
 	case "AddDatasetFieldPayload.dataset":
 		if e.ComplexityRoot.AddDatasetFieldPayload.Dataset == nil {
 			break
@@ -1423,6 +2445,34 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AddSecurityEventActivityPayload.Event(childComplexity), true
+
+	case "AdoptSecurityMeasuresPayload.measures":
+		if e.ComplexityRoot.AdoptSecurityMeasuresPayload.Measures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AdoptSecurityMeasuresPayload.Measures(childComplexity), true
+
+	case "AdviseOnAssessmentPayload.assessment":
+		if e.ComplexityRoot.AdviseOnAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AdviseOnAssessmentPayload.Assessment(childComplexity), true
+
+	case "AnnounceFeePayload.request":
+		if e.ComplexityRoot.AnnounceFeePayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnnounceFeePayload.Request(childComplexity), true
+
+	case "AnswerSearchPayload.request":
+		if e.ComplexityRoot.AnswerSearchPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnswerSearchPayload.Request(childComplexity), true
 
 	case "ApiKey.clearances":
 		if e.ComplexityRoot.ApiKey.Clearances == nil {
@@ -1541,6 +2591,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AppliedPolicy.Tenant(childComplexity), true
 
+	case "ApproveAssessmentPayload.assessment":
+		if e.ComplexityRoot.ApproveAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveAssessmentPayload.Assessment(childComplexity), true
+
 	case "ApproveEpochClosePayload.close":
 		if e.ComplexityRoot.ApproveEpochClosePayload.Close == nil {
 			break
@@ -1548,12 +2605,415 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ApproveEpochClosePayload.Close(childComplexity), true
 
+	case "ApproveRequestPayload.request":
+		if e.ComplexityRoot.ApproveRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveRequestPayload.Request(childComplexity), true
+
 	case "ApproveTenantPolicyPayload.policy":
 		if e.ComplexityRoot.ApproveTenantPolicyPayload.Policy == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ApproveTenantPolicyPayload.Policy(childComplexity), true
+
+	case "AskIdentityPayload.request":
+		if e.ComplexityRoot.AskIdentityPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AskIdentityPayload.Request(childComplexity), true
+
+	case "AskToClarifyPayload.request":
+		if e.ComplexityRoot.AskToClarifyPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AskToClarifyPayload.Request(childComplexity), true
+
+	case "AssessedRisk.after":
+		if e.ComplexityRoot.AssessedRisk.After == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.After(childComplexity), true
+	case "AssessedRisk.before":
+		if e.ComplexityRoot.AssessedRisk.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.Before(childComplexity), true
+	case "AssessedRisk.likelihoodAfter":
+		if e.ComplexityRoot.AssessedRisk.LikelihoodAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.LikelihoodAfter(childComplexity), true
+	case "AssessedRisk.likelihoodBefore":
+		if e.ComplexityRoot.AssessedRisk.LikelihoodBefore == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.LikelihoodBefore(childComplexity), true
+	case "AssessedRisk.measures":
+		if e.ComplexityRoot.AssessedRisk.Measures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.Measures(childComplexity), true
+	case "AssessedRisk.severityAfter":
+		if e.ComplexityRoot.AssessedRisk.SeverityAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.SeverityAfter(childComplexity), true
+	case "AssessedRisk.severityBefore":
+		if e.ComplexityRoot.AssessedRisk.SeverityBefore == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.SeverityBefore(childComplexity), true
+	case "AssessedRisk.threat":
+		if e.ComplexityRoot.AssessedRisk.Threat == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessedRisk.Threat(childComplexity), true
+
+	case "Assessment.activities":
+		if e.ComplexityRoot.Assessment.Activities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Activities(childComplexity), true
+	case "Assessment.advice":
+		if e.ComplexityRoot.Assessment.Advice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Advice(childComplexity), true
+	case "Assessment.authors":
+		if e.ComplexityRoot.Assessment.Authors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Authors(childComplexity), true
+	case "Assessment.consultation":
+		if e.ComplexityRoot.Assessment.Consultation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Consultation(childComplexity), true
+	case "Assessment.createdAt":
+		if e.ComplexityRoot.Assessment.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.CreatedAt(childComplexity), true
+	case "Assessment.dpia":
+		if e.ComplexityRoot.Assessment.DPIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.DPIA(childComplexity), true
+	case "Assessment.decision":
+		if e.ComplexityRoot.Assessment.Decision == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Decision(childComplexity), true
+	case "Assessment.id":
+		if e.ComplexityRoot.Assessment.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.ID(childComplexity), true
+	case "Assessment.kind":
+		if e.ComplexityRoot.Assessment.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Kind(childComplexity), true
+	case "Assessment.lia":
+		if e.ComplexityRoot.Assessment.LIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.LIA(childComplexity), true
+	case "Assessment.number":
+		if e.ComplexityRoot.Assessment.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Number(childComplexity), true
+	case "Assessment.owner":
+		if e.ComplexityRoot.Assessment.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Owner(childComplexity), true
+	case "Assessment.review":
+		if e.ComplexityRoot.Assessment.Review == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Review(childComplexity), true
+	case "Assessment.reviewOn":
+		if e.ComplexityRoot.Assessment.ReviewOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.ReviewOn(childComplexity), true
+	case "Assessment.screening":
+		if e.ComplexityRoot.Assessment.Screening == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Screening(childComplexity), true
+	case "Assessment.state":
+		if e.ComplexityRoot.Assessment.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.State(childComplexity), true
+	case "Assessment.tia":
+		if e.ComplexityRoot.Assessment.TIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.TIA(childComplexity), true
+	case "Assessment.title":
+		if e.ComplexityRoot.Assessment.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Title(childComplexity), true
+	case "Assessment.updatedAt":
+		if e.ComplexityRoot.Assessment.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.UpdatedAt(childComplexity), true
+	case "Assessment.version":
+		if e.ComplexityRoot.Assessment.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Version(childComplexity), true
+	case "Assessment.versions":
+		if e.ComplexityRoot.Assessment.Versions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Assessment.Versions(childComplexity), true
+
+	case "AssessmentAdvice.at":
+		if e.ComplexityRoot.AssessmentAdvice.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentAdvice.At(childComplexity), true
+	case "AssessmentAdvice.by":
+		if e.ComplexityRoot.AssessmentAdvice.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentAdvice.By(childComplexity), true
+	case "AssessmentAdvice.opinion":
+		if e.ComplexityRoot.AssessmentAdvice.Opinion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentAdvice.Opinion(childComplexity), true
+	case "AssessmentAdvice.text":
+		if e.ComplexityRoot.AssessmentAdvice.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentAdvice.Text(childComplexity), true
+
+	case "AssessmentConnection.edges":
+		if e.ComplexityRoot.AssessmentConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentConnection.Edges(childComplexity), true
+	case "AssessmentConnection.nodes":
+		if e.ComplexityRoot.AssessmentConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentConnection.Nodes(childComplexity), true
+	case "AssessmentConnection.pageInfo":
+		if e.ComplexityRoot.AssessmentConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentConnection.PageInfo(childComplexity), true
+
+	case "AssessmentDecision.at":
+		if e.ComplexityRoot.AssessmentDecision.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentDecision.At(childComplexity), true
+	case "AssessmentDecision.by":
+		if e.ComplexityRoot.AssessmentDecision.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentDecision.By(childComplexity), true
+	case "AssessmentDecision.reason":
+		if e.ComplexityRoot.AssessmentDecision.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentDecision.Reason(childComplexity), true
+
+	case "AssessmentEdge.cursor":
+		if e.ComplexityRoot.AssessmentEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentEdge.Cursor(childComplexity), true
+	case "AssessmentEdge.node":
+		if e.ComplexityRoot.AssessmentEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentEdge.Node(childComplexity), true
+
+	case "AssessmentReview.activity":
+		if e.ComplexityRoot.AssessmentReview.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentReview.Activity(childComplexity), true
+	case "AssessmentReview.at":
+		if e.ComplexityRoot.AssessmentReview.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentReview.At(childComplexity), true
+	case "AssessmentReview.note":
+		if e.ComplexityRoot.AssessmentReview.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentReview.Note(childComplexity), true
+	case "AssessmentReview.reason":
+		if e.ComplexityRoot.AssessmentReview.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentReview.Reason(childComplexity), true
+
+	case "AssessmentScreening.criteria":
+		if e.ComplexityRoot.AssessmentScreening.Criteria == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentScreening.Criteria(childComplexity), true
+	case "AssessmentScreening.note":
+		if e.ComplexityRoot.AssessmentScreening.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentScreening.Note(childComplexity), true
+
+	case "AssessmentVersion.activities":
+		if e.ComplexityRoot.AssessmentVersion.Activities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Activities(childComplexity), true
+	case "AssessmentVersion.advice":
+		if e.ComplexityRoot.AssessmentVersion.Advice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Advice(childComplexity), true
+	case "AssessmentVersion.authors":
+		if e.ComplexityRoot.AssessmentVersion.Authors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Authors(childComplexity), true
+	case "AssessmentVersion.consultation":
+		if e.ComplexityRoot.AssessmentVersion.Consultation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Consultation(childComplexity), true
+	case "AssessmentVersion.dpia":
+		if e.ComplexityRoot.AssessmentVersion.DPIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.DPIA(childComplexity), true
+	case "AssessmentVersion.decision":
+		if e.ComplexityRoot.AssessmentVersion.Decision == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Decision(childComplexity), true
+	case "AssessmentVersion.lia":
+		if e.ComplexityRoot.AssessmentVersion.LIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.LIA(childComplexity), true
+	case "AssessmentVersion.number":
+		if e.ComplexityRoot.AssessmentVersion.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Number(childComplexity), true
+	case "AssessmentVersion.owner":
+		if e.ComplexityRoot.AssessmentVersion.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Owner(childComplexity), true
+	case "AssessmentVersion.reviewOn":
+		if e.ComplexityRoot.AssessmentVersion.ReviewOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.ReviewOn(childComplexity), true
+	case "AssessmentVersion.screening":
+		if e.ComplexityRoot.AssessmentVersion.Screening == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Screening(childComplexity), true
+	case "AssessmentVersion.state":
+		if e.ComplexityRoot.AssessmentVersion.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.State(childComplexity), true
+	case "AssessmentVersion.tia":
+		if e.ComplexityRoot.AssessmentVersion.TIA == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.TIA(childComplexity), true
+	case "AssessmentVersion.title":
+		if e.ComplexityRoot.AssessmentVersion.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessmentVersion.Title(childComplexity), true
+
+	case "AssignRequestPayload.request":
+		if e.ComplexityRoot.AssignRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssignRequestPayload.Request(childComplexity), true
 
 	case "AuditActor.credential":
 		if e.ComplexityRoot.AuditActor.Credential == nil {
@@ -1579,6 +3039,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AuditActor.OnBehalfOf(childComplexity), true
+	case "AuditActor.role":
+		if e.ComplexityRoot.AuditActor.Role == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditActor.Role(childComplexity), true
 
 	case "AuditConsistency.from":
 		if e.ComplexityRoot.AuditConsistency.From == nil {
@@ -1865,6 +3331,26 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AuditSubject.State(childComplexity), true
 
+	case "BeginAssessmentPayload.assessment":
+		if e.ComplexityRoot.BeginAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.BeginAssessmentPayload.Assessment(childComplexity), true
+
+	case "BilingualText.da":
+		if e.ComplexityRoot.BilingualText.Da == nil {
+			break
+		}
+
+		return e.ComplexityRoot.BilingualText.Da(childComplexity), true
+	case "BilingualText.en":
+		if e.ComplexityRoot.BilingualText.En == nil {
+			break
+		}
+
+		return e.ComplexityRoot.BilingualText.En(childComplexity), true
+
 	case "CanAnswer.allowed":
 		if e.ComplexityRoot.CanAnswer.Allowed == nil {
 			break
@@ -1973,6 +3459,146 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ChangeMemberPayload.Member(childComplexity), true
 
+	case "ClarifyRequestPayload.request":
+		if e.ComplexityRoot.ClarifyRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ClarifyRequestPayload.Request(childComplexity), true
+
+	case "CloseRequestPayload.request":
+		if e.ComplexityRoot.CloseRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CloseRequestPayload.Request(childComplexity), true
+
+	case "CommentRequestPayload.request":
+		if e.ComplexityRoot.CommentRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CommentRequestPayload.Request(childComplexity), true
+
+	case "ConfirmDeliveryPayload.request":
+		if e.ComplexityRoot.ConfirmDeliveryPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConfirmDeliveryPayload.Request(childComplexity), true
+
+	case "ConsultAuthorityPayload.assessment":
+		if e.ComplexityRoot.ConsultAuthorityPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsultAuthorityPayload.Assessment(childComplexity), true
+
+	case "ConsultationSuspension.from":
+		if e.ComplexityRoot.ConsultationSuspension.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsultationSuspension.From(childComplexity), true
+	case "ConsultationSuspension.until":
+		if e.ComplexityRoot.ConsultationSuspension.Until == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsultationSuspension.Until(childComplexity), true
+
+	case "ControllerProcessing.automatedDecisions":
+		if e.ComplexityRoot.ControllerProcessing.AutomatedDecisions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.AutomatedDecisions(childComplexity), true
+	case "ControllerProcessing.dataCategories":
+		if e.ComplexityRoot.ControllerProcessing.DataCategories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.DataCategories(childComplexity), true
+	case "ControllerProcessing.impactAssessment":
+		if e.ComplexityRoot.ControllerProcessing.ImpactAssessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.ImpactAssessment(childComplexity), true
+	case "ControllerProcessing.impactNeed":
+		if e.ComplexityRoot.ControllerProcessing.ImpactNeed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.ImpactNeed(childComplexity), true
+	case "ControllerProcessing.impactReason":
+		if e.ComplexityRoot.ControllerProcessing.ImpactReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.ImpactReason(childComplexity), true
+	case "ControllerProcessing.jointArrangement":
+		if e.ComplexityRoot.ControllerProcessing.JointArrangement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.JointArrangement(childComplexity), true
+	case "ControllerProcessing.jointControllers":
+		if e.ComplexityRoot.ControllerProcessing.JointControllers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.JointControllers(childComplexity), true
+	case "ControllerProcessing.legalBases":
+		if e.ComplexityRoot.ControllerProcessing.LegalBases == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.LegalBases(childComplexity), true
+	case "ControllerProcessing.legitimateInterest":
+		if e.ComplexityRoot.ControllerProcessing.LegitimateInterest == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.LegitimateInterest(childComplexity), true
+	case "ControllerProcessing.purposes":
+		if e.ComplexityRoot.ControllerProcessing.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.Purposes(childComplexity), true
+	case "ControllerProcessing.recipientCategories":
+		if e.ComplexityRoot.ControllerProcessing.RecipientCategories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.RecipientCategories(childComplexity), true
+	case "ControllerProcessing.recipients":
+		if e.ComplexityRoot.ControllerProcessing.Recipients == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.Recipients(childComplexity), true
+	case "ControllerProcessing.sources":
+		if e.ComplexityRoot.ControllerProcessing.Sources == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.Sources(childComplexity), true
+	case "ControllerProcessing.subjectCategories":
+		if e.ComplexityRoot.ControllerProcessing.SubjectCategories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ControllerProcessing.SubjectCategories(childComplexity), true
+
+	case "CorrectReceiptPayload.request":
+		if e.ComplexityRoot.CorrectReceiptPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CorrectReceiptPayload.Request(childComplexity), true
+
 	case "CorrectSecurityEventPayload.event":
 		if e.ComplexityRoot.CorrectSecurityEventPayload.Event == nil {
 			break
@@ -1992,6 +3618,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreateApiKeyPayload.Secret(childComplexity), true
+
+	case "CreateAssessmentPayload.assessment":
+		if e.ComplexityRoot.CreateAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateAssessmentPayload.Assessment(childComplexity), true
+
+	case "CreateDataSystemPayload.system":
+		if e.ComplexityRoot.CreateDataSystemPayload.System == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateDataSystemPayload.System(childComplexity), true
 
 	case "CreateDatasetPayload.dataset":
 		if e.ComplexityRoot.CreateDatasetPayload.Dataset == nil {
@@ -2020,12 +3660,33 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CreateOAuthClientPayload.OauthClient(childComplexity), true
 
+	case "CreatePartyPayload.party":
+		if e.ComplexityRoot.CreatePartyPayload.Party == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreatePartyPayload.Party(childComplexity), true
+
+	case "CreateProcessingActivityPayload.activity":
+		if e.ComplexityRoot.CreateProcessingActivityPayload.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateProcessingActivityPayload.Activity(childComplexity), true
+
 	case "CreatePurposePayload.purpose":
 		if e.ComplexityRoot.CreatePurposePayload.Purpose == nil {
 			break
 		}
 
 		return e.ComplexityRoot.CreatePurposePayload.Purpose(childComplexity), true
+
+	case "CreateSecurityMeasurePayload.measure":
+		if e.ComplexityRoot.CreateSecurityMeasurePayload.Measure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateSecurityMeasurePayload.Measure(childComplexity), true
 
 	case "CreateSubjectPayload.subject":
 		if e.ComplexityRoot.CreateSubjectPayload.Subject == nil {
@@ -2053,6 +3714,162 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreateWebhookPayload.Webhook(childComplexity), true
+
+	case "DataMap.edges":
+		if e.ComplexityRoot.DataMap.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMap.Edges(childComplexity), true
+	case "DataMap.nodes":
+		if e.ComplexityRoot.DataMap.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMap.Nodes(childComplexity), true
+
+	case "DataMapEdge.from":
+		if e.ComplexityRoot.DataMapEdge.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapEdge.From(childComplexity), true
+	case "DataMapEdge.to":
+		if e.ComplexityRoot.DataMapEdge.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapEdge.To(childComplexity), true
+
+	case "DataMapNode.class":
+		if e.ComplexityRoot.DataMapNode.Class == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.Class(childComplexity), true
+	case "DataMapNode.hat":
+		if e.ComplexityRoot.DataMapNode.Hat == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.Hat(childComplexity), true
+	case "DataMapNode.id":
+		if e.ComplexityRoot.DataMapNode.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.ID(childComplexity), true
+	case "DataMapNode.kind":
+		if e.ComplexityRoot.DataMapNode.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.Kind(childComplexity), true
+	case "DataMapNode.label":
+		if e.ComplexityRoot.DataMapNode.Label == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.Label(childComplexity), true
+	case "DataMapNode.term":
+		if e.ComplexityRoot.DataMapNode.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataMapNode.Term(childComplexity), true
+
+	case "DataSystem.createdAt":
+		if e.ComplexityRoot.DataSystem.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.CreatedAt(childComplexity), true
+	case "DataSystem.id":
+		if e.ComplexityRoot.DataSystem.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.ID(childComplexity), true
+	case "DataSystem.kind":
+		if e.ComplexityRoot.DataSystem.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.Kind(childComplexity), true
+	case "DataSystem.location":
+		if e.ComplexityRoot.DataSystem.Location == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.Location(childComplexity), true
+	case "DataSystem.name":
+		if e.ComplexityRoot.DataSystem.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.Name(childComplexity), true
+	case "DataSystem.owner":
+		if e.ComplexityRoot.DataSystem.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.Owner(childComplexity), true
+	case "DataSystem.state":
+		if e.ComplexityRoot.DataSystem.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.State(childComplexity), true
+	case "DataSystem.subProcessor":
+		if e.ComplexityRoot.DataSystem.SubProcessor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.SubProcessor(childComplexity), true
+	case "DataSystem.updatedAt":
+		if e.ComplexityRoot.DataSystem.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.UpdatedAt(childComplexity), true
+	case "DataSystem.version":
+		if e.ComplexityRoot.DataSystem.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystem.Version(childComplexity), true
+
+	case "DataSystemConnection.edges":
+		if e.ComplexityRoot.DataSystemConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystemConnection.Edges(childComplexity), true
+	case "DataSystemConnection.nodes":
+		if e.ComplexityRoot.DataSystemConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystemConnection.Nodes(childComplexity), true
+	case "DataSystemConnection.pageInfo":
+		if e.ComplexityRoot.DataSystemConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystemConnection.PageInfo(childComplexity), true
+
+	case "DataSystemEdge.cursor":
+		if e.ComplexityRoot.DataSystemEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystemEdge.Cursor(childComplexity), true
+	case "DataSystemEdge.node":
+		if e.ComplexityRoot.DataSystemEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DataSystemEdge.Node(childComplexity), true
 
 	case "Dataset.createdAt":
 		if e.ComplexityRoot.Dataset.CreatedAt == nil {
@@ -2192,6 +4009,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DatasetField.Values(childComplexity), true
+
+	case "DecideItemPayload.request":
+		if e.ComplexityRoot.DecideItemPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecideItemPayload.Request(childComplexity), true
 
 	case "DecisionExplanation.action":
 		if e.ComplexityRoot.DecisionExplanation.Action == nil {
@@ -2349,6 +4173,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DeliveryEdge.Node(childComplexity), true
 
+	case "DemandAssessmentReviewPayload.assessment":
+		if e.ComplexityRoot.DemandAssessmentReviewPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DemandAssessmentReviewPayload.Assessment(childComplexity), true
+
 	case "DetectorSetting.detector":
 		if e.ComplexityRoot.DetectorSetting.Detector == nil {
 			break
@@ -2380,6 +4211,117 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DetectorSetting.WindowMinutes(childComplexity), true
 
+	case "Disclosure.at":
+		if e.ComplexityRoot.Disclosure.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.At(childComplexity), true
+	case "Disclosure.categories":
+		if e.ComplexityRoot.Disclosure.Categories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Categories(childComplexity), true
+	case "Disclosure.createdAt":
+		if e.ComplexityRoot.Disclosure.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.CreatedAt(childComplexity), true
+	case "Disclosure.datasets":
+		if e.ComplexityRoot.Disclosure.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Datasets(childComplexity), true
+	case "Disclosure.id":
+		if e.ComplexityRoot.Disclosure.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.ID(childComplexity), true
+	case "Disclosure.legalBasis":
+		if e.ComplexityRoot.Disclosure.LegalBasis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.LegalBasis(childComplexity), true
+	case "Disclosure.purpose":
+		if e.ComplexityRoot.Disclosure.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Purpose(childComplexity), true
+	case "Disclosure.recipient":
+		if e.ComplexityRoot.Disclosure.Recipient == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Recipient(childComplexity), true
+	case "Disclosure.recordedBy":
+		if e.ComplexityRoot.Disclosure.RecordedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.RecordedBy(childComplexity), true
+	case "Disclosure.reference":
+		if e.ComplexityRoot.Disclosure.Reference == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Reference(childComplexity), true
+	case "Disclosure.referenceState":
+		if e.ComplexityRoot.Disclosure.ReferenceState == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.ReferenceState(childComplexity), true
+	case "Disclosure.secrecy":
+		if e.ComplexityRoot.Disclosure.Secrecy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Secrecy(childComplexity), true
+	case "Disclosure.subject":
+		if e.ComplexityRoot.Disclosure.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.SubjectID(childComplexity), true
+
+	case "DisclosureConnection.edges":
+		if e.ComplexityRoot.DisclosureConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisclosureConnection.Edges(childComplexity), true
+	case "DisclosureConnection.nodes":
+		if e.ComplexityRoot.DisclosureConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisclosureConnection.Nodes(childComplexity), true
+	case "DisclosureConnection.pageInfo":
+		if e.ComplexityRoot.DisclosureConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisclosureConnection.PageInfo(childComplexity), true
+
+	case "DisclosureEdge.cursor":
+		if e.ComplexityRoot.DisclosureEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisclosureEdge.Cursor(childComplexity), true
+	case "DisclosureEdge.node":
+		if e.ComplexityRoot.DisclosureEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DisclosureEdge.Node(childComplexity), true
+
 	case "DisposeSecurityEventPayload.event":
 		if e.ComplexityRoot.DisposeSecurityEventPayload.Event == nil {
 			break
@@ -2405,6 +4347,55 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DownloadGrant.UsesLeft(childComplexity), true
+
+	case "Dpia.description":
+		if e.ComplexityRoot.Dpia.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.Description(childComplexity), true
+	case "Dpia.legitimateInterest":
+		if e.ComplexityRoot.Dpia.LegitimateInterest == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.LegitimateInterest(childComplexity), true
+	case "Dpia.measures":
+		if e.ComplexityRoot.Dpia.Measures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.Measures(childComplexity), true
+	case "Dpia.necessity":
+		if e.ComplexityRoot.Dpia.Necessity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.Necessity(childComplexity), true
+	case "Dpia.purposes":
+		if e.ComplexityRoot.Dpia.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.Purposes(childComplexity), true
+	case "Dpia.residualRisk":
+		if e.ComplexityRoot.Dpia.ResidualRisk == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.ResidualRisk(childComplexity), true
+	case "Dpia.risks":
+		if e.ComplexityRoot.Dpia.Risks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.Risks(childComplexity), true
+	case "Dpia.subjectViews":
+		if e.ComplexityRoot.Dpia.SubjectViews == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Dpia.SubjectViews(childComplexity), true
 
 	case "DpoContact.email":
 		if e.ComplexityRoot.DpoContact.Email == nil {
@@ -2569,6 +4560,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ExportAuditPayload.Job(childComplexity), true
 
+	case "ExtendRequestPayload.request":
+		if e.ComplexityRoot.ExtendRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExtendRequestPayload.Request(childComplexity), true
+
 	case "File.createdAt":
 		if e.ComplexityRoot.File.CreatedAt == nil {
 			break
@@ -2606,6 +4604,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.File.State(childComplexity), true
 
+	case "ForwardRequestPayload.request":
+		if e.ComplexityRoot.ForwardRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ForwardRequestPayload.Request(childComplexity), true
+
+	case "GiveUpIdentityPayload.request":
+		if e.ComplexityRoot.GiveUpIdentityPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.GiveUpIdentityPayload.Request(childComplexity), true
+
 	case "GrantDownloadPayload.grant":
 		if e.ComplexityRoot.GrantDownloadPayload.Grant == nil {
 			break
@@ -2619,6 +4631,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.HaltEpochClosePayload.Close(childComplexity), true
+
+	case "IdentifyRequesterPayload.request":
+		if e.ComplexityRoot.IdentifyRequesterPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.IdentifyRequesterPayload.Request(childComplexity), true
 
 	case "ImportMapping.document":
 		if e.ComplexityRoot.ImportMapping.Document == nil {
@@ -2850,6 +4869,97 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LeaveTenantPayload.Access(childComplexity), true
 
+	case "Lia.children":
+		if e.ComplexityRoot.Lia.Children == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Children(childComplexity), true
+	case "Lia.conclusion":
+		if e.ComplexityRoot.Lia.Conclusion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Conclusion(childComplexity), true
+	case "Lia.dataNature":
+		if e.ComplexityRoot.Lia.DataNature == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.DataNature(childComplexity), true
+	case "Lia.expectations":
+		if e.ComplexityRoot.Lia.Expectations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Expectations(childComplexity), true
+	case "Lia.holder":
+		if e.ComplexityRoot.Lia.Holder == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Holder(childComplexity), true
+	case "Lia.impact":
+		if e.ComplexityRoot.Lia.Impact == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Impact(childComplexity), true
+	case "Lia.interest":
+		if e.ComplexityRoot.Lia.Interest == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Interest(childComplexity), true
+	case "Lia.lawful":
+		if e.ComplexityRoot.Lia.Lawful == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Lawful(childComplexity), true
+	case "Lia.lessIntrusive":
+		if e.ComplexityRoot.Lia.LessIntrusive == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.LessIntrusive(childComplexity), true
+	case "Lia.necessity":
+		if e.ComplexityRoot.Lia.Necessity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Necessity(childComplexity), true
+	case "Lia.optOut":
+		if e.ComplexityRoot.Lia.OptOut == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.OptOut(childComplexity), true
+	case "Lia.outcome":
+		if e.ComplexityRoot.Lia.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Outcome(childComplexity), true
+	case "Lia.publicTask":
+		if e.ComplexityRoot.Lia.PublicTask == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.PublicTask(childComplexity), true
+	case "Lia.safeguards":
+		if e.ComplexityRoot.Lia.Safeguards == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Safeguards(childComplexity), true
+	case "Lia.specific":
+		if e.ComplexityRoot.Lia.Specific == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Lia.Specific(childComplexity), true
+
 	case "Member.clearances":
 		if e.ComplexityRoot.Member.Clearances == nil {
 			break
@@ -2985,6 +5095,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AcceptInvitation(childComplexity, args["input"].(tenancy.AcceptInput)), true
+	case "Mutation.activateProcessingActivity":
+		if e.ComplexityRoot.Mutation.ActivateProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_activateProcessingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ActivateProcessingActivity(childComplexity, args["input"].(processing.ActivateInput)), true
 	case "Mutation.addDatasetField":
 		if e.ComplexityRoot.Mutation.AddDatasetField == nil {
 			break
@@ -3007,6 +5128,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AddSecurityEventActivity(childComplexity, args["input"].(security.ActivityInput)), true
+	case "Mutation.adoptSecurityMeasures":
+		if e.ComplexityRoot.Mutation.AdoptSecurityMeasures == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_adoptSecurityMeasures_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AdoptSecurityMeasures(childComplexity, args["input"].(measure.AdoptInput)), true
+	case "Mutation.adviseOnAssessment":
+		if e.ComplexityRoot.Mutation.AdviseOnAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_adviseOnAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AdviseOnAssessment(childComplexity, args["input"].(assessment.AdviseInput)), true
+	case "Mutation.announceFee":
+		if e.ComplexityRoot.Mutation.AnnounceFee == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_announceFee_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnnounceFee(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.answerSearch":
+		if e.ComplexityRoot.Mutation.AnswerSearch == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_answerSearch_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnswerSearch(childComplexity, args["input"].(request.AnswerInput)), true
+	case "Mutation.approveAssessment":
+		if e.ComplexityRoot.Mutation.ApproveAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveAssessment(childComplexity, args["input"].(assessment.ApproveInput)), true
 	case "Mutation.approveEpochClose":
 		if e.ComplexityRoot.Mutation.ApproveEpochClose == nil {
 			break
@@ -3018,6 +5194,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
+	case "Mutation.approveRequest":
+		if e.ComplexityRoot.Mutation.ApproveRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveRequest(childComplexity, args["input"].(request.ApproveInput)), true
 	case "Mutation.approveTenantPolicy":
 		if e.ComplexityRoot.Mutation.ApproveTenantPolicy == nil {
 			break
@@ -3029,6 +5216,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveTenantPolicy(childComplexity, args["input"].(policy.ApproveInput)), true
+	case "Mutation.askIdentity":
+		if e.ComplexityRoot.Mutation.AskIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_askIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AskIdentity(childComplexity, args["input"].(request.AskInput)), true
+	case "Mutation.askToClarify":
+		if e.ComplexityRoot.Mutation.AskToClarify == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_askToClarify_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AskToClarify(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.assignRequest":
+		if e.ComplexityRoot.Mutation.AssignRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_assignRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AssignRequest(childComplexity, args["input"].(request.AssignInput)), true
+	case "Mutation.beginAssessment":
+		if e.ComplexityRoot.Mutation.BeginAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_beginAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.BeginAssessment(childComplexity, args["input"].(assessment.Input)), true
 	case "Mutation.changeDetector":
 		if e.ComplexityRoot.Mutation.ChangeDetector == nil {
 			break
@@ -3051,6 +5282,72 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangeMember(childComplexity, args["input"].(tenancy.ChangeInput)), true
+	case "Mutation.clarifyRequest":
+		if e.ComplexityRoot.Mutation.ClarifyRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_clarifyRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ClarifyRequest(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.closeRequest":
+		if e.ComplexityRoot.Mutation.CloseRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_closeRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CloseRequest(childComplexity, args["input"].(request.CloseInput)), true
+	case "Mutation.commentRequest":
+		if e.ComplexityRoot.Mutation.CommentRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_commentRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CommentRequest(childComplexity, args["input"].(request.CommentInput)), true
+	case "Mutation.confirmDelivery":
+		if e.ComplexityRoot.Mutation.ConfirmDelivery == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_confirmDelivery_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ConfirmDelivery(childComplexity, args["input"].(request.DeliveredInput)), true
+	case "Mutation.consultAuthority":
+		if e.ComplexityRoot.Mutation.ConsultAuthority == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_consultAuthority_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ConsultAuthority(childComplexity, args["input"].(assessment.ConsultInput)), true
+	case "Mutation.correctReceipt":
+		if e.ComplexityRoot.Mutation.CorrectReceipt == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_correctReceipt_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CorrectReceipt(childComplexity, args["input"].(request.CorrectInput)), true
 	case "Mutation.correctSecurityEvent":
 		if e.ComplexityRoot.Mutation.CorrectSecurityEvent == nil {
 			break
@@ -3073,6 +5370,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateAPIKey(childComplexity, args["input"].(machine.CreateInput)), true
+	case "Mutation.createAssessment":
+		if e.ComplexityRoot.Mutation.CreateAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateAssessment(childComplexity, args["input"].(assessment.CreateInput)), true
+	case "Mutation.createDataSystem":
+		if e.ComplexityRoot.Mutation.CreateDataSystem == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createDataSystem_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateDataSystem(childComplexity, args["input"].(processing.CreateSystemInput)), true
 	case "Mutation.createDataset":
 		if e.ComplexityRoot.Mutation.CreateDataset == nil {
 			break
@@ -3106,6 +5425,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateOAuthClient(childComplexity, args["input"].(oauth.CreateInput)), true
+	case "Mutation.createParty":
+		if e.ComplexityRoot.Mutation.CreateParty == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createParty_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateParty(childComplexity, args["input"].(processing.CreatePartyInput)), true
+	case "Mutation.createProcessingActivity":
+		if e.ComplexityRoot.Mutation.CreateProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createProcessingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateProcessingActivity(childComplexity, args["input"].(processing.CreateInput)), true
 	case "Mutation.createPurpose":
 		if e.ComplexityRoot.Mutation.CreatePurpose == nil {
 			break
@@ -3117,6 +5458,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreatePurpose(childComplexity, args["input"].(purpose.CreateInput)), true
+	case "Mutation.createSecurityMeasure":
+		if e.ComplexityRoot.Mutation.CreateSecurityMeasure == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createSecurityMeasure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateSecurityMeasure(childComplexity, args["input"].(measure.CreateInput)), true
 	case "Mutation.createSubject":
 		if e.ComplexityRoot.Mutation.CreateSubject == nil {
 			break
@@ -3150,6 +5502,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateWebhook(childComplexity, args["input"].(webhook.CreateInput)), true
+	case "Mutation.decideItem":
+		if e.ComplexityRoot.Mutation.DecideItem == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_decideItem_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DecideItem(childComplexity, args["input"].(request.ProposeInput)), true
 	case "Mutation.deleteRecord":
 		if e.ComplexityRoot.Mutation.DeleteRecord == nil {
 			break
@@ -3172,6 +5535,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DeleteWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.demandAssessmentReview":
+		if e.ComplexityRoot.Mutation.DemandAssessmentReview == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_demandAssessmentReview_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DemandAssessmentReview(childComplexity, args["input"].(assessment.ReasonInput)), true
 	case "Mutation.disposeSecurityEvent":
 		if e.ComplexityRoot.Mutation.DisposeSecurityEvent == nil {
 			break
@@ -3216,6 +5590,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ExportAudit(childComplexity, args["input"].(trail.ExportAuditInput)), true
+	case "Mutation.extendRequest":
+		if e.ComplexityRoot.Mutation.ExtendRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_extendRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExtendRequest(childComplexity, args["input"].(request.ExtendInput)), true
+	case "Mutation.forwardRequest":
+		if e.ComplexityRoot.Mutation.ForwardRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_forwardRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ForwardRequest(childComplexity, args["input"].(request.ForwardInput)), true
+	case "Mutation.giveUpIdentity":
+		if e.ComplexityRoot.Mutation.GiveUpIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_giveUpIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.GiveUpIdentity(childComplexity, args["input"].(request.ReplyInput)), true
 	case "Mutation.grantDownload":
 		if e.ComplexityRoot.Mutation.GrantDownload == nil {
 			break
@@ -3238,6 +5645,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.HaltEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
+	case "Mutation.identifyRequester":
+		if e.ComplexityRoot.Mutation.IdentifyRequester == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_identifyRequester_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.IdentifyRequester(childComplexity, args["input"].(request.IdentifyInput)), true
 	case "Mutation.inviteMember":
 		if e.ComplexityRoot.Mutation.InviteMember == nil {
 			break
@@ -3260,6 +5678,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.LeaveTenant(childComplexity, args["input"].(breakglass.LeaveInput)), true
+	case "Mutation.noteConsultation":
+		if e.ComplexityRoot.Mutation.NoteConsultation == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_noteConsultation_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.NoteConsultation(childComplexity, args["input"].(assessment.NoteInput)), true
+	case "Mutation.openMyRequest":
+		if e.ComplexityRoot.Mutation.OpenMyRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_openMyRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.OpenMyRequest(childComplexity, args["input"].(request.MyInput)), true
+	case "Mutation.openRequest":
+		if e.ComplexityRoot.Mutation.OpenRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_openRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.OpenRequest(childComplexity, args["input"].(request.OpenInput)), true
+	case "Mutation.overrulePause":
+		if e.ComplexityRoot.Mutation.OverrulePause == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_overrulePause_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.OverrulePause(childComplexity, args["input"].(request.OverruleInput)), true
+	case "Mutation.prepareRegister":
+		if e.ComplexityRoot.Mutation.PrepareRegister == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_prepareRegister_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PrepareRegister(childComplexity, args["input"].(processing.PrepareInput)), true
 	case "Mutation.proposeTenantPolicy":
 		if e.ComplexityRoot.Mutation.ProposeTenantPolicy == nil {
 			break
@@ -3293,6 +5766,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.PublishPurpose(childComplexity, args["input"].(purpose.PublishInput)), true
+	case "Mutation.publishRegister":
+		if e.ComplexityRoot.Mutation.PublishRegister == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_publishRegister_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PublishRegister(childComplexity, args["input"].(processing.PublishInput)), true
+	case "Mutation.recordDisclosures":
+		if e.ComplexityRoot.Mutation.RecordDisclosures == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_recordDisclosures_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RecordDisclosures(childComplexity, args["input"].(disclosure.RecordInput)), true
 	case "Mutation.recordSecurityEvent":
 		if e.ComplexityRoot.Mutation.RecordSecurityEvent == nil {
 			break
@@ -3326,6 +5821,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterDocuments(childComplexity, args["input"].(document.RegisterInput)), true
+	case "Mutation.rejectAssessment":
+		if e.ComplexityRoot.Mutation.RejectAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rejectAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RejectAssessment(childComplexity, args["input"].(assessment.ReasonInput)), true
+	case "Mutation.remindRequester":
+		if e.ComplexityRoot.Mutation.RemindRequester == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_remindRequester_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RemindRequester(childComplexity, args["input"].(request.IDInput)), true
 	case "Mutation.removeMember":
 		if e.ComplexityRoot.Mutation.RemoveMember == nil {
 			break
@@ -3348,6 +5865,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RenameDatasetField(childComplexity, args["input"].(dataset.RenameFieldInput)), true
+	case "Mutation.reopenRequest":
+		if e.ComplexityRoot.Mutation.ReopenRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reopenRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReopenRequest(childComplexity, args["input"].(request.ReopenInput)), true
 	case "Mutation.requestEpochClose":
 		if e.ComplexityRoot.Mutation.RequestEpochClose == nil {
 			break
@@ -3392,6 +5920,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ResendInvitation(childComplexity, args["input"].(tenancy.ResendInput)), true
+	case "Mutation.respondRequest":
+		if e.ComplexityRoot.Mutation.RespondRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_respondRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RespondRequest(childComplexity, args["input"].(request.ReplyInput)), true
+	case "Mutation.retireDataSystem":
+		if e.ComplexityRoot.Mutation.RetireDataSystem == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireDataSystem_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireDataSystem(childComplexity, args["input"].(processing.RetireInput)), true
 	case "Mutation.retireDataset":
 		if e.ComplexityRoot.Mutation.RetireDataset == nil {
 			break
@@ -3403,6 +5953,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetireDataset(childComplexity, args["input"].(dataset.RetireInput)), true
+	case "Mutation.retireParty":
+		if e.ComplexityRoot.Mutation.RetireParty == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireParty_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireParty(childComplexity, args["input"].(processing.RetireInput)), true
+	case "Mutation.retireProcessingActivity":
+		if e.ComplexityRoot.Mutation.RetireProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireProcessingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireProcessingActivity(childComplexity, args["input"].(processing.RetireInput)), true
 	case "Mutation.retirePurpose":
 		if e.ComplexityRoot.Mutation.RetirePurpose == nil {
 			break
@@ -3414,6 +5986,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetirePurpose(childComplexity, args["input"].(purpose.EndInput)), true
+	case "Mutation.retireSecurityMeasure":
+		if e.ComplexityRoot.Mutation.RetireSecurityMeasure == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireSecurityMeasure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireSecurityMeasure(childComplexity, args["input"].(measure.RetireInput)), true
 	case "Mutation.retireTenantPolicy":
 		if e.ComplexityRoot.Mutation.RetireTenantPolicy == nil {
 			break
@@ -3436,6 +6019,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(job.RetryInput)), true
+	case "Mutation.reviewProcessingActivity":
+		if e.ComplexityRoot.Mutation.ReviewProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviewProcessingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviewProcessingActivity(childComplexity, args["input"].(processing.ReviewInput)), true
+	case "Mutation.reviseAssessment":
+		if e.ComplexityRoot.Mutation.ReviseAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviseAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviseAssessment(childComplexity, args["input"].(assessment.Input)), true
 	case "Mutation.reviseNotice":
 		if e.ComplexityRoot.Mutation.ReviseNotice == nil {
 			break
@@ -3447,6 +6052,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ReviseNotice(childComplexity, args["input"].(purpose.ReviseInput)), true
+	case "Mutation.reviseProcessingActivity":
+		if e.ComplexityRoot.Mutation.ReviseProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviseProcessingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviseProcessingActivity(childComplexity, args["input"].(processing.ReviseInput)), true
 	case "Mutation.revisePurpose":
 		if e.ComplexityRoot.Mutation.RevisePurpose == nil {
 			break
@@ -3546,6 +6162,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SaveImportMapping(childComplexity, args["input"].(imports.SaveMappingInput)), true
+	case "Mutation.screenOutAssessment":
+		if e.ComplexityRoot.Mutation.ScreenOutAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_screenOutAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ScreenOutAssessment(childComplexity, args["input"].(assessment.ReasonInput)), true
 	case "Mutation.sealAudit":
 		if e.ComplexityRoot.Mutation.SealAudit == nil {
 			break
@@ -3557,6 +6184,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SealAudit(childComplexity, args["input"].(trail.SealAuditInput)), true
+	case "Mutation.sendBackRequest":
+		if e.ComplexityRoot.Mutation.SendBackRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_sendBackRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SendBackRequest(childComplexity, args["input"].(request.ReasonInput)), true
 	case "Mutation.signInSubject":
 		if e.ComplexityRoot.Mutation.SignInSubject == nil {
 			break
@@ -3612,6 +6250,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.StartRelation(childComplexity, args["input"].(subject.StartRelationInput)), true
+	case "Mutation.submitAssessment":
+		if e.ComplexityRoot.Mutation.SubmitAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_submitAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SubmitAssessment(childComplexity, args["input"].(assessment.Input)), true
+	case "Mutation.submitRequest":
+		if e.ComplexityRoot.Mutation.SubmitRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_submitRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SubmitRequest(childComplexity, args["input"].(request.IDInput)), true
 	case "Mutation.unregisterDocument":
 		if e.ComplexityRoot.Mutation.UnregisterDocument == nil {
 			break
@@ -3634,6 +6294,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateAPIKey(childComplexity, args["input"].(apikey.UpdateInput)), true
+	case "Mutation.updateAssessment":
+		if e.ComplexityRoot.Mutation.UpdateAssessment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateAssessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateAssessment(childComplexity, args["input"].(assessment.UpdateInput)), true
+	case "Mutation.updateDataSystem":
+		if e.ComplexityRoot.Mutation.UpdateDataSystem == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateDataSystem_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateDataSystem(childComplexity, args["input"].(processing.UpdateSystemInput)), true
 	case "Mutation.updateNotice":
 		if e.ComplexityRoot.Mutation.UpdateNotice == nil {
 			break
@@ -3645,6 +6327,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateNotice(childComplexity, args["input"].(purpose.UpdateNoticeInput)), true
+	case "Mutation.updateParty":
+		if e.ComplexityRoot.Mutation.UpdateParty == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateParty_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateParty(childComplexity, args["input"].(processing.UpdatePartyInput)), true
 	case "Mutation.updatePurpose":
 		if e.ComplexityRoot.Mutation.UpdatePurpose == nil {
 			break
@@ -3667,6 +6360,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateRecord(childComplexity, args["input"].(record.UpdateInput)), true
+	case "Mutation.updateSecurityMeasure":
+		if e.ComplexityRoot.Mutation.UpdateSecurityMeasure == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateSecurityMeasure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateSecurityMeasure(childComplexity, args["input"].(measure.UpdateInput)), true
 	case "Mutation.updateSubject":
 		if e.ComplexityRoot.Mutation.UpdateSubject == nil {
 			break
@@ -3733,6 +6437,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.withdrawMyRequest":
+		if e.ComplexityRoot.Mutation.WithdrawMyRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_withdrawMyRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WithdrawMyRequest(childComplexity, args["input"].(model.WithdrawMyRequestInput)), true
 	case "Mutation.withdrawNotice":
 		if e.ComplexityRoot.Mutation.WithdrawNotice == nil {
 			break
@@ -3744,6 +6459,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.WithdrawNotice(childComplexity, args["input"].(purpose.EndInput)), true
+	case "Mutation.withdrawRequest":
+		if e.ComplexityRoot.Mutation.WithdrawRequest == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_withdrawRequest_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WithdrawRequest(childComplexity, args["input"].(request.WithdrawInput)), true
 	case "Mutation.writeRecord":
 		if e.ComplexityRoot.Mutation.WriteRecord == nil {
 			break
@@ -3755,6 +6481,267 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.WriteRecord(childComplexity, args["input"].(record.WriteInput)), true
+
+	case "MyRecipient.categories":
+		if e.ComplexityRoot.MyRecipient.Categories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.Categories(childComplexity), true
+	case "MyRecipient.country":
+		if e.ComplexityRoot.MyRecipient.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.Country(childComplexity), true
+	case "MyRecipient.datasets":
+		if e.ComplexityRoot.MyRecipient.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.Datasets(childComplexity), true
+	case "MyRecipient.disclosedAt":
+		if e.ComplexityRoot.MyRecipient.DisclosedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.DisclosedAt(childComplexity), true
+	case "MyRecipient.id":
+		if e.ComplexityRoot.MyRecipient.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.ID(childComplexity), true
+	case "MyRecipient.legalBases":
+		if e.ComplexityRoot.MyRecipient.LegalBases == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.LegalBases(childComplexity), true
+	case "MyRecipient.name":
+		if e.ComplexityRoot.MyRecipient.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.Name(childComplexity), true
+	case "MyRecipient.purposes":
+		if e.ComplexityRoot.MyRecipient.Purposes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipient.Purposes(childComplexity), true
+
+	case "MyRecipientConnection.edges":
+		if e.ComplexityRoot.MyRecipientConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientConnection.Edges(childComplexity), true
+	case "MyRecipientConnection.nodes":
+		if e.ComplexityRoot.MyRecipientConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientConnection.Nodes(childComplexity), true
+	case "MyRecipientConnection.pageInfo":
+		if e.ComplexityRoot.MyRecipientConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientConnection.PageInfo(childComplexity), true
+
+	case "MyRecipientEdge.cursor":
+		if e.ComplexityRoot.MyRecipientEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientEdge.Cursor(childComplexity), true
+	case "MyRecipientEdge.node":
+		if e.ComplexityRoot.MyRecipientEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientEdge.Node(childComplexity), true
+
+	case "MyRequest.clock":
+		if e.ComplexityRoot.MyRequest.Clock == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.Clock(childComplexity), true
+	case "MyRequest.deadline":
+		if e.ComplexityRoot.MyRequest.Deadline == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.Deadline(childComplexity), true
+	case "MyRequest.events":
+		if e.ComplexityRoot.MyRequest.Events == nil {
+			break
+		}
+
+		args, err := ec.field_MyRequest_events_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.MyRequest.Events(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "MyRequest.id":
+		if e.ComplexityRoot.MyRequest.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.ID(childComplexity), true
+	case "MyRequest.items":
+		if e.ComplexityRoot.MyRequest.Items == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.Items(childComplexity), true
+	case "MyRequest.number":
+		if e.ComplexityRoot.MyRequest.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.Number(childComplexity), true
+	case "MyRequest.receivedAt":
+		if e.ComplexityRoot.MyRequest.ReceivedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.ReceivedAt(childComplexity), true
+	case "MyRequest.respondedAt":
+		if e.ComplexityRoot.MyRequest.RespondedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.RespondedAt(childComplexity), true
+	case "MyRequest.state":
+		if e.ComplexityRoot.MyRequest.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.State(childComplexity), true
+
+	case "MyRequestConnection.edges":
+		if e.ComplexityRoot.MyRequestConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestConnection.Edges(childComplexity), true
+	case "MyRequestConnection.nodes":
+		if e.ComplexityRoot.MyRequestConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestConnection.Nodes(childComplexity), true
+	case "MyRequestConnection.pageInfo":
+		if e.ComplexityRoot.MyRequestConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestConnection.PageInfo(childComplexity), true
+
+	case "MyRequestEdge.cursor":
+		if e.ComplexityRoot.MyRequestEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEdge.Cursor(childComplexity), true
+	case "MyRequestEdge.node":
+		if e.ComplexityRoot.MyRequestEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEdge.Node(childComplexity), true
+
+	case "MyRequestEvent.at":
+		if e.ComplexityRoot.MyRequestEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEvent.At(childComplexity), true
+	case "MyRequestEvent.clockAfter":
+		if e.ComplexityRoot.MyRequestEvent.ClockAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEvent.ClockAfter(childComplexity), true
+	case "MyRequestEvent.id":
+		if e.ComplexityRoot.MyRequestEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEvent.ID(childComplexity), true
+	case "MyRequestEvent.to":
+		if e.ComplexityRoot.MyRequestEvent.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEvent.To(childComplexity), true
+
+	case "MyRequestEventConnection.edges":
+		if e.ComplexityRoot.MyRequestEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEventConnection.Edges(childComplexity), true
+	case "MyRequestEventConnection.nodes":
+		if e.ComplexityRoot.MyRequestEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEventConnection.Nodes(childComplexity), true
+	case "MyRequestEventConnection.pageInfo":
+		if e.ComplexityRoot.MyRequestEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEventConnection.PageInfo(childComplexity), true
+
+	case "MyRequestEventEdge.cursor":
+		if e.ComplexityRoot.MyRequestEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEventEdge.Cursor(childComplexity), true
+	case "MyRequestEventEdge.node":
+		if e.ComplexityRoot.MyRequestEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestEventEdge.Node(childComplexity), true
+
+	case "MyRequestItem.id":
+		if e.ComplexityRoot.MyRequestItem.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestItem.ID(childComplexity), true
+	case "MyRequestItem.outcome":
+		if e.ComplexityRoot.MyRequestItem.Result == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestItem.Result(childComplexity), true
+	case "MyRequestItem.results":
+		if e.ComplexityRoot.MyRequestItem.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestItem.Results(childComplexity), true
+	case "MyRequestItem.type":
+		if e.ComplexityRoot.MyRequestItem.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestItem.Type(childComplexity), true
+	case "MyRequestItem.wish":
+		if e.ComplexityRoot.MyRequestItem.Wish == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequestItem.Wish(childComplexity), true
 
 	case "NationalId.country":
 		if e.ComplexityRoot.NationalId.Country == nil {
@@ -3768,6 +6755,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.NationalId.Number(childComplexity), true
+
+	case "NoteConsultationPayload.assessment":
+		if e.ComplexityRoot.NoteConsultationPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NoteConsultationPayload.Assessment(childComplexity), true
 
 	case "Notice.authority":
 		if e.ComplexityRoot.Notice.Authority == nil {
@@ -4191,6 +7185,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.OAuthCredentials.TokenURL(childComplexity), true
 
+	case "OpenMyRequestPayload.request":
+		if e.ComplexityRoot.OpenMyRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OpenMyRequestPayload.Request(childComplexity), true
+
+	case "OpenRequestPayload.request":
+		if e.ComplexityRoot.OpenRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OpenRequestPayload.Request(childComplexity), true
+
 	case "OperatorAccess.createdAt":
 		if e.ComplexityRoot.OperatorAccess.CreatedAt == nil {
 			break
@@ -4266,6 +7274,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.OperatorAccessEdge.Node(childComplexity), true
 
+	case "OverrulePausePayload.request":
+		if e.ComplexityRoot.OverrulePausePayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OverrulePausePayload.Request(childComplexity), true
+
 	case "PageInfo.endCursor":
 		if e.ComplexityRoot.PageInfo.EndCursor == nil {
 			break
@@ -4304,6 +7319,31 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Party.Subject(childComplexity), true
 
+	case "PartyContact.address":
+		if e.ComplexityRoot.PartyContact.Address == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PartyContact.Address(childComplexity), true
+	case "PartyContact.email":
+		if e.ComplexityRoot.PartyContact.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PartyContact.Email(childComplexity), true
+	case "PartyContact.name":
+		if e.ComplexityRoot.PartyContact.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PartyContact.Name(childComplexity), true
+	case "PartyContact.phone":
+		if e.ComplexityRoot.PartyContact.Phone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PartyContact.Phone(childComplexity), true
+
 	case "PersonName.family":
 		if e.ComplexityRoot.PersonName.Family == nil {
 			break
@@ -4322,6 +7362,698 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PersonName.Given(childComplexity), true
+
+	case "PrepareRegisterPayload.register":
+		if e.ComplexityRoot.PrepareRegisterPayload.Register == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PrepareRegisterPayload.Register(childComplexity), true
+
+	case "PriorConsultation.answeredOn":
+		if e.ComplexityRoot.PriorConsultation.AnsweredOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.AnsweredOn(childComplexity), true
+	case "PriorConsultation.authority":
+		if e.ComplexityRoot.PriorConsultation.Authority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.Authority(childComplexity), true
+	case "PriorConsultation.dueOn":
+		if e.ComplexityRoot.PriorConsultation.DueOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.DueOn(childComplexity), true
+	case "PriorConsultation.extendedOn":
+		if e.ComplexityRoot.PriorConsultation.ExtendedOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.ExtendedOn(childComplexity), true
+	case "PriorConsultation.outcome":
+		if e.ComplexityRoot.PriorConsultation.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.Outcome(childComplexity), true
+	case "PriorConsultation.receivedOn":
+		if e.ComplexityRoot.PriorConsultation.ReceivedOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.ReceivedOn(childComplexity), true
+	case "PriorConsultation.suspensions":
+		if e.ComplexityRoot.PriorConsultation.Suspensions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.Suspensions(childComplexity), true
+	case "PriorConsultation.text":
+		if e.ComplexityRoot.PriorConsultation.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PriorConsultation.Text(childComplexity), true
+
+	case "ProcessingActivity.createdAt":
+		if e.ComplexityRoot.ProcessingActivity.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.CreatedAt(childComplexity), true
+	case "ProcessingActivity.draft":
+		if e.ComplexityRoot.ProcessingActivity.Draft == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.Draft(childComplexity), true
+	case "ProcessingActivity.hat":
+		if e.ComplexityRoot.ProcessingActivity.Hat == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.Hat(childComplexity), true
+	case "ProcessingActivity.id":
+		if e.ComplexityRoot.ProcessingActivity.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.ID(childComplexity), true
+	case "ProcessingActivity.lastReviewedOn":
+		if e.ComplexityRoot.ProcessingActivity.LastReviewedOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.LastReviewedOn(childComplexity), true
+	case "ProcessingActivity.nextReviewOn":
+		if e.ComplexityRoot.ProcessingActivity.NextReviewOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.NextReviewOn(childComplexity), true
+	case "ProcessingActivity.retiredAt":
+		if e.ComplexityRoot.ProcessingActivity.RetiredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.RetiredAt(childComplexity), true
+	case "ProcessingActivity.revisions":
+		if e.ComplexityRoot.ProcessingActivity.Revisions == nil {
+			break
+		}
+
+		args, err := ec.field_ProcessingActivity_revisions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.Revisions(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "ProcessingActivity.state":
+		if e.ComplexityRoot.ProcessingActivity.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.State(childComplexity), true
+	case "ProcessingActivity.updatedAt":
+		if e.ComplexityRoot.ProcessingActivity.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.UpdatedAt(childComplexity), true
+	case "ProcessingActivity.valid":
+		if e.ComplexityRoot.ProcessingActivity.Valid == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.Valid(childComplexity), true
+	case "ProcessingActivity.version":
+		if e.ComplexityRoot.ProcessingActivity.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivity.Version(childComplexity), true
+
+	case "ProcessingActivityConnection.edges":
+		if e.ComplexityRoot.ProcessingActivityConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivityConnection.Edges(childComplexity), true
+	case "ProcessingActivityConnection.nodes":
+		if e.ComplexityRoot.ProcessingActivityConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivityConnection.Nodes(childComplexity), true
+	case "ProcessingActivityConnection.pageInfo":
+		if e.ComplexityRoot.ProcessingActivityConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivityConnection.PageInfo(childComplexity), true
+
+	case "ProcessingActivityEdge.cursor":
+		if e.ComplexityRoot.ProcessingActivityEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivityEdge.Cursor(childComplexity), true
+	case "ProcessingActivityEdge.node":
+		if e.ComplexityRoot.ProcessingActivityEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingActivityEdge.Node(childComplexity), true
+
+	case "ProcessingCategory.note":
+		if e.ComplexityRoot.ProcessingCategory.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingCategory.Note(childComplexity), true
+	case "ProcessingCategory.term":
+		if e.ComplexityRoot.ProcessingCategory.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingCategory.Term(childComplexity), true
+
+	case "ProcessingContent.controller":
+		if e.ComplexityRoot.ProcessingContent.Controller == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Controller(childComplexity), true
+	case "ProcessingContent.datasets":
+		if e.ComplexityRoot.ProcessingContent.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Datasets(childComplexity), true
+	case "ProcessingContent.description":
+		if e.ComplexityRoot.ProcessingContent.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Description(childComplexity), true
+	case "ProcessingContent.measures":
+		if e.ComplexityRoot.ProcessingContent.Measures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Measures(childComplexity), true
+	case "ProcessingContent.measuresDescription":
+		if e.ComplexityRoot.ProcessingContent.MeasuresDescription == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.MeasuresDescription(childComplexity), true
+	case "ProcessingContent.name":
+		if e.ComplexityRoot.ProcessingContent.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Name(childComplexity), true
+	case "ProcessingContent.owner":
+		if e.ComplexityRoot.ProcessingContent.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Owner(childComplexity), true
+	case "ProcessingContent.processor":
+		if e.ComplexityRoot.ProcessingContent.Processor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Processor(childComplexity), true
+	case "ProcessingContent.representatives":
+		if e.ComplexityRoot.ProcessingContent.Representatives == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Representatives(childComplexity), true
+	case "ProcessingContent.systems":
+		if e.ComplexityRoot.ProcessingContent.Systems == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Systems(childComplexity), true
+	case "ProcessingContent.transfers":
+		if e.ComplexityRoot.ProcessingContent.Transfers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingContent.Transfers(childComplexity), true
+
+	case "ProcessingDataCategory.class":
+		if e.ComplexityRoot.ProcessingDataCategory.Class == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDataCategory.Class(childComplexity), true
+	case "ProcessingDataCategory.note":
+		if e.ComplexityRoot.ProcessingDataCategory.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDataCategory.Note(childComplexity), true
+	case "ProcessingDataCategory.retentionRule":
+		if e.ComplexityRoot.ProcessingDataCategory.RetentionRule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDataCategory.RetentionRule(childComplexity), true
+	case "ProcessingDataCategory.term":
+		if e.ComplexityRoot.ProcessingDataCategory.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDataCategory.Term(childComplexity), true
+	case "ProcessingDataCategory.timeLimit":
+		if e.ComplexityRoot.ProcessingDataCategory.TimeLimit == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDataCategory.TimeLimit(childComplexity), true
+
+	case "ProcessingDrift.activity":
+		if e.ComplexityRoot.ProcessingDrift.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Activity(childComplexity), true
+	case "ProcessingDrift.advice":
+		if e.ComplexityRoot.ProcessingDrift.Advice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Advice(childComplexity), true
+	case "ProcessingDrift.article":
+		if e.ComplexityRoot.ProcessingDrift.Article == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Article(childComplexity), true
+	case "ProcessingDrift.country":
+		if e.ComplexityRoot.ProcessingDrift.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Country(childComplexity), true
+	case "ProcessingDrift.field":
+		if e.ComplexityRoot.ProcessingDrift.Field == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Field(childComplexity), true
+	case "ProcessingDrift.kind":
+		if e.ComplexityRoot.ProcessingDrift.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Kind(childComplexity), true
+	case "ProcessingDrift.object":
+		if e.ComplexityRoot.ProcessingDrift.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingDrift.Object(childComplexity), true
+
+	case "ProcessingLegalBasis.basis":
+		if e.ComplexityRoot.ProcessingLegalBasis.Basis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingLegalBasis.Basis(childComplexity), true
+	case "ProcessingLegalBasis.law":
+		if e.ComplexityRoot.ProcessingLegalBasis.Law == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingLegalBasis.Law(childComplexity), true
+
+	case "ProcessingParty.contact":
+		if e.ComplexityRoot.ProcessingParty.Contact == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Contact(childComplexity), true
+	case "ProcessingParty.country":
+		if e.ComplexityRoot.ProcessingParty.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Country(childComplexity), true
+	case "ProcessingParty.createdAt":
+		if e.ComplexityRoot.ProcessingParty.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.CreatedAt(childComplexity), true
+	case "ProcessingParty.id":
+		if e.ComplexityRoot.ProcessingParty.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.ID(childComplexity), true
+	case "ProcessingParty.international":
+		if e.ComplexityRoot.ProcessingParty.International == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.International(childComplexity), true
+	case "ProcessingParty.legalName":
+		if e.ComplexityRoot.ProcessingParty.LegalName == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.LegalName(childComplexity), true
+	case "ProcessingParty.own":
+		if e.ComplexityRoot.ProcessingParty.Own == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Own(childComplexity), true
+	case "ProcessingParty.registration":
+		if e.ComplexityRoot.ProcessingParty.Registration == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Registration(childComplexity), true
+	case "ProcessingParty.roles":
+		if e.ComplexityRoot.ProcessingParty.Roles == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Roles(childComplexity), true
+	case "ProcessingParty.state":
+		if e.ComplexityRoot.ProcessingParty.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.State(childComplexity), true
+	case "ProcessingParty.updatedAt":
+		if e.ComplexityRoot.ProcessingParty.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.UpdatedAt(childComplexity), true
+	case "ProcessingParty.version":
+		if e.ComplexityRoot.ProcessingParty.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingParty.Version(childComplexity), true
+
+	case "ProcessingPartyConnection.edges":
+		if e.ComplexityRoot.ProcessingPartyConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingPartyConnection.Edges(childComplexity), true
+	case "ProcessingPartyConnection.nodes":
+		if e.ComplexityRoot.ProcessingPartyConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingPartyConnection.Nodes(childComplexity), true
+	case "ProcessingPartyConnection.pageInfo":
+		if e.ComplexityRoot.ProcessingPartyConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingPartyConnection.PageInfo(childComplexity), true
+
+	case "ProcessingPartyEdge.cursor":
+		if e.ComplexityRoot.ProcessingPartyEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingPartyEdge.Cursor(childComplexity), true
+	case "ProcessingPartyEdge.node":
+		if e.ComplexityRoot.ProcessingPartyEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingPartyEdge.Node(childComplexity), true
+
+	case "ProcessingRegister.activities":
+		if e.ComplexityRoot.ProcessingRegister.Activities == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Activities(childComplexity), true
+	case "ProcessingRegister.hash":
+		if e.ComplexityRoot.ProcessingRegister.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Hash(childComplexity), true
+	case "ProcessingRegister.id":
+		if e.ComplexityRoot.ProcessingRegister.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.ID(childComplexity), true
+	case "ProcessingRegister.number":
+		if e.ComplexityRoot.ProcessingRegister.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Number(childComplexity), true
+	case "ProcessingRegister.preparedAt":
+		if e.ComplexityRoot.ProcessingRegister.PreparedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.PreparedAt(childComplexity), true
+	case "ProcessingRegister.preparedBy":
+		if e.ComplexityRoot.ProcessingRegister.PreparedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.PreparedBy(childComplexity), true
+	case "ProcessingRegister.previous":
+		if e.ComplexityRoot.ProcessingRegister.Previous == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Previous(childComplexity), true
+	case "ProcessingRegister.publishedAt":
+		if e.ComplexityRoot.ProcessingRegister.PublishedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.PublishedAt(childComplexity), true
+	case "ProcessingRegister.publishedBy":
+		if e.ComplexityRoot.ProcessingRegister.PublishedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.PublishedBy(childComplexity), true
+	case "ProcessingRegister.remark":
+		if e.ComplexityRoot.ProcessingRegister.Remark == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Remark(childComplexity), true
+	case "ProcessingRegister.state":
+		if e.ComplexityRoot.ProcessingRegister.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.State(childComplexity), true
+	case "ProcessingRegister.statement":
+		if e.ComplexityRoot.ProcessingRegister.Statement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegister.Statement(childComplexity), true
+
+	case "ProcessingRegisterConnection.edges":
+		if e.ComplexityRoot.ProcessingRegisterConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegisterConnection.Edges(childComplexity), true
+	case "ProcessingRegisterConnection.nodes":
+		if e.ComplexityRoot.ProcessingRegisterConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegisterConnection.Nodes(childComplexity), true
+	case "ProcessingRegisterConnection.pageInfo":
+		if e.ComplexityRoot.ProcessingRegisterConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegisterConnection.PageInfo(childComplexity), true
+
+	case "ProcessingRegisterEdge.cursor":
+		if e.ComplexityRoot.ProcessingRegisterEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegisterEdge.Cursor(childComplexity), true
+	case "ProcessingRegisterEdge.node":
+		if e.ComplexityRoot.ProcessingRegisterEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRegisterEdge.Node(childComplexity), true
+
+	case "ProcessingRevision.activatedAt":
+		if e.ComplexityRoot.ProcessingRevision.ActivatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.ActivatedAt(childComplexity), true
+	case "ProcessingRevision.activatedBy":
+		if e.ComplexityRoot.ProcessingRevision.ActivatedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.ActivatedBy(childComplexity), true
+	case "ProcessingRevision.activity":
+		if e.ComplexityRoot.ProcessingRevision.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.Activity(childComplexity), true
+	case "ProcessingRevision.content":
+		if e.ComplexityRoot.ProcessingRevision.Content == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.Content(childComplexity), true
+	case "ProcessingRevision.createdAt":
+		if e.ComplexityRoot.ProcessingRevision.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.CreatedAt(childComplexity), true
+	case "ProcessingRevision.editedAt":
+		if e.ComplexityRoot.ProcessingRevision.EditedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.EditedAt(childComplexity), true
+	case "ProcessingRevision.editedBy":
+		if e.ComplexityRoot.ProcessingRevision.EditedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.EditedBy(childComplexity), true
+	case "ProcessingRevision.id":
+		if e.ComplexityRoot.ProcessingRevision.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.ID(childComplexity), true
+	case "ProcessingRevision.number":
+		if e.ComplexityRoot.ProcessingRevision.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.Number(childComplexity), true
+	case "ProcessingRevision.validFrom":
+		if e.ComplexityRoot.ProcessingRevision.ValidFrom == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevision.ValidFrom(childComplexity), true
+
+	case "ProcessingRevisionConnection.edges":
+		if e.ComplexityRoot.ProcessingRevisionConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevisionConnection.Edges(childComplexity), true
+	case "ProcessingRevisionConnection.nodes":
+		if e.ComplexityRoot.ProcessingRevisionConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevisionConnection.Nodes(childComplexity), true
+	case "ProcessingRevisionConnection.pageInfo":
+		if e.ComplexityRoot.ProcessingRevisionConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevisionConnection.PageInfo(childComplexity), true
+
+	case "ProcessingRevisionEdge.cursor":
+		if e.ComplexityRoot.ProcessingRevisionEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevisionEdge.Cursor(childComplexity), true
+	case "ProcessingRevisionEdge.node":
+		if e.ComplexityRoot.ProcessingRevisionEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingRevisionEdge.Node(childComplexity), true
+
+	case "ProcessingTransfer.assessment":
+		if e.ComplexityRoot.ProcessingTransfer.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingTransfer.Assessment(childComplexity), true
+	case "ProcessingTransfer.country":
+		if e.ComplexityRoot.ProcessingTransfer.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingTransfer.Country(childComplexity), true
+	case "ProcessingTransfer.party":
+		if e.ComplexityRoot.ProcessingTransfer.Party == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingTransfer.Party(childComplexity), true
+	case "ProcessingTransfer.safeguards":
+		if e.ComplexityRoot.ProcessingTransfer.Safeguards == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingTransfer.Safeguards(childComplexity), true
+	case "ProcessingTransfer.tool":
+		if e.ComplexityRoot.ProcessingTransfer.Tool == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessingTransfer.Tool(childComplexity), true
+
+	case "ProcessorProcessing.controllerGroup":
+		if e.ComplexityRoot.ProcessorProcessing.ControllerGroup == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessorProcessing.ControllerGroup(childComplexity), true
+	case "ProcessorProcessing.controllers":
+		if e.ComplexityRoot.ProcessorProcessing.Controllers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessorProcessing.Controllers(childComplexity), true
+	case "ProcessorProcessing.operations":
+		if e.ComplexityRoot.ProcessorProcessing.Operations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessorProcessing.Operations(childComplexity), true
+	case "ProcessorProcessing.processors":
+		if e.ComplexityRoot.ProcessorProcessing.Processors == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProcessorProcessing.Processors(childComplexity), true
 
 	case "ProposeTenantPolicyPayload.policy":
 		if e.ComplexityRoot.ProposeTenantPolicyPayload.Policy == nil {
@@ -4343,6 +8075,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PublishPurposePayload.Purpose(childComplexity), true
+
+	case "PublishRegisterPayload.register":
+		if e.ComplexityRoot.PublishRegisterPayload.Register == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PublishRegisterPayload.Register(childComplexity), true
 
 	case "Purpose.art9Basis":
 		if e.ComplexityRoot.Purpose.Art9Basis == nil {
@@ -4565,6 +8304,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKeys(childComplexity), true
+	case "Query.assessment":
+		if e.ComplexityRoot.Query.Assessment == nil {
+			break
+		}
+
+		args, err := ec.field_Query_assessment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Assessment(childComplexity, args["id"].(string)), true
+	case "Query.assessments":
+		if e.ComplexityRoot.Query.Assessments == nil {
+			break
+		}
+
+		args, err := ec.field_Query_assessments_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Assessments(childComplexity, args["kind"].(*assessment.Kind), args["state"].(*assessment.State), args["activity"].(*string), args["first"].(int), args["after"].(*string)), true
 	case "Query.auditConsistency":
 		if e.ComplexityRoot.Query.AuditConsistency == nil {
 			break
@@ -4653,6 +8414,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.CurrentNotice(childComplexity, args["tenantSlug"].(string), args["purpose"].(string), args["language"].(*string)), true
+	case "Query.dataMap":
+		if e.ComplexityRoot.Query.DataMap == nil {
+			break
+		}
+
+		args, err := ec.field_Query_dataMap_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.DataMap(childComplexity, args["around"].(*string), args["fields"].(bool)), true
+	case "Query.dataSystem":
+		if e.ComplexityRoot.Query.DataSystem == nil {
+			break
+		}
+
+		args, err := ec.field_Query_dataSystem_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.DataSystem(childComplexity, args["id"].(string)), true
+	case "Query.dataSystems":
+		if e.ComplexityRoot.Query.DataSystems == nil {
+			break
+		}
+
+		args, err := ec.field_Query_dataSystems_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.DataSystems(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.dataset":
 		if e.ComplexityRoot.Query.Dataset == nil {
 			break
@@ -4687,6 +8481,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Detectors(childComplexity), true
+	case "Query.disclosure":
+		if e.ComplexityRoot.Query.Disclosure == nil {
+			break
+		}
+
+		args, err := ec.field_Query_disclosure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Disclosure(childComplexity, args["id"].(string)), true
+	case "Query.disclosures":
+		if e.ComplexityRoot.Query.Disclosures == nil {
+			break
+		}
+
+		args, err := ec.field_Query_disclosures_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Disclosures(childComplexity, args["subject"].(string), args["first"].(int), args["after"].(*string)), true
 	case "Query.documents":
 		if e.ComplexityRoot.Query.Documents == nil {
 			break
@@ -4788,6 +8604,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Members(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myRecipients":
+		if e.ComplexityRoot.Query.MyRecipients == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myRecipients_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyRecipients(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myRequests":
+		if e.ComplexityRoot.Query.MyRequests == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myRequests_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyRequests(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
 			break
@@ -4827,6 +8665,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.OperatorAccess(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.parties":
+		if e.ComplexityRoot.Query.Parties == nil {
+			break
+		}
+
+		args, err := ec.field_Query_parties_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Parties(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.party":
+		if e.ComplexityRoot.Query.Party == nil {
+			break
+		}
+
+		args, err := ec.field_Query_party_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Party(childComplexity, args["id"].(string)), true
 	case "Query.permissions":
 		if e.ComplexityRoot.Query.Permissions == nil {
 			break
@@ -4844,6 +8704,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.PolicySchema(childComplexity), true
+	case "Query.processingActivities":
+		if e.ComplexityRoot.Query.ProcessingActivities == nil {
+			break
+		}
+
+		args, err := ec.field_Query_processingActivities_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ProcessingActivities(childComplexity, args["state"].(*processing.State), args["hat"].(*processing.Hat), args["first"].(int), args["after"].(*string)), true
+	case "Query.processingActivity":
+		if e.ComplexityRoot.Query.ProcessingActivity == nil {
+			break
+		}
+
+		args, err := ec.field_Query_processingActivity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ProcessingActivity(childComplexity, args["id"].(string)), true
+	case "Query.processingActivityAsOf":
+		if e.ComplexityRoot.Query.ProcessingActivityAsOf == nil {
+			break
+		}
+
+		args, err := ec.field_Query_processingActivityAsOf_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ProcessingActivityAsOf(childComplexity, args["id"].(string), args["at"].(time.Time)), true
+	case "Query.processingDrift":
+		if e.ComplexityRoot.Query.ProcessingDrift == nil {
+			break
+		}
+
+		args, err := ec.field_Query_processingDrift_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ProcessingDrift(childComplexity, args["activity"].(*string)), true
 	case "Query.purpose":
 		if e.ComplexityRoot.Query.Purpose == nil {
 			break
@@ -4877,6 +8781,72 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Record(childComplexity, args["id"].(string)), true
+	case "Query.register":
+		if e.ComplexityRoot.Query.Register == nil {
+			break
+		}
+
+		args, err := ec.field_Query_register_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Register(childComplexity, args["id"].(string)), true
+	case "Query.registerAsOf":
+		if e.ComplexityRoot.Query.RegisterAsOf == nil {
+			break
+		}
+
+		args, err := ec.field_Query_registerAsOf_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RegisterAsOf(childComplexity, args["at"].(time.Time)), true
+	case "Query.registers":
+		if e.ComplexityRoot.Query.Registers == nil {
+			break
+		}
+
+		args, err := ec.field_Query_registers_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Registers(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.request":
+		if e.ComplexityRoot.Query.Request == nil {
+			break
+		}
+
+		args, err := ec.field_Query_request_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Request(childComplexity, args["id"].(string)), true
+	case "Query.requestStatistics":
+		if e.ComplexityRoot.Query.RequestStatistics == nil {
+			break
+		}
+
+		args, err := ec.field_Query_requestStatistics_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RequestStatistics(childComplexity, args["from"].(civil.Date), args["to"].(civil.Date)), true
+	case "Query.requests":
+		if e.ComplexityRoot.Query.Requests == nil {
+			break
+		}
+
+		args, err := ec.field_Query_requests_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Requests(childComplexity, args["filter"].(*request.Filter), args["first"].(int), args["after"].(*string)), true
 	case "Query.securityEvent":
 		if e.ComplexityRoot.Query.SecurityEvent == nil {
 			break
@@ -4899,6 +8869,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.SecurityEvents(childComplexity, args["filter"].(*security.Filter), args["first"].(int), args["after"].(*string)), true
+	case "Query.securityMeasure":
+		if e.ComplexityRoot.Query.SecurityMeasure == nil {
+			break
+		}
+
+		args, err := ec.field_Query_securityMeasure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SecurityMeasure(childComplexity, args["id"].(string)), true
+	case "Query.securityMeasures":
+		if e.ComplexityRoot.Query.SecurityMeasures == nil {
+			break
+		}
+
+		args, err := ec.field_Query_securityMeasures_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SecurityMeasures(childComplexity, args["status"].(*measure.Status), args["first"].(int), args["after"].(*string)), true
 	case "Query.self":
 		if e.ComplexityRoot.Query.Self == nil {
 			break
@@ -5112,6 +9104,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RecordConnection.TotalCount(childComplexity), true
 
+	case "RecordDisclosuresPayload.disclosures":
+		if e.ComplexityRoot.RecordDisclosuresPayload.Disclosures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordDisclosuresPayload.Disclosures(childComplexity), true
+
 	case "RecordEdge.cursor":
 		if e.ComplexityRoot.RecordEdge.Cursor == nil {
 			break
@@ -5182,6 +9181,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RedeliverPayload.Delivery(childComplexity), true
 
+	case "RefusalCount.code":
+		if e.ComplexityRoot.RefusalCount.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RefusalCount.Code(childComplexity), true
+	case "RefusalCount.count":
+		if e.ComplexityRoot.RefusalCount.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RefusalCount.Count(childComplexity), true
+
 	case "RegisterDocumentsPayload.documents":
 		if e.ComplexityRoot.RegisterDocumentsPayload.Documents == nil {
 			break
@@ -5227,6 +9239,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Registration.Scheme(childComplexity), true
 
+	case "RejectAssessmentPayload.assessment":
+		if e.ComplexityRoot.RejectAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RejectAssessmentPayload.Assessment(childComplexity), true
+
 	case "Relation.endedOn":
 		if e.ComplexityRoot.Relation.EndedOn == nil {
 			break
@@ -5252,6 +9271,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Relation.StartedOn(childComplexity), true
 
+	case "RemindRequesterPayload.request":
+		if e.ComplexityRoot.RemindRequesterPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RemindRequesterPayload.Request(childComplexity), true
+
 	case "RemoveMemberPayload.member":
 		if e.ComplexityRoot.RemoveMemberPayload.Member == nil {
 			break
@@ -5266,12 +9292,469 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RenameDatasetFieldPayload.Dataset(childComplexity), true
 
+	case "ReopenRequestPayload.request":
+		if e.ComplexityRoot.ReopenRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReopenRequestPayload.Request(childComplexity), true
+
+	case "Representative.authority":
+		if e.ComplexityRoot.Representative.Authority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Authority(childComplexity), true
+	case "Representative.contact":
+		if e.ComplexityRoot.Representative.Contact == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Contact(childComplexity), true
+	case "Representative.deliver":
+		if e.ComplexityRoot.Representative.Deliver == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Deliver(childComplexity), true
+	case "Representative.name":
+		if e.ComplexityRoot.Representative.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Name(childComplexity), true
+	case "Representative.scope":
+		if e.ComplexityRoot.Representative.Scope == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Scope(childComplexity), true
+	case "Representative.since":
+		if e.ComplexityRoot.Representative.Since == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Representative.Since(childComplexity), true
+
+	case "Request.answers":
+		if e.ComplexityRoot.Request.Answers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Answers(childComplexity), true
+	case "Request.approvedAt":
+		if e.ComplexityRoot.Request.ApprovedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ApprovedAt(childComplexity), true
+	case "Request.approvedBy":
+		if e.ComplexityRoot.Request.Approver == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Approver(childComplexity), true
+	case "Request.assignedTo":
+		if e.ComplexityRoot.Request.Assignee == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Assignee(childComplexity), true
+	case "Request.channel":
+		if e.ComplexityRoot.Request.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Channel(childComplexity), true
+	case "Request.clock":
+		if e.ComplexityRoot.Request.Clock == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Clock(childComplexity), true
+	case "Request.contact":
+		if e.ComplexityRoot.Request.Contact == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Contact(childComplexity), true
+	case "Request.createdAt":
+		if e.ComplexityRoot.Request.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.CreatedAt(childComplexity), true
+	case "Request.deadline":
+		if e.ComplexityRoot.Request.Deadline == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Deadline(childComplexity), true
+	case "Request.duplicates":
+		if e.ComplexityRoot.Request.Duplicates == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Duplicates(childComplexity), true
+	case "Request.events":
+		if e.ComplexityRoot.Request.Events == nil {
+			break
+		}
+
+		args, err := ec.field_Request_events_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Request.Events(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Request.extension":
+		if e.ComplexityRoot.Request.Extension == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Extension(childComplexity), true
+	case "Request.feeRequested":
+		if e.ComplexityRoot.Request.FeeRequested == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.FeeRequested(childComplexity), true
+	case "Request.forwardedTo":
+		if e.ComplexityRoot.Request.ForwardedTo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ForwardedTo(childComplexity), true
+	case "Request.id":
+		if e.ComplexityRoot.Request.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ID(childComplexity), true
+	case "Request.identity":
+		if e.ComplexityRoot.Request.Identity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Identity(childComplexity), true
+	case "Request.items":
+		if e.ComplexityRoot.Request.Items == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Items(childComplexity), true
+	case "Request.language":
+		if e.ComplexityRoot.Request.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Language(childComplexity), true
+	case "Request.legalHold":
+		if e.ComplexityRoot.Request.LegalHold == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.LegalHold(childComplexity), true
+	case "Request.message":
+		if e.ComplexityRoot.Request.Message == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Message(childComplexity), true
+	case "Request.number":
+		if e.ComplexityRoot.Request.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Number(childComplexity), true
+	case "Request.pauses":
+		if e.ComplexityRoot.Request.Pauses == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Pauses(childComplexity), true
+	case "Request.preparedBy":
+		if e.ComplexityRoot.Request.Preparer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Preparer(childComplexity), true
+	case "Request.processorReceivedAt":
+		if e.ComplexityRoot.Request.ProcessorReceivedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ProcessorReceivedAt(childComplexity), true
+	case "Request.receivedAt":
+		if e.ComplexityRoot.Request.ReceivedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ReceivedAt(childComplexity), true
+	case "Request.receivedBy":
+		if e.ComplexityRoot.Request.ReceivedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.ReceivedBy(childComplexity), true
+	case "Request.reopenedFrom":
+		if e.ComplexityRoot.Request.Reopened == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Reopened(childComplexity), true
+	case "Request.reply":
+		if e.ComplexityRoot.Request.Reply == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Reply(childComplexity), true
+	case "Request.representative":
+		if e.ComplexityRoot.Request.Representative == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Representative(childComplexity), true
+	case "Request.state":
+		if e.ComplexityRoot.Request.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.State(childComplexity), true
+	case "Request.subject":
+		if e.ComplexityRoot.Request.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.SubjectID(childComplexity), true
+	case "Request.updatedAt":
+		if e.ComplexityRoot.Request.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.UpdatedAt(childComplexity), true
+	case "Request.urgency":
+		if e.ComplexityRoot.Request.Urgency == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Urgency(childComplexity), true
+	case "Request.version":
+		if e.ComplexityRoot.Request.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Version(childComplexity), true
+
+	case "RequestConnection.edges":
+		if e.ComplexityRoot.RequestConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestConnection.Edges(childComplexity), true
+	case "RequestConnection.nodes":
+		if e.ComplexityRoot.RequestConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestConnection.Nodes(childComplexity), true
+	case "RequestConnection.pageInfo":
+		if e.ComplexityRoot.RequestConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestConnection.PageInfo(childComplexity), true
+
+	case "RequestDeadline.base":
+		if e.ComplexityRoot.RequestDeadline.Base == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Base(childComplexity), true
+	case "RequestDeadline.calendar":
+		if e.ComplexityRoot.RequestDeadline.Calendar == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Calendar(childComplexity), true
+	case "RequestDeadline.due":
+		if e.ComplexityRoot.RequestDeadline.Due == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Due(childComplexity), true
+	case "RequestDeadline.dueBefore":
+		if e.ComplexityRoot.RequestDeadline.DueBefore == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.DueBefore(childComplexity), true
+	case "RequestDeadline.trace":
+		if e.ComplexityRoot.RequestDeadline.Explain == nil {
+			break
+		}
+
+		args, err := ec.field_RequestDeadline_trace_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Explain(childComplexity, args["language"].(string)), true
+	case "RequestDeadline.notice":
+		if e.ComplexityRoot.RequestDeadline.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Notice(childComplexity), true
+	case "RequestDeadline.noticeBefore":
+		if e.ComplexityRoot.RequestDeadline.NoticeBefore == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.NoticeBefore(childComplexity), true
+	case "RequestDeadline.service":
+		if e.ComplexityRoot.RequestDeadline.Service == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Service(childComplexity), true
+	case "RequestDeadline.target":
+		if e.ComplexityRoot.RequestDeadline.Target == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Target(childComplexity), true
+	case "RequestDeadline.zone":
+		if e.ComplexityRoot.RequestDeadline.Zone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestDeadline.Zone(childComplexity), true
+
+	case "RequestEdge.cursor":
+		if e.ComplexityRoot.RequestEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEdge.Cursor(childComplexity), true
+	case "RequestEdge.node":
+		if e.ComplexityRoot.RequestEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEdge.Node(childComplexity), true
+
 	case "RequestEpochClosePayload.close":
 		if e.ComplexityRoot.RequestEpochClosePayload.Close == nil {
 			break
 		}
 
 		return e.ComplexityRoot.RequestEpochClosePayload.Close(childComplexity), true
+
+	case "RequestEvent.as":
+		if e.ComplexityRoot.RequestEvent.As == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.As(childComplexity), true
+	case "RequestEvent.at":
+		if e.ComplexityRoot.RequestEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.At(childComplexity), true
+	case "RequestEvent.from":
+		if e.ComplexityRoot.RequestEvent.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Before(childComplexity), true
+	case "RequestEvent.by":
+		if e.ComplexityRoot.RequestEvent.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.By(childComplexity), true
+	case "RequestEvent.clockAfter":
+		if e.ComplexityRoot.RequestEvent.ClockAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.ClockAfter(childComplexity), true
+	case "RequestEvent.clockBefore":
+		if e.ComplexityRoot.RequestEvent.Clocked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Clocked(childComplexity), true
+	case "RequestEvent.evidence":
+		if e.ComplexityRoot.RequestEvent.Evidence == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Evidence(childComplexity), true
+	case "RequestEvent.id":
+		if e.ComplexityRoot.RequestEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.ID(childComplexity), true
+	case "RequestEvent.rule":
+		if e.ComplexityRoot.RequestEvent.Move == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Move(childComplexity), true
+	case "RequestEvent.private":
+		if e.ComplexityRoot.RequestEvent.Private == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Private(childComplexity), true
+	case "RequestEvent.reason":
+		if e.ComplexityRoot.RequestEvent.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.Reason(childComplexity), true
+	case "RequestEvent.to":
+		if e.ComplexityRoot.RequestEvent.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEvent.To(childComplexity), true
+
+	case "RequestEventConnection.edges":
+		if e.ComplexityRoot.RequestEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEventConnection.Edges(childComplexity), true
+	case "RequestEventConnection.nodes":
+		if e.ComplexityRoot.RequestEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEventConnection.Nodes(childComplexity), true
+	case "RequestEventConnection.pageInfo":
+		if e.ComplexityRoot.RequestEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEventConnection.PageInfo(childComplexity), true
+
+	case "RequestEventEdge.cursor":
+		if e.ComplexityRoot.RequestEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEventEdge.Cursor(childComplexity), true
+	case "RequestEventEdge.node":
+		if e.ComplexityRoot.RequestEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestEventEdge.Node(childComplexity), true
 
 	case "RequestExportPayload.export":
 		if e.ComplexityRoot.RequestExportPayload.Export == nil {
@@ -5286,6 +9769,235 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RequestExportPayload.Job(childComplexity), true
 
+	case "RequestExtension.by":
+		if e.ComplexityRoot.RequestExtension.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestExtension.By(childComplexity), true
+	case "RequestExtension.noticeSent":
+		if e.ComplexityRoot.RequestExtension.NoticeSent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestExtension.NoticeSent(childComplexity), true
+	case "RequestExtension.reason":
+		if e.ComplexityRoot.RequestExtension.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestExtension.Reason(childComplexity), true
+
+	case "RequestItem.id":
+		if e.ComplexityRoot.RequestItem.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.ID(childComplexity), true
+	case "RequestItem.proposal":
+		if e.ComplexityRoot.RequestItem.Proposal == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Proposal(childComplexity), true
+	case "RequestItem.outcome":
+		if e.ComplexityRoot.RequestItem.Result == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Result(childComplexity), true
+	case "RequestItem.results":
+		if e.ComplexityRoot.RequestItem.Results == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Results(childComplexity), true
+	case "RequestItem.type":
+		if e.ComplexityRoot.RequestItem.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Type(childComplexity), true
+	case "RequestItem.wish":
+		if e.ComplexityRoot.RequestItem.Wish == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Wish(childComplexity), true
+
+	case "RequestPause.counts":
+		if e.ComplexityRoot.RequestPause.Counts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.Counts(childComplexity), true
+	case "RequestPause.from":
+		if e.ComplexityRoot.RequestPause.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.From(childComplexity), true
+	case "RequestPause.overruled":
+		if e.ComplexityRoot.RequestPause.Overruled == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.Overruled(childComplexity), true
+	case "RequestPause.overruledBy":
+		if e.ComplexityRoot.RequestPause.Overruler == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.Overruler(childComplexity), true
+	case "RequestPause.reason":
+		if e.ComplexityRoot.RequestPause.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.Reason(childComplexity), true
+	case "RequestPause.until":
+		if e.ComplexityRoot.RequestPause.Until == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestPause.Until(childComplexity), true
+
+	case "RequestProposal.refusal":
+		if e.ComplexityRoot.RequestProposal.Code == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.Code(childComplexity), true
+	case "RequestProposal.article":
+		if e.ComplexityRoot.RequestProposal.InArticle == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.InArticle(childComplexity), true
+	case "RequestProposal.ground":
+		if e.ComplexityRoot.RequestProposal.OnGround == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.OnGround(childComplexity), true
+	case "RequestProposal.outcome":
+		if e.ComplexityRoot.RequestProposal.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.Outcome(childComplexity), true
+	case "RequestProposal.plan":
+		if e.ComplexityRoot.RequestProposal.PlanHash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.PlanHash(childComplexity), true
+	case "RequestProposal.reason":
+		if e.ComplexityRoot.RequestProposal.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestProposal.Reason(childComplexity), true
+
+	case "RequestReply.at":
+		if e.ComplexityRoot.RequestReply.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.At(childComplexity), true
+	case "RequestReply.bounced":
+		if e.ComplexityRoot.RequestReply.Bounced == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.Bounced(childComplexity), true
+	case "RequestReply.channel":
+		if e.ComplexityRoot.RequestReply.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.Channel(childComplexity), true
+	case "RequestReply.delivered":
+		if e.ComplexityRoot.RequestReply.Delivered == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.Delivered(childComplexity), true
+	case "RequestReply.hash":
+		if e.ComplexityRoot.RequestReply.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.Hash(childComplexity), true
+	case "RequestReply.letter":
+		if e.ComplexityRoot.RequestReply.LetterID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestReply.LetterID(childComplexity), true
+
+	case "RequestStatistics.rows":
+		if e.ComplexityRoot.RequestStatistics.Rows == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatistics.Rows(childComplexity), true
+
+	case "RequestStatisticsRow.answered":
+		if e.ComplexityRoot.RequestStatisticsRow.Answered == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Answered(childComplexity), true
+	case "RequestStatisticsRow.answeredInTime":
+		if e.ComplexityRoot.RequestStatisticsRow.AnsweredInTime == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.AnsweredInTime(childComplexity), true
+	case "RequestStatisticsRow.extended":
+		if e.ComplexityRoot.RequestStatisticsRow.Extended == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Extended(childComplexity), true
+	case "RequestStatisticsRow.medianHours":
+		if e.ComplexityRoot.RequestStatisticsRow.MedianHours == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.MedianHours(childComplexity), true
+	case "RequestStatisticsRow.month":
+		if e.ComplexityRoot.RequestStatisticsRow.Month == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Month(childComplexity), true
+	case "RequestStatisticsRow.overdueNow":
+		if e.ComplexityRoot.RequestStatisticsRow.OverdueNow == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.OverdueNow(childComplexity), true
+	case "RequestStatisticsRow.received":
+		if e.ComplexityRoot.RequestStatisticsRow.Received == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Received(childComplexity), true
+	case "RequestStatisticsRow.refused":
+		if e.ComplexityRoot.RequestStatisticsRow.Refused == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Refused(childComplexity), true
+	case "RequestStatisticsRow.type":
+		if e.ComplexityRoot.RequestStatisticsRow.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestStatisticsRow.Type(childComplexity), true
+
 	case "RequestSubjectCodePayload.challenge":
 		if e.ComplexityRoot.RequestSubjectCodePayload.Challenge == nil {
 			break
@@ -5299,12 +10011,99 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RequestSubjectCodePayload.ExpiresAt(childComplexity), true
 
+	case "RequesterIdentity.answeredAt":
+		if e.ComplexityRoot.RequesterIdentity.AnsweredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.AnsweredAt(childComplexity), true
+	case "RequesterIdentity.asked":
+		if e.ComplexityRoot.RequesterIdentity.Asked == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Asked(childComplexity), true
+	case "RequesterIdentity.askedAt":
+		if e.ComplexityRoot.RequesterIdentity.AskedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.AskedAt(childComplexity), true
+	case "RequesterIdentity.attempts":
+		if e.ComplexityRoot.RequesterIdentity.Attempts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Attempts(childComplexity), true
+	case "RequesterIdentity.method":
+		if e.ComplexityRoot.RequesterIdentity.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.By(childComplexity), true
+	case "RequesterIdentity.document":
+		if e.ComplexityRoot.RequesterIdentity.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Document(childComplexity), true
+	case "RequesterIdentity.assurance":
+		if e.ComplexityRoot.RequesterIdentity.Level == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Level(childComplexity), true
+	case "RequesterIdentity.proportionality":
+		if e.ComplexityRoot.RequesterIdentity.Proportionality == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Proportionality(childComplexity), true
+	case "RequesterIdentity.reasonForDoubt":
+		if e.ComplexityRoot.RequesterIdentity.ReasonForDoubt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.ReasonForDoubt(childComplexity), true
+	case "RequesterIdentity.remindedAt":
+		if e.ComplexityRoot.RequesterIdentity.RemindedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.RemindedAt(childComplexity), true
+	case "RequesterIdentity.verifiedAt":
+		if e.ComplexityRoot.RequesterIdentity.VerifiedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.VerifiedAt(childComplexity), true
+	case "RequesterIdentity.verifiedBy":
+		if e.ComplexityRoot.RequesterIdentity.Verifier == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequesterIdentity.Verifier(childComplexity), true
+
 	case "ResendInvitationPayload.member":
 		if e.ComplexityRoot.ResendInvitationPayload.Member == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ResendInvitationPayload.Member(childComplexity), true
+
+	case "RespondRequestPayload.request":
+		if e.ComplexityRoot.RespondRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RespondRequestPayload.Request(childComplexity), true
+
+	case "RetireDataSystemPayload.system":
+		if e.ComplexityRoot.RetireDataSystemPayload.System == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireDataSystemPayload.System(childComplexity), true
 
 	case "RetireDatasetPayload.dataset":
 		if e.ComplexityRoot.RetireDatasetPayload.Dataset == nil {
@@ -5313,12 +10112,33 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetireDatasetPayload.Dataset(childComplexity), true
 
+	case "RetirePartyPayload.party":
+		if e.ComplexityRoot.RetirePartyPayload.Party == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetirePartyPayload.Party(childComplexity), true
+
+	case "RetireProcessingActivityPayload.activity":
+		if e.ComplexityRoot.RetireProcessingActivityPayload.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireProcessingActivityPayload.Activity(childComplexity), true
+
 	case "RetirePurposePayload.purpose":
 		if e.ComplexityRoot.RetirePurposePayload.Purpose == nil {
 			break
 		}
 
 		return e.ComplexityRoot.RetirePurposePayload.Purpose(childComplexity), true
+
+	case "RetireSecurityMeasurePayload.measure":
+		if e.ComplexityRoot.RetireSecurityMeasurePayload.Measure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireSecurityMeasurePayload.Measure(childComplexity), true
 
 	case "RetireTenantPolicyPayload.policy":
 		if e.ComplexityRoot.RetireTenantPolicyPayload.Policy == nil {
@@ -5334,12 +10154,33 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetryJobPayload.Job(childComplexity), true
 
+	case "ReviewProcessingActivityPayload.activity":
+		if e.ComplexityRoot.ReviewProcessingActivityPayload.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviewProcessingActivityPayload.Activity(childComplexity), true
+
+	case "ReviseAssessmentPayload.assessment":
+		if e.ComplexityRoot.ReviseAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviseAssessmentPayload.Assessment(childComplexity), true
+
 	case "ReviseNoticePayload.notice":
 		if e.ComplexityRoot.ReviseNoticePayload.Notice == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ReviseNoticePayload.Notice(childComplexity), true
+
+	case "ReviseProcessingActivityPayload.activity":
+		if e.ComplexityRoot.ReviseProcessingActivityPayload.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviseProcessingActivityPayload.Activity(childComplexity), true
 
 	case "RevisePurposePayload.purpose":
 		if e.ComplexityRoot.RevisePurposePayload.Purpose == nil {
@@ -5422,12 +10263,44 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SaveImportMappingPayload.Mapping(childComplexity), true
 
+	case "ScreenOutAssessmentPayload.assessment":
+		if e.ComplexityRoot.ScreenOutAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ScreenOutAssessmentPayload.Assessment(childComplexity), true
+
 	case "SealAuditPayload.state":
 		if e.ComplexityRoot.SealAuditPayload.State == nil {
 			break
 		}
 
 		return e.ComplexityRoot.SealAuditPayload.State(childComplexity), true
+
+	case "SearchAnswer.at":
+		if e.ComplexityRoot.SearchAnswer.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SearchAnswer.At(childComplexity), true
+	case "SearchAnswer.count":
+		if e.ComplexityRoot.SearchAnswer.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SearchAnswer.Count(childComplexity), true
+	case "SearchAnswer.result":
+		if e.ComplexityRoot.SearchAnswer.Result == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SearchAnswer.Result(childComplexity), true
+	case "SearchAnswer.system":
+		if e.ComplexityRoot.SearchAnswer.System == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SearchAnswer.System(childComplexity), true
 
 	case "SecurityEvent.activities":
 		if e.ComplexityRoot.SecurityEvent.Activities == nil {
@@ -5698,6 +10571,142 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SecurityEventFacts.Source(childComplexity), true
 
+	case "SecurityMeasure.art32":
+		if e.ComplexityRoot.SecurityMeasure.Art32 == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Art32(childComplexity), true
+	case "SecurityMeasure.controls":
+		if e.ComplexityRoot.SecurityMeasure.Controls == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Controls(childComplexity), true
+	case "SecurityMeasure.createdAt":
+		if e.ComplexityRoot.SecurityMeasure.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.CreatedAt(childComplexity), true
+	case "SecurityMeasure.id":
+		if e.ComplexityRoot.SecurityMeasure.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.ID(childComplexity), true
+	case "SecurityMeasure.key":
+		if e.ComplexityRoot.SecurityMeasure.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Key(childComplexity), true
+	case "SecurityMeasure.kind":
+		if e.ComplexityRoot.SecurityMeasure.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Kind(childComplexity), true
+	case "SecurityMeasure.owner":
+		if e.ComplexityRoot.SecurityMeasure.Owner == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Owner(childComplexity), true
+	case "SecurityMeasure.retiredAt":
+		if e.ComplexityRoot.SecurityMeasure.RetiredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.RetiredAt(childComplexity), true
+	case "SecurityMeasure.status":
+		if e.ComplexityRoot.SecurityMeasure.Status == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Status(childComplexity), true
+	case "SecurityMeasure.systems":
+		if e.ComplexityRoot.SecurityMeasure.Systems == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Systems(childComplexity), true
+	case "SecurityMeasure.term":
+		if e.ComplexityRoot.SecurityMeasure.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Term(childComplexity), true
+	case "SecurityMeasure.texts":
+		if e.ComplexityRoot.SecurityMeasure.Texts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Texts(childComplexity), true
+	case "SecurityMeasure.updatedAt":
+		if e.ComplexityRoot.SecurityMeasure.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.UpdatedAt(childComplexity), true
+	case "SecurityMeasure.version":
+		if e.ComplexityRoot.SecurityMeasure.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.Version(childComplexity), true
+	case "SecurityMeasure.vocabularyVersion":
+		if e.ComplexityRoot.SecurityMeasure.VocabularyVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasure.VocabularyVersion(childComplexity), true
+
+	case "SecurityMeasureConnection.edges":
+		if e.ComplexityRoot.SecurityMeasureConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureConnection.Edges(childComplexity), true
+	case "SecurityMeasureConnection.nodes":
+		if e.ComplexityRoot.SecurityMeasureConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureConnection.Nodes(childComplexity), true
+	case "SecurityMeasureConnection.pageInfo":
+		if e.ComplexityRoot.SecurityMeasureConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureConnection.PageInfo(childComplexity), true
+
+	case "SecurityMeasureEdge.cursor":
+		if e.ComplexityRoot.SecurityMeasureEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureEdge.Cursor(childComplexity), true
+	case "SecurityMeasureEdge.node":
+		if e.ComplexityRoot.SecurityMeasureEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureEdge.Node(childComplexity), true
+
+	case "SecurityMeasureText.description":
+		if e.ComplexityRoot.SecurityMeasureText.Description == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureText.Description(childComplexity), true
+	case "SecurityMeasureText.language":
+		if e.ComplexityRoot.SecurityMeasureText.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SecurityMeasureText.Language(childComplexity), true
+
 	case "Self.expiresAt":
 		if e.ComplexityRoot.Self.ExpiresAt == nil {
 			break
@@ -5716,6 +10725,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Self.Subject(childComplexity), true
+
+	case "SendBackRequestPayload.request":
+		if e.ComplexityRoot.SendBackRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SendBackRequestPayload.Request(childComplexity), true
 
 	case "Session.aal":
 		if e.ComplexityRoot.Session.AAL == nil {
@@ -5972,6 +10988,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SubjectEdge.Node(childComplexity), true
 
+	case "SubmitAssessmentPayload.assessment":
+		if e.ComplexityRoot.SubmitAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubmitAssessmentPayload.Assessment(childComplexity), true
+
+	case "SubmitRequestPayload.request":
+		if e.ComplexityRoot.SubmitRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubmitRequestPayload.Request(childComplexity), true
+
 	case "Subscription.job":
 		if e.ComplexityRoot.Subscription.Job == nil {
 			break
@@ -6038,6 +11068,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Tenant.LegalName(childComplexity), true
+	case "Tenant.publicAuthority":
+		if e.ComplexityRoot.Tenant.PublicAuthority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tenant.PublicAuthority(childComplexity), true
 	case "Tenant.registration":
 		if e.ComplexityRoot.Tenant.Registration == nil {
 			break
@@ -6180,6 +11216,73 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.TenantPolicyEdge.Node(childComplexity), true
 
+	case "Tia.circumstances":
+		if e.ComplexityRoot.Tia.Circumstances == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Circumstances(childComplexity), true
+	case "Tia.conclusion":
+		if e.ComplexityRoot.Tia.Conclusion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Conclusion(childComplexity), true
+	case "Tia.contractual":
+		if e.ComplexityRoot.Tia.Contractual == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Contractual(childComplexity), true
+	case "Tia.country":
+		if e.ComplexityRoot.Tia.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Country(childComplexity), true
+	case "Tia.data":
+		if e.ComplexityRoot.Tia.Data == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Data(childComplexity), true
+	case "Tia.importerType":
+		if e.ComplexityRoot.Tia.ImporterType == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.ImporterType(childComplexity), true
+	case "Tia.lawAndPractice":
+		if e.ComplexityRoot.Tia.LawAndPractice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.LawAndPractice(childComplexity), true
+	case "Tia.organisational":
+		if e.ComplexityRoot.Tia.Organisational == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Organisational(childComplexity), true
+	case "Tia.outcome":
+		if e.ComplexityRoot.Tia.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Outcome(childComplexity), true
+	case "Tia.problematic":
+		if e.ComplexityRoot.Tia.Problematic == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Problematic(childComplexity), true
+	case "Tia.technical":
+		if e.ComplexityRoot.Tia.Technical == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tia.Technical(childComplexity), true
+
 	case "UnregisterDocumentPayload.id":
 		if e.ComplexityRoot.UnregisterDocumentPayload.ID == nil {
 			break
@@ -6194,12 +11297,33 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.UpdateApiKeyPayload.APIKey(childComplexity), true
 
+	case "UpdateAssessmentPayload.assessment":
+		if e.ComplexityRoot.UpdateAssessmentPayload.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateAssessmentPayload.Assessment(childComplexity), true
+
+	case "UpdateDataSystemPayload.system":
+		if e.ComplexityRoot.UpdateDataSystemPayload.System == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateDataSystemPayload.System(childComplexity), true
+
 	case "UpdateNoticePayload.notice":
 		if e.ComplexityRoot.UpdateNoticePayload.Notice == nil {
 			break
 		}
 
 		return e.ComplexityRoot.UpdateNoticePayload.Notice(childComplexity), true
+
+	case "UpdatePartyPayload.party":
+		if e.ComplexityRoot.UpdatePartyPayload.Party == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdatePartyPayload.Party(childComplexity), true
 
 	case "UpdatePurposePayload.purpose":
 		if e.ComplexityRoot.UpdatePurposePayload.Purpose == nil {
@@ -6214,6 +11338,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UpdateRecordPayload.Record(childComplexity), true
+
+	case "UpdateSecurityMeasurePayload.measure":
+		if e.ComplexityRoot.UpdateSecurityMeasurePayload.Measure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateSecurityMeasurePayload.Measure(childComplexity), true
 
 	case "UpdateSubjectPayload.subject":
 		if e.ComplexityRoot.UpdateSubjectPayload.Subject == nil {
@@ -6523,12 +11654,26 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
+	case "WithdrawMyRequestPayload.request":
+		if e.ComplexityRoot.WithdrawMyRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WithdrawMyRequestPayload.Request(childComplexity), true
+
 	case "WithdrawNoticePayload.notice":
 		if e.ComplexityRoot.WithdrawNoticePayload.Notice == nil {
 			break
 		}
 
 		return e.ComplexityRoot.WithdrawNoticePayload.Notice(childComplexity), true
+
+	case "WithdrawRequestPayload.request":
+		if e.ComplexityRoot.WithdrawRequestPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WithdrawRequestPayload.Request(childComplexity), true
 
 	case "WriteRecordPayload.record":
 		if e.ComplexityRoot.WriteRecordPayload.Record == nil {
@@ -6546,67 +11691,133 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAcceptInvitationInput,
+		ec.unmarshalInputActivateProcessingActivityInput,
 		ec.unmarshalInputAddDatasetFieldInput,
 		ec.unmarshalInputAddSecurityEventActivityInput,
+		ec.unmarshalInputAdoptSecurityMeasuresInput,
+		ec.unmarshalInputAdviseOnAssessmentInput,
+		ec.unmarshalInputAnnounceFeeInput,
+		ec.unmarshalInputAnswerSearchInput,
+		ec.unmarshalInputApproveAssessmentInput,
 		ec.unmarshalInputApproveEpochCloseInput,
+		ec.unmarshalInputApproveRequestInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
+		ec.unmarshalInputAskIdentityInput,
+		ec.unmarshalInputAskToClarifyInput,
+		ec.unmarshalInputAssessedRiskInput,
+		ec.unmarshalInputAssessmentScreeningInput,
+		ec.unmarshalInputAssignRequestInput,
 		ec.unmarshalInputAuditFilter,
+		ec.unmarshalInputBeginAssessmentInput,
+		ec.unmarshalInputBilingualTextInput,
 		ec.unmarshalInputChangeDetectorInput,
 		ec.unmarshalInputChangeMemberInput,
+		ec.unmarshalInputClarifyRequestInput,
+		ec.unmarshalInputCloseRequestInput,
+		ec.unmarshalInputCommentRequestInput,
+		ec.unmarshalInputConfirmDeliveryInput,
+		ec.unmarshalInputConsultAuthorityInput,
+		ec.unmarshalInputControllerProcessingInput,
+		ec.unmarshalInputCorrectReceiptInput,
 		ec.unmarshalInputCorrectSecurityEventInput,
 		ec.unmarshalInputCreateApiKeyInput,
+		ec.unmarshalInputCreateAssessmentInput,
+		ec.unmarshalInputCreateDataSystemInput,
 		ec.unmarshalInputCreateDatasetInput,
 		ec.unmarshalInputCreateNoticeInput,
 		ec.unmarshalInputCreateOAuthClientInput,
+		ec.unmarshalInputCreatePartyInput,
+		ec.unmarshalInputCreateProcessingActivityInput,
 		ec.unmarshalInputCreatePurposeInput,
+		ec.unmarshalInputCreateSecurityMeasureInput,
 		ec.unmarshalInputCreateSubjectInput,
 		ec.unmarshalInputCreateTenantInput,
 		ec.unmarshalInputCreateWebhookInput,
+		ec.unmarshalInputDataSystemInput,
 		ec.unmarshalInputDatasetFieldInput,
+		ec.unmarshalInputDecideItemInput,
 		ec.unmarshalInputDeleteRecordInput,
 		ec.unmarshalInputDeleteWebhookInput,
+		ec.unmarshalInputDemandAssessmentReviewInput,
+		ec.unmarshalInputDisclosureInput,
 		ec.unmarshalInputDisposeSecurityEventInput,
+		ec.unmarshalInputDpiaInput,
 		ec.unmarshalInputDpoContactInput,
 		ec.unmarshalInputEndRelationInput,
 		ec.unmarshalInputEnterTenantInput,
 		ec.unmarshalInputExplainDecisionInput,
 		ec.unmarshalInputExportAuditInput,
+		ec.unmarshalInputExtendRequestInput,
 		ec.unmarshalInputFirstOwnerInput,
+		ec.unmarshalInputForwardRequestInput,
+		ec.unmarshalInputGiveUpIdentityInput,
 		ec.unmarshalInputGrantDownloadInput,
 		ec.unmarshalInputHaltEpochCloseInput,
+		ec.unmarshalInputIdentifyRequesterInput,
 		ec.unmarshalInputInviteMemberInput,
 		ec.unmarshalInputLeaveTenantInput,
+		ec.unmarshalInputLiaInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
+		ec.unmarshalInputNoteConsultationInput,
 		ec.unmarshalInputNoticeContentInput,
 		ec.unmarshalInputNoticePartyInput,
 		ec.unmarshalInputNoticeTextInput,
+		ec.unmarshalInputOpenMyRequestInput,
+		ec.unmarshalInputOpenRequestInput,
+		ec.unmarshalInputOverrulePauseInput,
+		ec.unmarshalInputPartyContactInput,
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
+		ec.unmarshalInputPrepareRegisterInput,
+		ec.unmarshalInputProcessingCategoryInput,
+		ec.unmarshalInputProcessingContentInput,
+		ec.unmarshalInputProcessingDataCategoryInput,
+		ec.unmarshalInputProcessingLegalBasisInput,
+		ec.unmarshalInputProcessingPartyInput,
+		ec.unmarshalInputProcessingTransferInput,
+		ec.unmarshalInputProcessorProcessingInput,
 		ec.unmarshalInputProposeTenantPolicyInput,
 		ec.unmarshalInputPublishNoticeInput,
 		ec.unmarshalInputPublishPurposeInput,
+		ec.unmarshalInputPublishRegisterInput,
 		ec.unmarshalInputPurposeContentInput,
 		ec.unmarshalInputPurposeDataInput,
 		ec.unmarshalInputPurposeTextInput,
 		ec.unmarshalInputRecordBy,
+		ec.unmarshalInputRecordDisclosuresInput,
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRecordSecurityEventInput,
 		ec.unmarshalInputRedeliverInput,
 		ec.unmarshalInputRegisterDocumentsInput,
+		ec.unmarshalInputRegisterFormInput,
 		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
+		ec.unmarshalInputRejectAssessmentInput,
+		ec.unmarshalInputRemindRequesterInput,
 		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
+		ec.unmarshalInputReopenRequestInput,
+		ec.unmarshalInputRepresentativeInput,
 		ec.unmarshalInputRequestEpochCloseInput,
 		ec.unmarshalInputRequestExportInput,
+		ec.unmarshalInputRequestFilter,
+		ec.unmarshalInputRequestItemInput,
 		ec.unmarshalInputRequestSubjectCodeInput,
 		ec.unmarshalInputResendInvitationInput,
+		ec.unmarshalInputRespondRequestInput,
+		ec.unmarshalInputRetireDataSystemInput,
 		ec.unmarshalInputRetireDatasetInput,
+		ec.unmarshalInputRetirePartyInput,
+		ec.unmarshalInputRetireProcessingActivityInput,
 		ec.unmarshalInputRetirePurposeInput,
+		ec.unmarshalInputRetireSecurityMeasureInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
+		ec.unmarshalInputReviewProcessingActivityInput,
+		ec.unmarshalInputReviseAssessmentInput,
 		ec.unmarshalInputReviseNoticeInput,
+		ec.unmarshalInputReviseProcessingActivityInput,
 		ec.unmarshalInputRevisePurposeInput,
 		ec.unmarshalInputRevokeApiKeyInput,
 		ec.unmarshalInputRevokeOAuthClientInput,
@@ -6616,26 +11827,38 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
+		ec.unmarshalInputScreenOutAssessmentInput,
 		ec.unmarshalInputSealAuditInput,
 		ec.unmarshalInputSecurityEventFilter,
+		ec.unmarshalInputSecurityMeasureTextInput,
+		ec.unmarshalInputSendBackRequestInput,
 		ec.unmarshalInputSignInSubjectInput,
 		ec.unmarshalInputSignInSubjectWithIdentityInput,
 		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputSignOutSubjectInput,
 		ec.unmarshalInputStartRelationInput,
 		ec.unmarshalInputSubjectBy,
+		ec.unmarshalInputSubmitAssessmentInput,
+		ec.unmarshalInputSubmitRequestInput,
+		ec.unmarshalInputTiaInput,
 		ec.unmarshalInputUnregisterDocumentInput,
 		ec.unmarshalInputUpdateApiKeyInput,
+		ec.unmarshalInputUpdateAssessmentInput,
+		ec.unmarshalInputUpdateDataSystemInput,
 		ec.unmarshalInputUpdateNoticeInput,
+		ec.unmarshalInputUpdatePartyInput,
 		ec.unmarshalInputUpdatePurposeInput,
 		ec.unmarshalInputUpdateRecordInput,
+		ec.unmarshalInputUpdateSecurityMeasureInput,
 		ec.unmarshalInputUpdateSubjectInput,
 		ec.unmarshalInputUpdateTenantInput,
 		ec.unmarshalInputUpdateWebhookInput,
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
 		ec.unmarshalInputVerifyWebhookInput,
+		ec.unmarshalInputWithdrawMyRequestInput,
 		ec.unmarshalInputWithdrawNoticeInput,
+		ec.unmarshalInputWithdrawRequestInput,
 		ec.unmarshalInputWriteRecordInput,
 	)
 	first := true
@@ -6729,6 +11952,527 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../../schema/assessment.graphql", Input: `enum AssessmentKind {
+  "Data protection impact assessment: GDPR Art. 35."
+  DPIA
+  "Legitimate interest assessment: Art. 6(1)(f)."
+  LIA
+  "Transfer impact assessment: CJEU C-311/18."
+  TIA
+}
+
+enum AssessmentState {
+  "Of a DPIA: whether it is required is being looked at."
+  SCREENING
+  NOT_REQUIRED
+  IN_PROGRESS
+  "Submitted: it waits for advice and for a decision."
+  DPO_REVIEW
+  APPROVED
+  REJECTED
+  "Of a DPIA: before the authority, GDPR Art. 36."
+  PRIOR_CONSULTATION
+  "It was decided, and is to be looked at again: revise it."
+  REVIEW_DUE
+}
+
+"Why a DPIA is required: GDPR Art. 35."
+enum ScreeningCriterion {
+  "(3)(a): systematic and extensive evaluation with legal or similar effects."
+  SYSTEMATIC_EVALUATION
+  "(3)(b): data of Art. 9 or 10 on a large scale."
+  LARGE_SCALE_SPECIAL
+  "(3)(c): systematic monitoring of places open to the public, on a large scale."
+  LARGE_SCALE_MONITORING
+  "(4): on the authority's list."
+  NATIONAL_LIST
+  "(1)."
+  OTHER_HIGH_RISK
+}
+
+"How likely or how severe something is, in rising order."
+enum RiskLevel {
+  NEGLIGIBLE
+  LIMITED
+  SIGNIFICANT
+  MAXIMUM
+}
+
+"How high a risk is: the levels of likelihood and severity, 1 to 4, multiplied; HIGH from 9, MEDIUM from 4."
+enum RiskBand {
+  LOW
+  MEDIUM
+  HIGH
+}
+
+enum BalanceOutcome {
+  INTEREST_PREVAILS
+  "By the interests, rights and freedoms of the persons."
+  INTEREST_OVERRIDDEN
+}
+
+"Whether persons are protected in the third country essentially as in the Union."
+enum TransferEquivalence {
+  EQUIVALENT
+  EQUIVALENT_WITH_MEASURES
+  NOT_EQUIVALENT
+}
+
+enum AdviceOpinion {
+  FAVOURABLE
+  CONDITIONAL
+  UNFAVOURABLE
+}
+
+"What happened in a prior consultation: GDPR Art. 36(2)."
+enum ConsultationNote {
+  "The authority takes six weeks more."
+  EXTENDED
+  "It waits for information; its time stands still."
+  SUSPENDED
+  RESUMED
+  ANSWERED
+}
+
+enum ConsultationAnswer {
+  NO_OBJECTION
+  "In writing, to be followed."
+  ADVICE
+  PROHIBITED
+}
+
+"Why a review is due: GDPR Art. 35(11)."
+enum ReviewReason {
+  "A version of the activity became valid that was edited after the decision."
+  ACTIVITY_CHANGED
+  TIME_OVER
+  "By a person, for a reason of theirs."
+  DEMANDED
+}
+
+"""
+What was weighed before and while personal data is processed. A version is written,
+submitted, advised on by the data protection officer and decided by another person
+than those who wrote it; it never changes then. This is the present version.
+"""
+type Assessment implements Node {
+  id: ID!
+  kind: AssessmentKind!
+  "Of the version, from 1."
+  number: Int!
+  state: AssessmentState!
+  title: String!
+  "The member who answers for it, and is mailed when a review is due."
+  owner: ID!
+  "The processing activities that it is about."
+  activities: [ID!]!
+  "The date of the next review."
+  reviewOn: Date
+  screening: AssessmentScreening
+  dpia: Dpia
+  lia: Lia
+  tia: Tia
+  "The members and machine clients that wrote this version. None of them decides."
+  authors: [ID!]!
+  "The data protection officer's on this version, the oldest first."
+  advice: [AssessmentAdvice!]!
+  consultation: PriorConsultation
+  decision: AssessmentDecision
+  "Why it is REVIEW_DUE."
+  review: AssessmentReview
+  "Those that were decided, as they were then, the newest first."
+  versions: [AssessmentVersion!]! @goField(forceResolver: true)
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+"A version of an assessment as it was decided."
+type AssessmentVersion {
+  number: Int!
+  state: AssessmentState!
+  title: String!
+  owner: ID!
+  activities: [ID!]!
+  reviewOn: Date
+  screening: AssessmentScreening
+  dpia: Dpia
+  lia: Lia
+  tia: Tia
+  authors: [ID!]!
+  advice: [AssessmentAdvice!]!
+  consultation: PriorConsultation
+  decision: AssessmentDecision!
+}
+
+"Whether a DPIA is required: it is when a criterion is met."
+type AssessmentScreening {
+  criteria: [ScreeningCriterion!]!
+  note: String!
+}
+
+"The content of a data protection impact assessment: GDPR Art. 35(7)."
+type Dpia {
+  "Of the processing envisaged."
+  description: String!
+  purposes: String!
+  "Where there is one."
+  legitimateInterest: String!
+  "And proportionality."
+  necessity: String!
+  risks: [AssessedRisk!]!
+  "Security measures envisaged."
+  measures: [ID!]!
+  "Art. 35(9), or why they weren't sought."
+  subjectViews: String!
+  "At least that of the highest risk after measures."
+  residualRisk: RiskBand
+}
+
+"A risk to persons, before and after measures."
+type AssessedRisk {
+  threat: String!
+  likelihoodBefore: RiskLevel!
+  severityBefore: RiskLevel!
+  before: RiskBand!
+  likelihoodAfter: RiskLevel!
+  severityAfter: RiskLevel!
+  after: RiskBand!
+  "The security measures against it."
+  measures: [ID!]!
+}
+
+"The content of a legitimate interest assessment."
+type Lia {
+  "Whose interest it is."
+  holder: String!
+  interest: String!
+  lawful: Boolean!
+  specific: Boolean!
+  "The purposes are tasks of a public authority, which can't rest on this basis."
+  publicTask: Boolean!
+  necessity: String!
+  "The less intrusive means there are, and why they won't do."
+  lessIntrusive: String!
+  dataNature: String!
+  "Reasonable ones of the persons."
+  expectations: String!
+  impact: String!
+  safeguards: String!
+  children: String!
+  outcome: BalanceOutcome
+  conclusion: String!
+  "How persons object: GDPR Art. 21."
+  optOut: String!
+}
+
+"The content of a transfer impact assessment."
+type Tia {
+  "ISO 3166-1 alpha-2."
+  country: String!
+  circumstances: String!
+  importerType: String!
+  "And their format."
+  data: String!
+  lawAndPractice: String!
+  "Findings of problematic legislation; none when empty."
+  problematic: String!
+  "Supplementary measures; none when empty."
+  technical: String!
+  contractual: String!
+  organisational: String!
+  outcome: TransferEquivalence
+  conclusion: String!
+}
+
+type AssessmentAdvice {
+  by: ID!
+  at: Time!
+  opinion: AdviceOpinion!
+  text: String!
+}
+
+"That of the authority before the processing: GDPR Art. 36."
+type PriorConsultation {
+  authority: String!
+  "By the authority: its eight weeks run from here."
+  receivedOn: Date!
+  "When it said that it takes six weeks more."
+  extendedOn: Date
+  suspensions: [ConsultationSuspension!]!
+  "The last day of its time; null while that stands still."
+  dueOn: Date
+  answeredOn: Date
+  outcome: ConsultationAnswer
+  text: String!
+}
+
+type ConsultationSuspension {
+  from: Date!
+  until: Date
+}
+
+type AssessmentDecision {
+  by: ID!
+  at: Time!
+  reason: String!
+}
+
+type AssessmentReview {
+  reason: ReviewReason!
+  "That changed."
+  activity: ID
+  "Of who demanded it."
+  note: String
+  at: Time!
+}
+
+type AssessmentEdge {
+  cursor: String!
+  node: Assessment!
+}
+
+type AssessmentConnection {
+  edges: [AssessmentEdge!]!
+  nodes: [Assessment!]!
+  pageInfo: PageInfo!
+}
+
+input AssessmentScreeningInput {
+  criteria: [ScreeningCriterion!]! = []
+  note: String! = ""
+}
+
+input AssessedRiskInput {
+  threat: String!
+  likelihoodBefore: RiskLevel!
+  severityBefore: RiskLevel!
+  likelihoodAfter: RiskLevel!
+  severityAfter: RiskLevel!
+  measures: [ID!]! = []
+}
+
+"See Dpia. What is missing may come later, before it is submitted."
+input DpiaInput {
+  description: String! = ""
+  purposes: String! = ""
+  legitimateInterest: String! = ""
+  necessity: String! = ""
+  risks: [AssessedRiskInput!]! = []
+  measures: [ID!]! = []
+  subjectViews: String! = ""
+  residualRisk: RiskBand
+}
+
+"See Lia. What is missing may come later, before it is submitted."
+input LiaInput {
+  holder: String! = ""
+  interest: String! = ""
+  lawful: Boolean! = false
+  specific: Boolean! = false
+  publicTask: Boolean! = false
+  necessity: String! = ""
+  lessIntrusive: String! = ""
+  dataNature: String! = ""
+  expectations: String! = ""
+  impact: String! = ""
+  safeguards: String! = ""
+  children: String! = ""
+  outcome: BalanceOutcome
+  conclusion: String! = ""
+  optOut: String! = ""
+}
+
+"See Tia. What is missing may come later, before it is submitted."
+input TiaInput {
+  country: String! = ""
+  circumstances: String! = ""
+  importerType: String! = ""
+  data: String! = ""
+  lawAndPractice: String! = ""
+  problematic: String! = ""
+  technical: String! = ""
+  contractual: String! = ""
+  organisational: String! = ""
+  outcome: TransferEquivalence
+  conclusion: String! = ""
+}
+
+"Of dpia, lia and tia the one of its kind, now or later; screening goes with a DPIA."
+input CreateAssessmentInput {
+  kind: AssessmentKind!
+  title: String!
+  owner: ID!
+  activities: [ID!]! = []
+  reviewOn: Date
+  screening: AssessmentScreeningInput
+  dpia: DpiaInput
+  lia: LiaInput
+  tia: TiaInput
+}
+
+"What is absent or null stays; a part that is given takes the place of all of it."
+input UpdateAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+  title: String
+  owner: ID
+  activities: [ID!]
+  reviewOn: Date
+  screening: AssessmentScreeningInput
+  dpia: DpiaInput
+  lia: LiaInput
+  tia: TiaInput
+}
+
+input ScreenOutAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String!
+}
+
+input BeginAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input SubmitAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input AdviseOnAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+  opinion: AdviceOpinion!
+  text: String!
+}
+
+input ConsultAuthorityInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Its name."
+  authority: String!
+  "By the authority."
+  receivedOn: Date!
+}
+
+input NoteConsultationInput {
+  id: ID!
+  expectedVersion: Int64!
+  note: ConsultationNote!
+  on: Date!
+  "Of ANSWERED."
+  outcome: ConsultationAnswer
+  text: String! = ""
+}
+
+input ApproveAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Where the decision departs from advice, also why."
+  reason: String!
+  "Another date of the next review."
+  reviewOn: Date
+}
+
+input RejectAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String!
+}
+
+input ReviseAssessmentInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input DemandAssessmentReviewInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String!
+}
+
+type CreateAssessmentPayload {
+  assessment: Assessment!
+}
+
+type UpdateAssessmentPayload {
+  assessment: Assessment!
+}
+
+type ScreenOutAssessmentPayload {
+  assessment: Assessment!
+}
+
+type BeginAssessmentPayload {
+  assessment: Assessment!
+}
+
+type SubmitAssessmentPayload {
+  assessment: Assessment!
+}
+
+type AdviseOnAssessmentPayload {
+  assessment: Assessment!
+}
+
+type ConsultAuthorityPayload {
+  assessment: Assessment!
+}
+
+type NoteConsultationPayload {
+  assessment: Assessment!
+}
+
+type ApproveAssessmentPayload {
+  assessment: Assessment!
+}
+
+type RejectAssessmentPayload {
+  assessment: Assessment!
+}
+
+type ReviseAssessmentPayload {
+  assessment: Assessment!
+}
+
+type DemandAssessmentReviewPayload {
+  assessment: Assessment!
+}
+
+extend type Query {
+  "Assessments, the newest first; of a kind, in a state and about an activity if given."
+  assessments(kind: AssessmentKind, state: AssessmentState, activity: ID, first: Int! = 50, after: String): AssessmentConnection! @can(do: PROCESSING_READ)
+  assessment(id: ID!): Assessment! @can(do: PROCESSING_READ)
+}
+
+extend type Mutation {
+  "Begins a DPIA by its screening, or another assessment IN_PROGRESS."
+  createAssessment(input: CreateAssessmentInput!): CreateAssessmentPayload! @can(do: PROCESSING_WRITE) @idempotent
+  "Changes what isn't submitted yet. The caller becomes one of its authors."
+  updateAssessment(input: UpdateAssessmentInput!): UpdateAssessmentPayload! @can(do: PROCESSING_WRITE)
+  "Ends the screening of a DPIA that isn't required. PRECONDITION when a criterion is met."
+  screenOutAssessment(input: ScreenOutAssessmentInput!): ScreenOutAssessmentPayload! @can(do: PROCESSING_WRITE)
+  "Ends the screening of a DPIA that is to be made."
+  beginAssessment(input: BeginAssessmentInput!): BeginAssessmentPayload! @can(do: PROCESSING_WRITE)
+  "Brings it before the data protection officer and those who decide. PRECONDITION names what is missing."
+  submitAssessment(input: SubmitAssessmentInput!): SubmitAssessmentPayload! @can(do: PROCESSING_WRITE)
+  adviseOnAssessment(input: AdviseOnAssessmentInput!): AdviseOnAssessmentPayload! @can(do: ASSESSMENT_ADVISE)
+  "Notes that the authority was consulted, which a high residual risk asks for: GDPR Art. 36."
+  consultAuthority(input: ConsultAuthorityInput!): ConsultAuthorityPayload! @can(do: ASSESSMENT_APPROVE)
+  "Notes what the authority said."
+  noteConsultation(input: NoteConsultationInput!): NoteConsultationPayload! @can(do: ASSESSMENT_APPROVE)
+  "Decides for the processing. FORBIDDEN for the authors."
+  approveAssessment(input: ApproveAssessmentInput!): ApproveAssessmentPayload! @can(do: ASSESSMENT_APPROVE)
+  "Decides against the processing. FORBIDDEN for the authors."
+  rejectAssessment(input: RejectAssessmentInput!): RejectAssessmentPayload! @can(do: ASSESSMENT_APPROVE)
+  "Makes the next version of a decided assessment, with the content of the present one."
+  reviseAssessment(input: ReviseAssessmentInput!): ReviseAssessmentPayload! @can(do: PROCESSING_WRITE)
+  "Makes a review due before its date: the risk has changed."
+  demandAssessmentReview(input: DemandAssessmentReviewInput!): DemandAssessmentReviewPayload! @can(do: PROCESSING_WRITE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/audit.graphql", Input: `enum AuditOutcome {
   OK
   "The caller may not."
@@ -6744,6 +12488,8 @@ type AuditActor {
   "The API key or session that proved it."
   credential: ID
   onBehalfOf: ID
+  "That a member or operator had at the time."
+  role: Role
 }
 
 "What was done to one object of a person."
@@ -6886,6 +12632,8 @@ type Access {
   id: ID!
   at: Time!
   by: AccessBy!
+  "That a member of the staff, or of the provider, had at the time; never who it was."
+  role: Role
   action: String!
   "How many things of yours were touched."
   objects: Int!
@@ -7460,6 +13208,112 @@ extend type Mutation {
   retireDataset(input: RetireDatasetInput!): RetireDatasetPayload! @can(do: DATASET_WRITE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/disclosure.graphql", Input: `"""
+One disclosure of a person's data to a party: GDPR Art. 15(1)(c) and 19. When the
+person's data is erased it is kept as proof, for those who may read the audit log.
+"""
+type Disclosure implements Node {
+  id: ID!
+  "The person."
+  subject: ID!
+  "The party."
+  recipient: ID!
+  "The datasets that the data was of."
+  datasets: [ID!]!
+  "Terms of the vocabulary, of kind PERSONAL_DATA."
+  categories: [String!]!
+  "A term of the vocabulary, of kind LEGAL_BASIS."
+  legalBasis: String!
+  purpose: String!
+  "AML: secret by law from the person, and from callers without the clearance."
+  secrecy: Secrecy!
+  "When it was disclosed."
+  at: Time!
+  "The tenant's own: a letter, a case."
+  reference: String @personal
+  referenceState: ValueState!
+  "The member or machine client that recorded it."
+  recordedBy: ID!
+  createdAt: Time!
+}
+
+type DisclosureEdge {
+  cursor: String!
+  node: Disclosure!
+}
+
+type DisclosureConnection {
+  edges: [DisclosureEdge!]!
+  nodes: [Disclosure!]!
+  pageInfo: PageInfo!
+}
+
+"A party that the caller's data was disclosed to."
+type MyRecipient {
+  id: ID!
+  name: String!
+  "ISO 3166-1 alpha-2."
+  country: String!
+  "Terms of the vocabulary: the kinds of data, of the newest 100 disclosures as what follows."
+  categories: [String!]!
+  "Names of the datasets that the data was of."
+  datasets: [String!]!
+  purposes: [String!]!
+  legalBases: [String!]!
+  "The last time."
+  disclosedAt: Time!
+}
+
+type MyRecipientEdge {
+  cursor: String!
+  node: MyRecipient!
+}
+
+type MyRecipientConnection {
+  edges: [MyRecipientEdge!]!
+  nodes: [MyRecipient!]!
+  pageInfo: PageInfo!
+}
+
+input DisclosureInput {
+  subject: ID!
+  "A party of the record of processing."
+  recipient: ID!
+  "Of datasets and categories there is at least one."
+  datasets: [ID!]! = []
+  categories: [String!]! = []
+  legalBasis: String!
+  "As the header Vogter-Purpose has it."
+  purpose: String!
+  "AML goes without saying when a dataset is, and takes the clearance."
+  secrecy: Secrecy! = NONE
+  at: Time!
+  "One line, up to 500 characters."
+  reference: String @personal
+}
+
+input RecordDisclosuresInput {
+  "1 to 200. All are secret by law, or none."
+  disclosures: [DisclosureInput!]!
+}
+
+type RecordDisclosuresPayload {
+  disclosures: [Disclosure!]!
+}
+
+extend type Query {
+  "To whom a person's data was disclosed, the newest entry first."
+  disclosures(subject: ID!, first: Int! = 50, after: String): DisclosureConnection! @can(do: DISCLOSURE_READ)
+  disclosure(id: ID!): Disclosure! @can(do: DISCLOSURE_READ)
+  "Of data subjects: to whom the tenant disclosed their data, by name."
+  myRecipients(first: Int! = 20, after: String): MyRecipientConnection! @can(do: SELF_READ)
+}
+
+extend type Mutation {
+  "Adds to the log of disclosures, which is never changed: all of them or none."
+  recordDisclosures(input: RecordDisclosuresInput!): RecordDisclosuresPayload! @can(do: DISCLOSURE_RECORD) @idempotent
+}
+`, BuiltIn: false},
 	{Name: "../../schema/document.graphql", Input: `"""
 A GraphQL document that the tenant's portals call by its id: {"documentId":
 "sha256:…", "variables": …} in place of the text.
@@ -7575,8 +13429,10 @@ type File implements Node {
 }
 
 input GrantDownloadInput {
-  "Id of a File or an Export."
+  "Id of a File, an Export, an AuditExport or a ProcessingRegister."
   object: ID!
+  "Of a register, and of nothing else: in what form."
+  register: RegisterFormInput
 }
 
 """
@@ -7693,6 +13549,156 @@ extend type Mutation {
 extend type Subscription {
   "The job as it is, then each time it has moved, until it has ended. Over server-sent events."
   job(id: ID!): Job! @can(do: JOB_READ)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/measure.graphql", Input: `enum SecurityMeasureKind {
+  TECHNICAL
+  ORGANISATIONAL
+}
+
+"A letter of GDPR Art. 32(1)."
+enum Article32Letter {
+  "Pseudonymisation and encryption."
+  A
+  "Lasting confidentiality, integrity, availability and resilience."
+  B
+  "Availability and access restored in time."
+  C
+  "Regular testing, assessing and evaluating."
+  D
+}
+
+enum SecurityMeasureStatus {
+  PLANNED
+  IN_PLACE
+  "Taken for nothing any more; what names it goes on naming it."
+  RETIRED
+}
+
+"A technical or organisational measure: GDPR Art. 32."
+type SecurityMeasure implements Node {
+  id: ID!
+  "Unique within the tenant, as in encryption-at-rest."
+  key: String!
+  "Of the vocabulary, of kind TECHNICAL_MEASURE or ORGANISATIONAL_MEASURE."
+  term: String
+  "That the term is of."
+  vocabularyVersion: String
+  texts: [SecurityMeasureText!]!
+  kind: SecurityMeasureKind!
+  art32: [Article32Letter!]!
+  "The systems that it secures; all when empty."
+  systems: [ID!]!
+  status: SecurityMeasureStatus!
+  "The member who answers for it."
+  owner: ID
+  "Codes of the ISAE 3000 controls that give evidence of it, as in B.8."
+  controls: [String!]!
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  retiredAt: Time
+}
+
+type SecurityMeasureText {
+  "BCP 47."
+  language: String!
+  description: String!
+}
+
+type SecurityMeasureEdge {
+  cursor: String!
+  node: SecurityMeasure!
+}
+
+type SecurityMeasureConnection {
+  edges: [SecurityMeasureEdge!]!
+  nodes: [SecurityMeasure!]!
+  pageInfo: PageInfo!
+}
+
+input SecurityMeasureTextInput {
+  language: String!
+  description: String!
+}
+
+input CreateSecurityMeasureInput {
+  "Small letters, digits and hyphens."
+  key: String!
+  term: String
+  texts: [SecurityMeasureTextInput!]!
+  kind: SecurityMeasureKind!
+  art32: [Article32Letter!]!
+  systems: [ID!]! = []
+  "PLANNED or IN_PLACE."
+  status: SecurityMeasureStatus! = PLANNED
+  owner: ID
+  controls: [String!]! = []
+}
+
+"What an update can remove; lists are cleared by an empty list."
+enum SecurityMeasureField {
+  TERM
+  OWNER
+}
+
+"What is absent or null stays."
+input UpdateSecurityMeasureInput {
+  id: ID!
+  expectedVersion: Int64!
+  term: String
+  texts: [SecurityMeasureTextInput!]
+  kind: SecurityMeasureKind
+  art32: [Article32Letter!]
+  systems: [ID!]
+  status: SecurityMeasureStatus
+  owner: ID
+  controls: [String!]
+  clear: [SecurityMeasureField!]
+}
+
+input RetireSecurityMeasureInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input AdoptSecurityMeasuresInput {
+  "Of the default set; all when empty."
+  keys: [String!]! = []
+}
+
+type CreateSecurityMeasurePayload {
+  measure: SecurityMeasure!
+}
+
+type UpdateSecurityMeasurePayload {
+  measure: SecurityMeasure!
+}
+
+type RetireSecurityMeasurePayload {
+  measure: SecurityMeasure!
+}
+
+type AdoptSecurityMeasuresPayload {
+  "Those that were made."
+  measures: [SecurityMeasure!]!
+}
+
+extend type Query {
+  "Security measures, the newest first; of one status if given."
+  securityMeasures(status: SecurityMeasureStatus, first: Int! = 50, after: String): SecurityMeasureConnection! @can(do: PROCESSING_READ)
+  securityMeasure(id: ID!): SecurityMeasure! @can(do: PROCESSING_READ)
+}
+
+extend type Mutation {
+  createSecurityMeasure(input: CreateSecurityMeasureInput!): CreateSecurityMeasurePayload! @can(do: PROCESSING_WRITE) @idempotent
+  updateSecurityMeasure(input: UpdateSecurityMeasureInput!): UpdateSecurityMeasurePayload! @can(do: PROCESSING_WRITE)
+  retireSecurityMeasure(input: RetireSecurityMeasureInput!): RetireSecurityMeasurePayload! @can(do: PROCESSING_WRITE)
+  """
+  Makes those of the default set that aren't there yet, by key: the commitments of
+  the platform's provider. PRECONDITION for other tenants.
+  """
+  adoptSecurityMeasures(input: AdoptSecurityMeasuresInput!): AdoptSecurityMeasuresPayload! @can(do: PROCESSING_WRITE)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/member.graphql", Input: `enum MemberState {
@@ -8294,6 +14300,743 @@ extend type Mutation {
   approveTenantPolicy(input: ApproveTenantPolicyInput!): ApproveTenantPolicyPayload! @can(do: POLICY_APPROVE)
   "Ends a policy within 30 seconds: an active one by another person than its proposer."
   retireTenantPolicy(input: RetireTenantPolicyInput!): RetireTenantPolicyPayload! @can(do: POLICY_APPROVE)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/processing.graphql", Input: `"A text in the languages of the record of processing. What isn't translated is empty; documents show the other language then."
+type BilingualText {
+  da: String!
+  en: String!
+}
+
+input BilingualTextInput {
+  da: String! = ""
+  en: String! = ""
+}
+
+"What an organisation is to the tenant's processing."
+enum PartyRole {
+  CONTROLLER
+  JOINT_CONTROLLER
+  PROCESSOR
+  SUB_PROCESSOR
+  RECIPIENT
+  THIRD_PARTY
+  "Of a controller or processor outside the Union: GDPR Art. 27."
+  REPRESENTATIVE
+}
+
+enum PartyState {
+  ACTIVE
+  "Activities that name it go on doing so, which is drift."
+  RETIRED
+}
+
+"An organisation that takes part in processing."
+type ProcessingParty implements Node {
+  id: ID!
+  legalName: String!
+  "ISO 3166-1 alpha-2."
+  country: String!
+  registration: Registration
+  "An international organisation: data going there is transferred, GDPR Art. 44."
+  international: Boolean!
+  "The tenant itself: the register takes its contact from here. At most one is."
+  own: Boolean!
+  roles: [PartyRole!]!
+  contact: PartyContact
+  state: PartyState!
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+"How a party is reached: GDPR Art. 30(1)(a), 30(2)(a)."
+type PartyContact {
+  name: String @personal
+  email: String @personal
+  phone: String @personal
+  address: String @personal
+}
+
+type ProcessingPartyEdge {
+  cursor: String!
+  node: ProcessingParty!
+}
+
+type ProcessingPartyConnection {
+  edges: [ProcessingPartyEdge!]!
+  nodes: [ProcessingParty!]!
+  pageInfo: PageInfo!
+}
+
+enum DataSystemKind {
+  APPLICATION
+  DATABASE
+  FILE_STORE
+  MESSAGING
+  BACKUP
+  PAPER
+  OTHER
+}
+
+"Where data lie."
+type DataSystem implements Node {
+  id: ID!
+  name: BilingualText!
+  kind: DataSystemKind!
+  "The country where the data lie, ISO 3166-1 alpha-2."
+  location: String!
+  "Id of the party that it belongs to; the tenant itself when null."
+  owner: ID
+  "Id of the party that runs it."
+  subProcessor: ID
+  state: PartyState!
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+type DataSystemEdge {
+  cursor: String!
+  node: DataSystem!
+}
+
+type DataSystemConnection {
+  edges: [DataSystemEdge!]!
+  nodes: [DataSystem!]!
+  pageInfo: PageInfo!
+}
+
+"In which role the tenant processes."
+enum ProcessingHat {
+  "GDPR Art. 30(1)."
+  CONTROLLER
+  "GDPR Art. 30(2)."
+  PROCESSOR
+}
+
+enum ProcessingState {
+  DRAFT
+  ACTIVE
+  RETIRED
+}
+
+"A processing activity: GDPR Art. 30."
+type ProcessingActivity implements Node {
+  id: ID!
+  hat: ProcessingHat!
+  state: ProcessingState!
+  lastReviewedOn: Date
+  nextReviewOn: Date
+  "The revision that is valid now."
+  valid: ProcessingRevision
+  "The revision that is being written."
+  draft: ProcessingRevision
+  "The newest first."
+  revisions(first: Int! = 20, after: String): ProcessingRevisionConnection! @goField(forceResolver: true) @can(do: PROCESSING_READ)
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  retiredAt: Time
+}
+
+type ProcessingActivityEdge {
+  cursor: String!
+  node: ProcessingActivity!
+}
+
+type ProcessingActivityConnection {
+  edges: [ProcessingActivityEdge!]!
+  nodes: [ProcessingActivity!]!
+  pageInfo: PageInfo!
+}
+
+"A version of what an activity is. Once it is activated it never changes."
+type ProcessingRevision {
+  id: ID!
+  "Id of the activity."
+  activity: ID!
+  "From 1."
+  number: Int64!
+  content: ProcessingContent!
+  "Id of the member or client who wrote it last."
+  editedBy: ID!
+  editedAt: Time!
+  activatedBy: ID
+  activatedAt: Time
+  "Since when it is valid, until the next is; null of a draft."
+  validFrom: Time
+  createdAt: Time!
+}
+
+type ProcessingRevisionEdge {
+  cursor: String!
+  node: ProcessingRevision!
+}
+
+type ProcessingRevisionConnection {
+  edges: [ProcessingRevisionEdge!]!
+  nodes: [ProcessingRevision!]!
+  pageInfo: PageInfo!
+}
+
+"What the record says of an activity. Of the last two it has the one of its hat."
+type ProcessingContent {
+  name: BilingualText!
+  description: BilingualText!
+  "Id of the member who answers for it."
+  owner: ID
+  "Ids of datasets, but for those that the caller must not know of."
+  datasets: [ID!]!
+  "Ids of systems."
+  systems: [ID!]!
+  "Ids of security measures, GDPR Art. 32(1)."
+  measures: [ID!]!
+  "A general description of the measures, GDPR Art. 30(1)(g), 30(2)(d)."
+  measuresDescription: BilingualText!
+  "Ids of parties, GDPR Art. 27."
+  representatives: [ID!]!
+  transfers: [ProcessingTransfer!]!
+  controller: ControllerProcessing
+  processor: ProcessorProcessing
+}
+
+"What GDPR Art. 30(1) asks for beyond what both hats have, and more that is good to know."
+type ControllerProcessing {
+  "Ids of parties, GDPR Art. 26."
+  jointControllers: [ID!]!
+  "Who does what, and whom persons turn to."
+  jointArrangement: BilingualText!
+  "Ids of purposes, each in one version."
+  purposes: [ID!]!
+  subjectCategories: [ProcessingCategory!]!
+  dataCategories: [ProcessingDataCategory!]!
+  "Ids of parties."
+  recipients: [ID!]!
+  recipientCategories: BilingualText!
+  legalBases: [ProcessingLegalBasis!]!
+  "Id of an assessment of kind LIA, for GDPR Art. 6(1)(f)."
+  legitimateInterest: ID
+  impactNeed: ImpactNeed!
+  "Why an impact assessment is needed, or isn't."
+  impactReason: BilingualText!
+  "Id of an assessment of kind DPIA, GDPR Art. 35."
+  impactAssessment: ID
+  sources: BilingualText!
+  "GDPR Art. 22; none when empty."
+  automatedDecisions: BilingualText!
+}
+
+"""
+What GDPR Art. 30(2) asks for beyond what both hats have. Purposes and time limits
+are the controllers' to say, and no fields of it.
+"""
+type ProcessorProcessing {
+  "Ids of parties."
+  controllers: [ID!]!
+  "Of controllers that are alike: who they are."
+  controllerGroup: BilingualText!
+  "Ids of parties that take part: sub-processors."
+  processors: [ID!]!
+  "Categories of processing."
+  operations: [ProcessingCategory!]!
+}
+
+"A kind of person or of processing: a term of the Data Privacy Vocabulary, own words, or both."
+type ProcessingCategory {
+  "As in dpv:Customer; empty when it is said in words only."
+  term: String!
+  note: BilingualText!
+}
+
+type ProcessingDataCategory {
+  "As in pd:BirthDate; empty when it is said in words only."
+  term: String!
+  note: BilingualText!
+  class: DataClass!
+  "Envisaged for erasure, GDPR Art. 30(1)(f)."
+  timeLimit: BilingualText!
+  "Id of the rule that carries the time limit out."
+  retentionRule: ID
+}
+
+"Whether an impact assessment is needed, GDPR Art. 35(1)."
+enum ImpactNeed {
+  NOT_SCREENED
+  NOT_NEEDED
+  NEEDED
+}
+
+type ProcessingLegalBasis {
+  basis: LegalBasis!
+  "The provision of other law behind it."
+  law: BilingualText!
+}
+
+"A provision that permits processing: of the GDPR (A), or of the Danish Data Protection Act (DBL)."
+enum LegalBasis {
+  A6_1_A
+  A6_1_B
+  A6_1_C
+  A6_1_D
+  A6_1_E
+  A6_1_F
+  A9_2_A
+  A9_2_B
+  A9_2_C
+  A9_2_D
+  A9_2_E
+  A9_2_F
+  A9_2_G
+  A9_2_H
+  A9_2_I
+  A9_2_J
+  "Criminal convictions and offences, under the law of another member state."
+  A10_NATIONAL_LAW
+  "National identification numbers, under the law of another member state."
+  A87_NATIONAL_LAW
+  DBL_7
+  DBL_8_1
+  DBL_8_3
+  DBL_8_4
+  DBL_8_5
+  DBL_11_1
+  DBL_11_2_1
+  DBL_11_2_2
+  DBL_11_2_3
+  DBL_11_2_4
+  DBL_12
+}
+
+"What permits a transfer to a third country."
+enum TransferTool {
+  "GDPR Art. 45."
+  ADEQUACY
+  "Standard contractual clauses, GDPR Art. 46(2)(c)."
+  SCC
+  "Binding corporate rules, GDPR Art. 47."
+  BCR
+  "EU-US Data Privacy Framework."
+  DPF
+  "Derogation for a specific situation."
+  ART49
+  "Other safeguards of GDPR Art. 46."
+  OTHER46
+}
+
+"A transfer to a third country or to an international organisation: GDPR Art. 30(1)(e), 30(2)(c)."
+type ProcessingTransfer {
+  "ISO 3166-1 alpha-2."
+  country: String!
+  "Id of the party that gets the data."
+  party: ID
+  "None yet when null, which is drift."
+  tool: TransferTool
+  "Id of an assessment of kind TIA."
+  assessment: ID
+  "The safeguards, and where they are documented."
+  safeguards: BilingualText!
+}
+
+input ProcessingPartyInput {
+  legalName: String!
+  country: String!
+  registration: RegistrationInput
+  international: Boolean! = false
+  own: Boolean! = false
+  roles: [PartyRole!]! = []
+  contact: PartyContactInput
+}
+
+input PartyContactInput {
+  name: String @personal
+  email: String @personal
+  phone: String @personal
+  "With line ends."
+  address: String @personal
+}
+
+input CreatePartyInput {
+  party: ProcessingPartyInput!
+}
+
+input UpdatePartyInput {
+  id: ID!
+  expectedVersion: Int64!
+  "All of it as it is to be."
+  party: ProcessingPartyInput!
+}
+
+input RetirePartyInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input DataSystemInput {
+  name: BilingualTextInput!
+  kind: DataSystemKind!
+  location: String!
+  owner: ID
+  subProcessor: ID
+}
+
+input CreateDataSystemInput {
+  system: DataSystemInput!
+}
+
+input UpdateDataSystemInput {
+  id: ID!
+  expectedVersion: Int64!
+  "All of it as it is to be."
+  system: DataSystemInput!
+}
+
+input RetireDataSystemInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input ProcessingContentInput {
+  name: BilingualTextInput!
+  description: BilingualTextInput! = {}
+  owner: ID
+  datasets: [ID!]! = []
+  systems: [ID!]! = []
+  measures: [ID!]! = []
+  measuresDescription: BilingualTextInput! = {}
+  representatives: [ID!]! = []
+  transfers: [ProcessingTransferInput!]! = []
+  "Of an activity of hat CONTROLLER, and of no other."
+  controller: ControllerProcessingInput
+  "Of an activity of hat PROCESSOR, and of no other."
+  processor: ProcessorProcessingInput
+}
+
+input ControllerProcessingInput {
+  jointControllers: [ID!]! = []
+  jointArrangement: BilingualTextInput! = {}
+  purposes: [ID!]! = []
+  subjectCategories: [ProcessingCategoryInput!]! = []
+  dataCategories: [ProcessingDataCategoryInput!]! = []
+  recipients: [ID!]! = []
+  recipientCategories: BilingualTextInput! = {}
+  legalBases: [ProcessingLegalBasisInput!]! = []
+  legitimateInterest: ID
+  impactNeed: ImpactNeed! = NOT_SCREENED
+  impactReason: BilingualTextInput! = {}
+  impactAssessment: ID
+  sources: BilingualTextInput! = {}
+  automatedDecisions: BilingualTextInput! = {}
+}
+
+input ProcessorProcessingInput {
+  controllers: [ID!]! = []
+  controllerGroup: BilingualTextInput! = {}
+  processors: [ID!]! = []
+  operations: [ProcessingCategoryInput!]! = []
+}
+
+input ProcessingCategoryInput {
+  term: String! = ""
+  note: BilingualTextInput! = {}
+}
+
+input ProcessingDataCategoryInput {
+  term: String! = ""
+  note: BilingualTextInput! = {}
+  class: DataClass! = ORDINARY
+  timeLimit: BilingualTextInput! = {}
+  retentionRule: ID
+}
+
+input ProcessingLegalBasisInput {
+  basis: LegalBasis!
+  law: BilingualTextInput! = {}
+}
+
+input ProcessingTransferInput {
+  "Outside the European Economic Area, unless the party is an international organisation."
+  country: String!
+  party: ID
+  tool: TransferTool
+  assessment: ID
+  safeguards: BilingualTextInput! = {}
+}
+
+input CreateProcessingActivityInput {
+  hat: ProcessingHat!
+  nextReviewOn: Date
+  content: ProcessingContentInput!
+}
+
+input ReviseProcessingActivityInput {
+  id: ID!
+  expectedVersion: Int64!
+  "All of it as it is to be."
+  content: ProcessingContentInput!
+}
+
+input ActivateProcessingActivityInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Now when absent; at most a year ahead."
+  validFrom: Time
+}
+
+input ReviewProcessingActivityInput {
+  id: ID!
+  expectedVersion: Int64!
+  nextReviewOn: Date!
+}
+
+input RetireProcessingActivityInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+"How the record and what is really there have come apart."
+enum DriftKind {
+  "A dataset is used by no activity."
+  DATASET_UNUSED
+  ART9_WITHOUT_BASIS
+  ART10_WITHOUT_BASIS
+  NATIONAL_ID_WITHOUT_BASIS
+  DATASET_RETIRED
+  PURPOSE_RETIRED
+  "Another version of the purpose is published."
+  PURPOSE_SUPERSEDED
+  PARTY_RETIRED
+  SYSTEM_RETIRED
+  MEASURE_RETIRED
+  REVIEW_OVERDUE
+  "A purpose rests on consent, and no published notice tells of it."
+  CONSENT_WITHOUT_NOTICE
+  "Data goes to a third country, and no transfer with a tool is named."
+  TRANSFER_WITHOUT_TOOL
+  "A transfer rests on safeguards, and no assessment of it is named."
+  TRANSFER_UNASSESSED
+  "An impact assessment is needed, or may be, and none is named."
+  IMPACT_UNASSESSED
+  "The processing rests on a legitimate interest, and no assessment of it is named."
+  INTEREST_UNASSESSED
+}
+
+"Something in the record that doesn't hold, or doesn't hold any more."
+type ProcessingDrift {
+  kind: DriftKind!
+  "Id of the activity; null of what no activity names."
+  activity: ID
+  "Id of the dataset, purpose, party, system or measure."
+  object: ID
+  "Id of the dataset's field."
+  field: ID
+  country: String
+  "What asks for it to be otherwise."
+  article: String!
+  "What is wrong, and what to do."
+  advice: String!
+}
+
+enum RegisterState {
+  "Waits for another person to publish it. Preparing another one replaces it."
+  PREPARED
+  PUBLISHED
+}
+
+"The whole record of processing at one moment. It never changes. grantDownload gives it out."
+type ProcessingRegister implements Node {
+  id: ID!
+  state: RegisterState!
+  remark: BilingualText!
+  "How many there are in it."
+  activities: Int!
+  "SHA-256 of its content, hexadecimal."
+  hash: String!
+  preparedBy: ID!
+  preparedAt: Time!
+  "Of those that are published, from 1."
+  number: Int64
+  publishedBy: ID
+  publishedAt: Time
+  "SHA-256 of the statement of the register before, hexadecimal; empty of the first."
+  previous: String
+  "What was signed when it was published, with the signature: ` + "`" + `vogter verify` + "`" + ` checks it."
+  statement: String
+}
+
+type ProcessingRegisterEdge {
+  cursor: String!
+  node: ProcessingRegister!
+}
+
+type ProcessingRegisterConnection {
+  edges: [ProcessingRegisterEdge!]!
+  nodes: [ProcessingRegister!]!
+  pageInfo: PageInfo!
+}
+
+input PrepareRegisterInput {
+  "What is new in it."
+  remark: BilingualTextInput! = {}
+}
+
+input PublishRegisterInput {
+  id: ID!
+}
+
+enum RegisterFormat {
+  PDF
+  "A table; an apostrophe stands before what a spreadsheet would take for a formula."
+  CSV
+  "All of it, in both languages, with what was signed."
+  JSON
+}
+
+"In what form a register is downloaded."
+input RegisterFormInput {
+  format: RegisterFormat!
+  "\"da\" or \"en\": of PDF and CSV."
+  language: String
+  "The activities of one hat only: of PDF and CSV."
+  hat: ProcessingHat
+}
+
+enum DataMapNodeKind {
+  DATASET
+  FIELD
+  ACTIVITY
+  PURPOSE
+  SYSTEM
+  RECIPIENT
+  COUNTRY
+}
+
+type DataMapNode {
+  "Of the object; of a country its ISO 3166-1 alpha-2 code."
+  id: ID!
+  kind: DataMapNodeKind!
+  label: BilingualText!
+  "Of a field."
+  class: DataClass
+  "Of a field or a purpose: of the Data Privacy Vocabulary."
+  term: String
+  "Of an activity."
+  hat: ProcessingHat
+}
+
+type DataMapEdge {
+  from: ID!
+  to: ID!
+}
+
+"""
+Which data is used by what, and goes where, now. Edges lead from fields to their
+datasets, on to the activities that use them, and from those to purposes, systems,
+recipients and countries.
+"""
+type DataMap {
+  nodes: [DataMapNode!]!
+  edges: [DataMapEdge!]!
+}
+
+type CreatePartyPayload {
+  party: ProcessingParty!
+}
+
+type UpdatePartyPayload {
+  party: ProcessingParty!
+}
+
+type RetirePartyPayload {
+  party: ProcessingParty!
+}
+
+type CreateDataSystemPayload {
+  system: DataSystem!
+}
+
+type UpdateDataSystemPayload {
+  system: DataSystem!
+}
+
+type RetireDataSystemPayload {
+  system: DataSystem!
+}
+
+type CreateProcessingActivityPayload {
+  activity: ProcessingActivity!
+}
+
+type ReviseProcessingActivityPayload {
+  activity: ProcessingActivity!
+}
+
+type ActivateProcessingActivityPayload {
+  activity: ProcessingActivity!
+}
+
+type ReviewProcessingActivityPayload {
+  activity: ProcessingActivity!
+}
+
+type RetireProcessingActivityPayload {
+  activity: ProcessingActivity!
+}
+
+type PrepareRegisterPayload {
+  register: ProcessingRegister!
+}
+
+type PublishRegisterPayload {
+  register: ProcessingRegister!
+}
+
+extend type Query {
+  "The newest first."
+  parties(first: Int! = 50, after: String): ProcessingPartyConnection! @can(do: PROCESSING_READ)
+  party(id: ID!): ProcessingParty! @can(do: PROCESSING_READ)
+  "The newest first."
+  dataSystems(first: Int! = 50, after: String): DataSystemConnection! @can(do: PROCESSING_READ)
+  dataSystem(id: ID!): DataSystem! @can(do: PROCESSING_READ)
+  "The newest first."
+  processingActivities(state: ProcessingState, hat: ProcessingHat, first: Int! = 50, after: String): ProcessingActivityConnection! @can(do: PROCESSING_READ)
+  processingActivity(id: ID!): ProcessingActivity! @can(do: PROCESSING_READ)
+  "The revision of an activity that is valid at a time."
+  processingActivityAsOf(id: ID!, at: Time!): ProcessingRevision! @can(do: PROCESSING_READ)
+  "Of one activity, or of all with the datasets that no activity names: the first 1,000 findings."
+  processingDrift(activity: ID): [ProcessingDrift!]! @can(do: PROCESSING_READ)
+  """
+  The whole map, or what is around a dataset, field, activity, purpose, system,
+  recipient or country. LIMITED when it has more than 5,000 nodes.
+  """
+  dataMap(around: ID, fields: Boolean! = true): DataMap! @can(do: PROCESSING_READ)
+  "The newest first."
+  registers(first: Int! = 20, after: String): ProcessingRegisterConnection! @can(do: PROCESSING_READ)
+  register(id: ID!): ProcessingRegister! @can(do: PROCESSING_READ)
+  "The one that was published last at a time."
+  registerAsOf(at: Time!): ProcessingRegister! @can(do: PROCESSING_READ)
+}
+
+extend type Mutation {
+  createParty(input: CreatePartyInput!): CreatePartyPayload! @can(do: PROCESSING_WRITE) @idempotent
+  updateParty(input: UpdatePartyInput!): UpdatePartyPayload! @can(do: PROCESSING_WRITE)
+  retireParty(input: RetirePartyInput!): RetirePartyPayload! @can(do: PROCESSING_WRITE)
+  createDataSystem(input: CreateDataSystemInput!): CreateDataSystemPayload! @can(do: PROCESSING_WRITE) @idempotent
+  updateDataSystem(input: UpdateDataSystemInput!): UpdateDataSystemPayload! @can(do: PROCESSING_WRITE)
+  retireDataSystem(input: RetireDataSystemInput!): RetireDataSystemPayload! @can(do: PROCESSING_WRITE)
+  "Makes an activity with a draft."
+  createProcessingActivity(input: CreateProcessingActivityInput!): CreateProcessingActivityPayload! @can(do: PROCESSING_WRITE) @idempotent
+  "Writes the draft, or begins the next one. What is valid stays so until the draft is activated."
+  reviseProcessingActivity(input: ReviseProcessingActivityInput!): ReviseProcessingActivityPayload! @can(do: PROCESSING_WRITE)
+  "Makes the draft the valid revision. PRECONDITION names what GDPR Art. 30 asks for and it lacks."
+  activateProcessingActivity(input: ActivateProcessingActivityInput!): ActivateProcessingActivityPayload! @can(do: PROCESSING_WRITE)
+  "Notes that the activity was reviewed today and holds."
+  reviewProcessingActivity(input: ReviewProcessingActivityInput!): ReviewProcessingActivityPayload! @can(do: PROCESSING_WRITE)
+  retireProcessingActivity(input: RetireProcessingActivityInput!): RetireProcessingActivityPayload! @can(do: PROCESSING_WRITE)
+  "Freezes what is valid now, for another person to publish."
+  prepareRegister(input: PrepareRegisterInput!): PrepareRegisterPayload! @can(do: PROCESSING_WRITE) @idempotent
+  "By another person than the one who prepared it, and while all is still as it says. It is signed, and names the one before."
+  publishRegister(input: PublishRegisterInput!): PublishRegisterPayload! @can(do: PROCESSING_PUBLISH)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/purpose.graphql", Input: `"What a term of the Data Privacy Vocabulary is for."
@@ -8935,6 +15678,848 @@ extend type Mutation {
   deleteRecord(input: DeleteRecordInput!): DeleteRecordPayload! @can(do: RECORD_DELETE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/request.graphql", Input: `"A right of a data subject."
+enum RequestType {
+  "GDPR Art. 15."
+  ACCESS
+  "Art. 16."
+  RECTIFICATION
+  "Art. 17."
+  ERASURE
+  "Art. 18."
+  RESTRICTION
+  "Art. 20."
+  PORTABILITY
+  "Art. 21(1)."
+  OBJECTION
+  "Art. 21(2) and (3): takes effect at once."
+  OBJECTION_MARKETING
+  "Art. 22."
+  AUTOMATED_DECISION
+  "Art. 7(3): takes effect at once."
+  CONSENT_WITHDRAWAL
+}
+
+"Where a request stands. Being late or extended is no state."
+enum RequestState {
+  RECEIVED
+  AWAITING_IDENTITY
+  AWAITING_CLARIFICATION
+  IN_PROGRESS
+  IN_REVIEW
+  APPROVED
+  EXECUTING
+  RESPONDED
+  CLOSED
+  WITHDRAWN
+  FORWARDED
+}
+
+enum RequestClock {
+  RUNNING
+  PAUSED
+  STOPPED
+}
+
+enum RequestOutcome {
+  FULFILLED
+  PARTIALLY_FULFILLED
+  REFUSED
+  "A valid answer, no refusal."
+  NO_DATA_HELD
+  RESTRICTED_INSTEAD
+  WITHDRAWN
+  NOT_IDENTIFIED
+  FORWARDED
+}
+
+"Why something isn't done."
+enum RefusalCode {
+  "Art. 11(2), 12(2)."
+  NOT_IDENTIFIED
+  "Art. 12(5)."
+  UNFOUNDED
+  "Art. 12(5)."
+  EXCESSIVE
+  NOT_CONTROLLER
+  RIGHT_NOT_APPLICABLE
+  "Art. 15(4), 20(4)."
+  RIGHTS_OF_OTHERS
+  "Art. 15(4), recital 63: a part only."
+  TRADE_SECRET
+  E17_3_A
+  E17_3_B
+  E17_3_C
+  E17_3_D
+  E17_3_E
+  "Art. 21(1)."
+  COMPELLING_GROUNDS
+  LEGAL_CLAIMS
+  "Art. 23, with the national provision."
+  NATIONAL_RESTRICTION
+}
+
+"How a request came in, or its answer went out."
+enum RequestChannel {
+  PORTAL
+  API
+  OPENDSR
+  EMAIL
+  LETTER
+  PHONE
+  IN_PERSON
+  "Somebody of the staff passed it on."
+  EMPLOYEE
+}
+
+enum IdentityMethod {
+  EID_SESSION
+  EXISTING_CREDENTIAL
+  KNOWN_FACTS
+  CALL_BACK_KNOWN_NUMBER
+  DOCUMENT_CHECK
+  IN_PERSON
+  NOT_NEEDED
+}
+
+"Of eIDAS."
+enum AssuranceLevel {
+  LOW
+  SUBSTANTIAL
+  HIGH
+}
+
+enum RepresentativeAuthority {
+  POWER_OF_ATTORNEY
+  GUARDIANSHIP
+  PARENTAL_AUTHORITY
+  ESTATE
+}
+
+"What a search of one place came to."
+enum SearchResult {
+  FOUND
+  NONE
+  FAILED
+  WAITING
+  "Formally excepted, with a reason."
+  EXEMPTED
+  CANCELLED
+}
+
+"How loudly a due date calls. None of it closes or blocks anything."
+enum Urgency {
+  GREEN
+  "Ten days before."
+  AMBER
+  "Three working days before."
+  RED
+  "A late answer is still owed."
+  OVERDUE
+  PAUSED
+}
+
+"One message of a person, or for one: GDPR Art. 12 and 15 to 22."
+type Request implements Node {
+  id: ID!
+  "By the tenant and year: 2026-000017."
+  number: String!
+  "Id of the person, once it is known."
+  subject: ID
+  items: [RequestItem!]!
+  state: RequestState!
+  clock: RequestClock!
+  urgency: Urgency!
+  channel: RequestChannel!
+  language: String!
+  receivedAt: Time!
+  receivedBy: ID!
+  "When the processor received it, if that isn't an official channel of the tenant."
+  processorReceivedAt: Time
+  message: String @personal
+  contact: String @personal
+  identity: RequesterIdentity!
+  representative: Representative
+  pauses: [RequestPause!]!
+  extension: RequestExtension
+  deadline: RequestDeadline!
+  "What each place that may hold data has answered; zero hits, too."
+  answers: [SearchAnswer!]!
+  assignedTo: ID
+  preparedBy: ID
+  approvedBy: ID
+  approvedAt: Time
+  reply: RequestReply
+  legalHold: Boolean!
+  feeRequested: Boolean!
+  "Open requests of the same person for the same right."
+  duplicates: [ID!]!
+  reopenedFrom: RequestState
+  forwardedTo: String @personal
+  "What was done, the newest first. Nobody changes it."
+  events(first: Int! = 20, after: String): RequestEventConnection! @goField(forceResolver: true) @can(do: REQUEST_READ)
+  createdAt: Time!
+  updatedAt: Time!
+  version: Int64!
+}
+
+type RequestItem {
+  id: ID!
+  type: RequestType!
+  wish: String @personal
+  outcome: RequestOutcome
+  "What waits for approval, or was approved."
+  proposal: RequestProposal
+  "Ids of what came of it: an export, a certificate."
+  results: [ID!]!
+}
+
+type RequestProposal {
+  outcome: RequestOutcome!
+  refusal: RefusalCode
+  article: String
+  "As the person is told it."
+  reason: String @personal
+  ground: String
+  "Hash of what will be done: that is what is approved."
+  plan: String
+}
+
+"How it was settled who asks. No copy of a document is kept."
+type RequesterIdentity {
+  method: IdentityMethod
+  assurance: AssuranceLevel
+  reasonForDoubt: String @personal
+  asked: String @personal
+  proportionality: String @personal
+  document: String @personal
+  askedAt: Time
+  remindedAt: Time
+  answeredAt: Time
+  verifiedAt: Time
+  verifiedBy: ID
+  "Answers that weren't enough."
+  attempts: Int!
+}
+
+type Representative {
+  name: String @personal
+  contact: String @personal
+  authority: RepresentativeAuthority!
+  scope: String @personal
+  since: Time!
+  "By the mandate the answer goes to the representative."
+  deliver: Boolean!
+}
+
+"In what part somebody acts."
+enum RequestActor {
+  "Or who represents them."
+  DATA_SUBJECT
+  CASE_HANDLER
+  APPROVER
+  SYSTEM
+  "Who advises, and moves nothing."
+  DPO
+}
+
+enum PauseReason {
+  "Art. 12(6)."
+  IDENTITY
+  "Recital 63."
+  CLARIFICATION
+}
+
+type RequestPause {
+  reason: PauseReason!
+  from: Time!
+  until: Time
+  "False for what was asked too late: it is noted and moves no date."
+  counts: Boolean!
+  overruledBy: ID
+  overruled: String @personal
+}
+
+type RequestExtension {
+  reason: String @personal
+  noticeSent: Time!
+  by: ID!
+}
+
+"When the answer is due, and how that was computed."
+type RequestDeadline {
+  "The last day, in the tenant's zone; null while paused."
+  due: Date
+  "The answer must be made available before this instant."
+  dueBefore: Time
+  "The last day without pauses: beyond it an approver says why."
+  base: Date!
+  "The last day for the notice of an extension."
+  notice: Date
+  noticeBefore: Time
+  "Of an extended period the stricter reading, to aim at."
+  target: Date
+  "By when what takes effect at once ought to."
+  service: Date
+  "Each step of the computation, in Danish or English."
+  trace(language: String! = "da"): [String!]!
+  zone: String!
+  calendar: String!
+}
+
+type SearchAnswer {
+  "Id of a dataset, or what a system outside is called."
+  system: String!
+  result: SearchResult!
+  count: Int!
+  at: Time!
+}
+
+type RequestReply {
+  channel: RequestChannel!
+  letter: ID
+  "SHA-256 of its content, in hex."
+  hash: String!
+  at: Time!
+  delivered: Time
+  bounced: Boolean!
+}
+
+type RequestEvent {
+  id: ID!
+  "The move of the rules, T1 to T19, or the note that it is."
+  rule: String!
+  by: ID!
+  as: RequestActor!
+  at: Time!
+  from: RequestState
+  to: RequestState!
+  clockBefore: RequestClock
+  clockAfter: RequestClock!
+  reason: String @personal
+  evidence: [ID!]!
+  "Not for the person's eyes."
+  private: Boolean!
+}
+
+type RequestEventEdge {
+  cursor: String!
+  node: RequestEvent!
+}
+
+type RequestEventConnection {
+  edges: [RequestEventEdge!]!
+  nodes: [RequestEvent!]!
+  pageInfo: PageInfo!
+}
+
+type RequestEdge {
+  cursor: String!
+  node: Request!
+}
+
+type RequestConnection {
+  edges: [RequestEdge!]!
+  nodes: [Request!]!
+  pageInfo: PageInfo!
+}
+
+"A request as the person who made it sees it."
+type MyRequest {
+  id: ID!
+  number: String!
+  items: [MyRequestItem!]!
+  state: RequestState!
+  clock: RequestClock!
+  receivedAt: Time!
+  deadline: RequestDeadline!
+  "When it was answered."
+  respondedAt: Time
+  events(first: Int! = 20, after: String): MyRequestEventConnection! @goField(forceResolver: true) @can(do: SELF_READ)
+}
+
+type MyRequestItem {
+  id: ID!
+  type: RequestType!
+  wish: String @personal
+  outcome: RequestOutcome
+  results: [ID!]!
+}
+
+type MyRequestEvent {
+  id: ID!
+  at: Time!
+  to: RequestState!
+  clockAfter: RequestClock!
+}
+
+type MyRequestEventEdge {
+  cursor: String!
+  node: MyRequestEvent!
+}
+
+type MyRequestEventConnection {
+  edges: [MyRequestEventEdge!]!
+  nodes: [MyRequestEvent!]!
+  pageInfo: PageInfo!
+}
+
+type MyRequestEdge {
+  cursor: String!
+  node: MyRequest!
+}
+
+type MyRequestConnection {
+  edges: [MyRequestEdge!]!
+  nodes: [MyRequest!]!
+  pageInfo: PageInfo!
+}
+
+enum RequestSort {
+  NEWEST
+  "Open ones only: what is due first in front, what is paused last."
+  DUE
+}
+
+"Requests to which all of it applies."
+input RequestFilter {
+  state: RequestState
+  type: RequestType
+  assignedTo: ID
+  subject: ID
+  sort: RequestSort! = NEWEST
+}
+
+"Of what was received in the time asked for."
+type RequestStatistics {
+  rows: [RequestStatisticsRow!]!
+}
+
+"Of one right and month of receipt."
+type RequestStatisticsRow {
+  type: RequestType!
+  "2026-11, in the tenant's zone."
+  month: String!
+  received: Int!
+  answered: Int!
+  answeredInTime: Int!
+  "From receipt to answer; null without answers."
+  medianHours: Float
+  extended: Int!
+  refused: [RefusalCount!]!
+  overdueNow: Int!
+}
+
+type RefusalCount {
+  code: RefusalCode!
+  count: Int!
+}
+
+input RequestItemInput {
+  type: RequestType!
+  "What the person wants, in their words."
+  wish: String @personal
+}
+
+input RepresentativeInput {
+  name: String! @personal
+  contact: String @personal
+  authority: RepresentativeAuthority!
+  scope: String! @personal
+  since: Time!
+  deliver: Boolean! = false
+}
+
+input OpenRequestInput {
+  "Id of the person, when it is known."
+  subject: ID
+  channel: RequestChannel!
+  "When the message reached the tenant."
+  receivedAt: Time!
+  "When the processor received it, if that isn't an official channel of the tenant."
+  processorReceivedAt: Time
+  "da or en: of the answer."
+  language: String
+  items: [RequestItemInput!]!
+  "As it came."
+  message: String @personal
+  "Where the answer goes."
+  contact: String @personal
+  representative: RepresentativeInput
+}
+
+type OpenRequestPayload {
+  request: Request!
+}
+
+input OpenMyRequestInput {
+  language: String
+  items: [RequestItemInput!]!
+  message: String @personal
+}
+
+type OpenMyRequestPayload {
+  request: MyRequest!
+}
+
+input ForwardRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "The controller whom it concerns."
+  to: String! @personal
+}
+
+input AskIdentityInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Why there is reasonable doubt: without it nothing more may be asked (Art. 12(6))."
+  reasonForDoubt: String! @personal
+  asked: String! @personal
+  "Why nothing less would do."
+  proportionality: String! @personal
+  "When asked again: why the answer wasn't enough."
+  reason: String @personal
+}
+
+input RemindRequesterInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input IdentifyRequesterInput {
+  id: ID!
+  expectedVersion: Int64!
+  subject: ID!
+  method: IdentityMethod!
+  assurance: AssuranceLevel
+  "What was checked, with its last characters; no copy is kept."
+  document: String @personal
+  "When the information came that was enough; now when absent."
+  answeredAt: Time
+  "Of NOT_NEEDED: why."
+  reason: String @personal
+  evidence: [ID!]! = []
+}
+
+input GiveUpIdentityInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String @personal
+  channel: RequestChannel!
+  "SHA-256 of the answer's content, in hex."
+  hash: String!
+  at: Time!
+  letter: ID
+}
+
+input RespondRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String @personal
+  channel: RequestChannel!
+  "SHA-256 of the answer's content, in hex."
+  hash: String!
+  at: Time!
+  letter: ID
+}
+
+input AskToClarifyInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String! @personal
+}
+
+input ClarifyRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String! @personal
+}
+
+input SendBackRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String! @personal
+}
+
+input AnnounceFeeInput {
+  id: ID!
+  expectedVersion: Int64!
+  reason: String! @personal
+}
+
+input SubmitRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input ExtendRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Which complexity or number of requests makes it necessary, as the person was told."
+  reason: String! @personal
+  noticeSent: Time!
+}
+
+input DecideItemInput {
+  id: ID!
+  expectedVersion: Int64!
+  item: ID!
+  outcome: RequestOutcome!
+  refusal: RefusalCode
+  article: String
+  "As the person is told it."
+  reason: String @personal
+  "In favour: 17(1)(b), 18(1)(a) …"
+  ground: String
+  "Hash of the preview."
+  plan: String
+}
+
+input AnswerSearchInput {
+  id: ID!
+  expectedVersion: Int64!
+  system: String!
+  result: SearchResult!
+  count: Int
+  "Of FAILED and EXEMPTED."
+  reason: String @personal
+  evidence: [ID!]! = []
+}
+
+input ApproveRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Confirms that no hold stands in the way."
+  holds: Boolean!
+  "Confirms that exceptions, as in Art. 17(3), were looked at."
+  exceptions: Boolean!
+  "Confirms that the rights of others were looked at, Art. 15(4)."
+  rightsOfOthers: Boolean!
+  "Confirms that what is secret by law stays so."
+  secrecy: Boolean!
+  "Why the answer comes after the month, not counting pauses."
+  late: String @personal
+}
+
+input ConfirmDeliveryInput {
+  id: ID!
+  expectedVersion: Int64!
+  "One that bounced is no answer."
+  bounced: Boolean! = false
+  evidence: [ID!]! = []
+}
+
+input CloseRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Those whom the data were disclosed to have been told (Art. 19), or there are none."
+  recipientsTold: Boolean!
+}
+
+input ReopenRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "What was incomplete, or which complaint was upheld."
+  reason: String! @personal
+  items: [ID!]!
+}
+
+input WithdrawRequestInput {
+  id: ID!
+  expectedVersion: Int64
+  "How the person said so, when staff note it."
+  statement: String @personal
+  evidence: [ID!]! = []
+}
+
+input WithdrawMyRequestInput {
+  id: ID!
+}
+
+type WithdrawMyRequestPayload {
+  request: MyRequest!
+}
+
+input AssignRequestInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Nobody when absent or null."
+  member: ID
+}
+
+input CommentRequestInput {
+  id: ID!
+  text: String! @personal
+}
+
+input CorrectReceiptInput {
+  id: ID!
+  expectedVersion: Int64!
+  receivedAt: Time!
+  reason: String! @personal
+}
+
+input OverrulePauseInput {
+  id: ID!
+  expectedVersion: Int64!
+  "From 0."
+  pause: Int!
+  reason: String! @personal
+}
+
+type ForwardRequestPayload {
+  request: Request!
+}
+
+type AskIdentityPayload {
+  request: Request!
+}
+
+type RemindRequesterPayload {
+  request: Request!
+}
+
+type IdentifyRequesterPayload {
+  request: Request!
+}
+
+type GiveUpIdentityPayload {
+  request: Request!
+}
+
+type AskToClarifyPayload {
+  request: Request!
+}
+
+type ClarifyRequestPayload {
+  request: Request!
+}
+
+type ExtendRequestPayload {
+  request: Request!
+}
+
+type DecideItemPayload {
+  request: Request!
+}
+
+type AnswerSearchPayload {
+  request: Request!
+}
+
+type SubmitRequestPayload {
+  request: Request!
+}
+
+type SendBackRequestPayload {
+  request: Request!
+}
+
+type ApproveRequestPayload {
+  request: Request!
+}
+
+type RespondRequestPayload {
+  request: Request!
+}
+
+type ConfirmDeliveryPayload {
+  request: Request!
+}
+
+type CloseRequestPayload {
+  request: Request!
+}
+
+type ReopenRequestPayload {
+  request: Request!
+}
+
+type WithdrawRequestPayload {
+  request: Request!
+}
+
+type AssignRequestPayload {
+  request: Request!
+}
+
+type CommentRequestPayload {
+  request: Request!
+}
+
+type CorrectReceiptPayload {
+  request: Request!
+}
+
+type OverrulePausePayload {
+  request: Request!
+}
+
+type AnnounceFeePayload {
+  request: Request!
+}
+
+extend type Query {
+  requests(filter: RequestFilter, first: Int! = 20, after: String): RequestConnection! @can(do: REQUEST_READ)
+  request(id: ID!): Request! @can(do: REQUEST_READ)
+  "Those of the person who is calling."
+  myRequests(first: Int! = 20, after: String): MyRequestConnection! @can(do: SELF_READ)
+  "By right and month of receipt, from a day and before another: at most five years."
+  requestStatistics(from: Date!, to: Date!): RequestStatistics! @can(do: REQUEST_REPORT)
+}
+
+extend type Mutation {
+  "Enters a request that reached the tenant. The clock starts at its receipt."
+  openRequest(input: OpenRequestInput!): OpenRequestPayload! @can(do: REQUEST_OPEN) @idempotent
+  "A request of the person who is calling: who asks is settled, so work begins."
+  openMyRequest(input: OpenMyRequestInput!): OpenMyRequestPayload! @can(do: SELF_WRITE) @idempotent
+  "Takes the caller's own request back; what has taken effect stays."
+  withdrawMyRequest(input: WithdrawMyRequestInput!): WithdrawMyRequestPayload! @can(do: SELF_WRITE)
+  "T2: it concerns another controller."
+  forwardRequest(input: ForwardRequestInput!): ForwardRequestPayload! @can(do: REQUEST_HANDLE)
+  "T3, and T5 when asked again: only on reasonable doubt. The clock pauses, if asked in time."
+  askIdentity(input: AskIdentityInput!): AskIdentityPayload! @can(do: REQUEST_HANDLE)
+  remindRequester(input: RemindRequesterInput!): RemindRequesterPayload! @can(do: REQUEST_HANDLE)
+  "T4 and T7: settles who asks, and work begins."
+  identifyRequester(input: IdentifyRequesterInput!): IdentifyRequesterPayload! @can(do: REQUEST_HANDLE)
+  "T6, Art. 11(2): after a reminder and 30 days."
+  giveUpIdentity(input: GiveUpIdentityInput!): GiveUpIdentityPayload! @can(do: REQUEST_APPROVE)
+  "T8: of access to a great deal."
+  askToClarify(input: AskToClarifyInput!): AskToClarifyPayload! @can(do: REQUEST_HANDLE)
+  "T9."
+  clarifyRequest(input: ClarifyRequestInput!): ClarifyRequestPayload! @can(do: REQUEST_HANDLE)
+  "T10: two further months, once, after the person was told in time."
+  extendRequest(input: ExtendRequestInput!): ExtendRequestPayload! @can(do: REQUEST_APPROVE)
+  "Decides an item, for another to approve."
+  decideItem(input: DecideItemInput!): DecideItemPayload! @can(do: REQUEST_HANDLE)
+  "What a place outside the platform has answered."
+  answerSearch(input: AnswerSearchInput!): AnswerSearchPayload! @can(do: REQUEST_HANDLE)
+  "T11: every place has answered, every item is decided."
+  submitRequest(input: SubmitRequestInput!): SubmitRequestPayload! @can(do: REQUEST_HANDLE)
+  "T12."
+  sendBackRequest(input: SendBackRequestInput!): SendBackRequestPayload! @can(do: REQUEST_APPROVE)
+  "T13: by another than who prepared it. It is then carried out, and answered."
+  approveRequest(input: ApproveRequestInput!): ApproveRequestPayload! @can(do: REQUEST_APPROVE)
+  "T16, when the answer went out by hand."
+  respondRequest(input: RespondRequestInput!): RespondRequestPayload! @can(do: REQUEST_HANDLE)
+  confirmDelivery(input: ConfirmDeliveryInput!): ConfirmDeliveryPayload! @can(do: REQUEST_HANDLE)
+  "T17."
+  closeRequest(input: CloseRequestInput!): CloseRequestPayload! @can(do: REQUEST_HANDLE)
+  "T18: the due date stays as it was."
+  reopenRequest(input: ReopenRequestInput!): ReopenRequestPayload! @can(do: REQUEST_APPROVE)
+  "T19: the person has taken it back."
+  withdrawRequest(input: WithdrawRequestInput!): WithdrawRequestPayload! @can(do: REQUEST_HANDLE)
+  assignRequest(input: AssignRequestInput!): AssignRequestPayload! @can(do: REQUEST_HANDLE)
+  "For those who work on it; so does a data protection officer who advises."
+  commentRequest(input: CommentRequestInput!): CommentRequestPayload! @can(do: REQUEST_COMMENT)
+  "The old time stays in the history."
+  correctReceipt(input: CorrectReceiptInput!): CorrectReceiptPayload! @can(do: REQUEST_APPROVE)
+  "Lets a pause count that was asked for late."
+  overrulePause(input: OverrulePauseInput!): OverrulePausePayload! @can(do: REQUEST_APPROVE)
+  "Before anything is charged, so that the person can withdraw."
+  announceFee(input: AnnounceFeeInput!): AnnounceFeePayload! @can(do: REQUEST_APPROVE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/security.graphql", Input: `"How a security event became known."
 enum SecurityEventSource {
   "One of the platform's own detectors."
@@ -9344,6 +16929,8 @@ enum ValueReason {
   RESTRICTED
   "It may be used for certain purposes only; state one in the header Vogter-Purpose."
   PURPOSE
+  "The purpose stated rests on consent, and the person's isn't in force."
+  CONSENT
   "It belongs to a case that is assigned to others."
   ASSIGNMENT
   "A policy of the tenant keeps it from the caller; explainDecision names it."
@@ -9577,6 +17164,8 @@ type Tenant implements Node {
   "https://portal.example", up to 20. A change takes effect within 30 seconds.
   """
   allowedOrigins: [String!]!
+  "Whether it is a public authority, whose tasks can't rest on legitimate interests (GDPR Art. 6(1))."
+  publicAuthority: Boolean!
   version: Int64!
   createdAt: Time!
   updatedAt: Time!
@@ -9701,6 +17290,7 @@ input UpdateTenantInput {
   slug: String
   "An empty list allows none."
   allowedOrigins: [String!]
+  publicAuthority: Boolean
   clear: [TenantField!]
 }
 
@@ -9904,6 +17494,8 @@ func (ec *executionContext) childFields_Access(ctx context.Context, field graphq
 		return ec.fieldContext_Access_at(ctx, field)
 	case "by":
 		return ec.fieldContext_Access_by(ctx, field)
+	case "role":
+		return ec.fieldContext_Access_role(ctx, field)
 	case "action":
 		return ec.fieldContext_Access_action(ctx, field)
 	case "objects":
@@ -9936,6 +17528,14 @@ func (ec *executionContext) childFields_AccessEdge(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type AccessEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_ActivateProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "activity":
+		return ec.fieldContext_ActivateProcessingActivityPayload_activity(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ActivateProcessingActivityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_AddDatasetFieldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "dataset":
@@ -9950,6 +17550,38 @@ func (ec *executionContext) childFields_AddSecurityEventActivityPayload(ctx cont
 		return ec.fieldContext_AddSecurityEventActivityPayload_event(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AddSecurityEventActivityPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AdoptSecurityMeasuresPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "measures":
+		return ec.fieldContext_AdoptSecurityMeasuresPayload_measures(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AdoptSecurityMeasuresPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AdviseOnAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_AdviseOnAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AdviseOnAssessmentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnnounceFeePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_AnnounceFeePayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnnounceFeePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnswerSearchPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_AnswerSearchPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnswerSearchPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ApiKey(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10008,6 +17640,14 @@ func (ec *executionContext) childFields_AppliedPolicy(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type AppliedPolicy", field.Name)
 }
 
+func (ec *executionContext) childFields_ApproveAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_ApproveAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveAssessmentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ApproveEpochClosePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "close":
@@ -10016,12 +17656,220 @@ func (ec *executionContext) childFields_ApproveEpochClosePayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type ApproveEpochClosePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ApproveRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ApproveRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveRequestPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ApproveTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "policy":
 		return ec.fieldContext_ApproveTenantPolicyPayload_policy(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApproveTenantPolicyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AskIdentityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_AskIdentityPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AskIdentityPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AskToClarifyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_AskToClarifyPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AskToClarifyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessedRisk(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "threat":
+		return ec.fieldContext_AssessedRisk_threat(ctx, field)
+	case "likelihoodBefore":
+		return ec.fieldContext_AssessedRisk_likelihoodBefore(ctx, field)
+	case "severityBefore":
+		return ec.fieldContext_AssessedRisk_severityBefore(ctx, field)
+	case "before":
+		return ec.fieldContext_AssessedRisk_before(ctx, field)
+	case "likelihoodAfter":
+		return ec.fieldContext_AssessedRisk_likelihoodAfter(ctx, field)
+	case "severityAfter":
+		return ec.fieldContext_AssessedRisk_severityAfter(ctx, field)
+	case "after":
+		return ec.fieldContext_AssessedRisk_after(ctx, field)
+	case "measures":
+		return ec.fieldContext_AssessedRisk_measures(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessedRisk", field.Name)
+}
+
+func (ec *executionContext) childFields_Assessment(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Assessment_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_Assessment_kind(ctx, field)
+	case "number":
+		return ec.fieldContext_Assessment_number(ctx, field)
+	case "state":
+		return ec.fieldContext_Assessment_state(ctx, field)
+	case "title":
+		return ec.fieldContext_Assessment_title(ctx, field)
+	case "owner":
+		return ec.fieldContext_Assessment_owner(ctx, field)
+	case "activities":
+		return ec.fieldContext_Assessment_activities(ctx, field)
+	case "reviewOn":
+		return ec.fieldContext_Assessment_reviewOn(ctx, field)
+	case "screening":
+		return ec.fieldContext_Assessment_screening(ctx, field)
+	case "dpia":
+		return ec.fieldContext_Assessment_dpia(ctx, field)
+	case "lia":
+		return ec.fieldContext_Assessment_lia(ctx, field)
+	case "tia":
+		return ec.fieldContext_Assessment_tia(ctx, field)
+	case "authors":
+		return ec.fieldContext_Assessment_authors(ctx, field)
+	case "advice":
+		return ec.fieldContext_Assessment_advice(ctx, field)
+	case "consultation":
+		return ec.fieldContext_Assessment_consultation(ctx, field)
+	case "decision":
+		return ec.fieldContext_Assessment_decision(ctx, field)
+	case "review":
+		return ec.fieldContext_Assessment_review(ctx, field)
+	case "versions":
+		return ec.fieldContext_Assessment_versions(ctx, field)
+	case "version":
+		return ec.fieldContext_Assessment_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Assessment_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Assessment_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Assessment", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentAdvice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "by":
+		return ec.fieldContext_AssessmentAdvice_by(ctx, field)
+	case "at":
+		return ec.fieldContext_AssessmentAdvice_at(ctx, field)
+	case "opinion":
+		return ec.fieldContext_AssessmentAdvice_opinion(ctx, field)
+	case "text":
+		return ec.fieldContext_AssessmentAdvice_text(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentAdvice", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AssessmentConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AssessmentConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AssessmentConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentDecision(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "by":
+		return ec.fieldContext_AssessmentDecision_by(ctx, field)
+	case "at":
+		return ec.fieldContext_AssessmentDecision_at(ctx, field)
+	case "reason":
+		return ec.fieldContext_AssessmentDecision_reason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentDecision", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AssessmentEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AssessmentEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentReview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reason":
+		return ec.fieldContext_AssessmentReview_reason(ctx, field)
+	case "activity":
+		return ec.fieldContext_AssessmentReview_activity(ctx, field)
+	case "note":
+		return ec.fieldContext_AssessmentReview_note(ctx, field)
+	case "at":
+		return ec.fieldContext_AssessmentReview_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentReview", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentScreening(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "criteria":
+		return ec.fieldContext_AssessmentScreening_criteria(ctx, field)
+	case "note":
+		return ec.fieldContext_AssessmentScreening_note(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentScreening", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessmentVersion(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "number":
+		return ec.fieldContext_AssessmentVersion_number(ctx, field)
+	case "state":
+		return ec.fieldContext_AssessmentVersion_state(ctx, field)
+	case "title":
+		return ec.fieldContext_AssessmentVersion_title(ctx, field)
+	case "owner":
+		return ec.fieldContext_AssessmentVersion_owner(ctx, field)
+	case "activities":
+		return ec.fieldContext_AssessmentVersion_activities(ctx, field)
+	case "reviewOn":
+		return ec.fieldContext_AssessmentVersion_reviewOn(ctx, field)
+	case "screening":
+		return ec.fieldContext_AssessmentVersion_screening(ctx, field)
+	case "dpia":
+		return ec.fieldContext_AssessmentVersion_dpia(ctx, field)
+	case "lia":
+		return ec.fieldContext_AssessmentVersion_lia(ctx, field)
+	case "tia":
+		return ec.fieldContext_AssessmentVersion_tia(ctx, field)
+	case "authors":
+		return ec.fieldContext_AssessmentVersion_authors(ctx, field)
+	case "advice":
+		return ec.fieldContext_AssessmentVersion_advice(ctx, field)
+	case "consultation":
+		return ec.fieldContext_AssessmentVersion_consultation(ctx, field)
+	case "decision":
+		return ec.fieldContext_AssessmentVersion_decision(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessmentVersion", field.Name)
+}
+
+func (ec *executionContext) childFields_AssignRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_AssignRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssignRequestPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AuditActor(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10034,6 +17882,8 @@ func (ec *executionContext) childFields_AuditActor(ctx context.Context, field gr
 		return ec.fieldContext_AuditActor_credential(ctx, field)
 	case "onBehalfOf":
 		return ec.fieldContext_AuditActor_onBehalfOf(ctx, field)
+	case "role":
+		return ec.fieldContext_AuditActor_role(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AuditActor", field.Name)
 }
@@ -10184,6 +18034,24 @@ func (ec *executionContext) childFields_AuditSubject(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type AuditSubject", field.Name)
 }
 
+func (ec *executionContext) childFields_BeginAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_BeginAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BeginAssessmentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_BilingualText(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "da":
+		return ec.fieldContext_BilingualText_da(ctx, field)
+	case "en":
+		return ec.fieldContext_BilingualText_en(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type BilingualText", field.Name)
+}
+
 func (ec *executionContext) childFields_CanAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "allowed":
@@ -10254,6 +18122,98 @@ func (ec *executionContext) childFields_ChangeMemberPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type ChangeMemberPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ClarifyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ClarifyRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ClarifyRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CloseRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_CloseRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CloseRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CommentRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_CommentRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CommentRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ConfirmDeliveryPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ConfirmDeliveryPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConfirmDeliveryPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsultAuthorityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_ConsultAuthorityPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsultAuthorityPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsultationSuspension(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "from":
+		return ec.fieldContext_ConsultationSuspension_from(ctx, field)
+	case "until":
+		return ec.fieldContext_ConsultationSuspension_until(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsultationSuspension", field.Name)
+}
+
+func (ec *executionContext) childFields_ControllerProcessing(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "jointControllers":
+		return ec.fieldContext_ControllerProcessing_jointControllers(ctx, field)
+	case "jointArrangement":
+		return ec.fieldContext_ControllerProcessing_jointArrangement(ctx, field)
+	case "purposes":
+		return ec.fieldContext_ControllerProcessing_purposes(ctx, field)
+	case "subjectCategories":
+		return ec.fieldContext_ControllerProcessing_subjectCategories(ctx, field)
+	case "dataCategories":
+		return ec.fieldContext_ControllerProcessing_dataCategories(ctx, field)
+	case "recipients":
+		return ec.fieldContext_ControllerProcessing_recipients(ctx, field)
+	case "recipientCategories":
+		return ec.fieldContext_ControllerProcessing_recipientCategories(ctx, field)
+	case "legalBases":
+		return ec.fieldContext_ControllerProcessing_legalBases(ctx, field)
+	case "legitimateInterest":
+		return ec.fieldContext_ControllerProcessing_legitimateInterest(ctx, field)
+	case "impactNeed":
+		return ec.fieldContext_ControllerProcessing_impactNeed(ctx, field)
+	case "impactReason":
+		return ec.fieldContext_ControllerProcessing_impactReason(ctx, field)
+	case "impactAssessment":
+		return ec.fieldContext_ControllerProcessing_impactAssessment(ctx, field)
+	case "sources":
+		return ec.fieldContext_ControllerProcessing_sources(ctx, field)
+	case "automatedDecisions":
+		return ec.fieldContext_ControllerProcessing_automatedDecisions(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ControllerProcessing", field.Name)
+}
+
+func (ec *executionContext) childFields_CorrectReceiptPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_CorrectReceiptPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CorrectReceiptPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CorrectSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "event":
@@ -10270,6 +18230,22 @@ func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context,
 		return ec.fieldContext_CreateApiKeyPayload_secret(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_CreateAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateAssessmentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateDataSystemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "system":
+		return ec.fieldContext_CreateDataSystemPayload_system(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateDataSystemPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateDatasetPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10298,12 +18274,36 @@ func (ec *executionContext) childFields_CreateOAuthClientPayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type CreateOAuthClientPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CreatePartyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "party":
+		return ec.fieldContext_CreatePartyPayload_party(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreatePartyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "activity":
+		return ec.fieldContext_CreateProcessingActivityPayload_activity(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateProcessingActivityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreatePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "purpose":
 		return ec.fieldContext_CreatePurposePayload_purpose(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreatePurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateSecurityMeasurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "measure":
+		return ec.fieldContext_CreateSecurityMeasurePayload_measure(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateSecurityMeasurePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10330,6 +18330,92 @@ func (ec *executionContext) childFields_CreateWebhookPayload(ctx context.Context
 		return ec.fieldContext_CreateWebhookPayload_secret(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateWebhookPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_DataMap(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "nodes":
+		return ec.fieldContext_DataMap_nodes(ctx, field)
+	case "edges":
+		return ec.fieldContext_DataMap_edges(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataMap", field.Name)
+}
+
+func (ec *executionContext) childFields_DataMapEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "from":
+		return ec.fieldContext_DataMapEdge_from(ctx, field)
+	case "to":
+		return ec.fieldContext_DataMapEdge_to(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataMapEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_DataMapNode(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_DataMapNode_id(ctx, field)
+	case "kind":
+		return ec.fieldContext_DataMapNode_kind(ctx, field)
+	case "label":
+		return ec.fieldContext_DataMapNode_label(ctx, field)
+	case "class":
+		return ec.fieldContext_DataMapNode_class(ctx, field)
+	case "term":
+		return ec.fieldContext_DataMapNode_term(ctx, field)
+	case "hat":
+		return ec.fieldContext_DataMapNode_hat(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataMapNode", field.Name)
+}
+
+func (ec *executionContext) childFields_DataSystem(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_DataSystem_id(ctx, field)
+	case "name":
+		return ec.fieldContext_DataSystem_name(ctx, field)
+	case "kind":
+		return ec.fieldContext_DataSystem_kind(ctx, field)
+	case "location":
+		return ec.fieldContext_DataSystem_location(ctx, field)
+	case "owner":
+		return ec.fieldContext_DataSystem_owner(ctx, field)
+	case "subProcessor":
+		return ec.fieldContext_DataSystem_subProcessor(ctx, field)
+	case "state":
+		return ec.fieldContext_DataSystem_state(ctx, field)
+	case "version":
+		return ec.fieldContext_DataSystem_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_DataSystem_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_DataSystem_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataSystem", field.Name)
+}
+
+func (ec *executionContext) childFields_DataSystemConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DataSystemConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DataSystemConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DataSystemConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataSystemConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DataSystemEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DataSystemEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DataSystemEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DataSystemEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_Dataset(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10386,6 +18472,14 @@ func (ec *executionContext) childFields_DatasetField(ctx context.Context, field 
 		return ec.fieldContext_DatasetField_since(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DatasetField", field.Name)
+}
+
+func (ec *executionContext) childFields_DecideItemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_DecideItemPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DecideItemPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DecisionExplanation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10474,6 +18568,14 @@ func (ec *executionContext) childFields_DeliveryEdge(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type DeliveryEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_DemandAssessmentReviewPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_DemandAssessmentReviewPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DemandAssessmentReviewPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_DetectorSetting(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "detector":
@@ -10488,6 +18590,60 @@ func (ec *executionContext) childFields_DetectorSetting(ctx context.Context, fie
 		return ec.fieldContext_DetectorSetting_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DetectorSetting", field.Name)
+}
+
+func (ec *executionContext) childFields_Disclosure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Disclosure_id(ctx, field)
+	case "subject":
+		return ec.fieldContext_Disclosure_subject(ctx, field)
+	case "recipient":
+		return ec.fieldContext_Disclosure_recipient(ctx, field)
+	case "datasets":
+		return ec.fieldContext_Disclosure_datasets(ctx, field)
+	case "categories":
+		return ec.fieldContext_Disclosure_categories(ctx, field)
+	case "legalBasis":
+		return ec.fieldContext_Disclosure_legalBasis(ctx, field)
+	case "purpose":
+		return ec.fieldContext_Disclosure_purpose(ctx, field)
+	case "secrecy":
+		return ec.fieldContext_Disclosure_secrecy(ctx, field)
+	case "at":
+		return ec.fieldContext_Disclosure_at(ctx, field)
+	case "reference":
+		return ec.fieldContext_Disclosure_reference(ctx, field)
+	case "referenceState":
+		return ec.fieldContext_Disclosure_referenceState(ctx, field)
+	case "recordedBy":
+		return ec.fieldContext_Disclosure_recordedBy(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Disclosure_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Disclosure", field.Name)
+}
+
+func (ec *executionContext) childFields_DisclosureConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_DisclosureConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_DisclosureConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_DisclosureConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DisclosureConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_DisclosureEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_DisclosureEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_DisclosureEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DisclosureEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_DisposeSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10508,6 +18664,28 @@ func (ec *executionContext) childFields_DownloadGrant(ctx context.Context, field
 		return ec.fieldContext_DownloadGrant_usesLeft(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DownloadGrant", field.Name)
+}
+
+func (ec *executionContext) childFields_Dpia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "description":
+		return ec.fieldContext_Dpia_description(ctx, field)
+	case "purposes":
+		return ec.fieldContext_Dpia_purposes(ctx, field)
+	case "legitimateInterest":
+		return ec.fieldContext_Dpia_legitimateInterest(ctx, field)
+	case "necessity":
+		return ec.fieldContext_Dpia_necessity(ctx, field)
+	case "risks":
+		return ec.fieldContext_Dpia_risks(ctx, field)
+	case "measures":
+		return ec.fieldContext_Dpia_measures(ctx, field)
+	case "subjectViews":
+		return ec.fieldContext_Dpia_subjectViews(ctx, field)
+	case "residualRisk":
+		return ec.fieldContext_Dpia_residualRisk(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Dpia", field.Name)
 }
 
 func (ec *executionContext) childFields_DpoContact(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10604,6 +18782,30 @@ func (ec *executionContext) childFields_ExportAuditPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type ExportAuditPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ExtendRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ExtendRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExtendRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ForwardRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ForwardRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ForwardRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_GiveUpIdentityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_GiveUpIdentityPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type GiveUpIdentityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_GrantDownloadPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "grant":
@@ -10618,6 +18820,14 @@ func (ec *executionContext) childFields_HaltEpochClosePayload(ctx context.Contex
 		return ec.fieldContext_HaltEpochClosePayload_close(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type HaltEpochClosePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_IdentifyRequesterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_IdentifyRequesterPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type IdentifyRequesterPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ImportMapping(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -10742,6 +18952,42 @@ func (ec *executionContext) childFields_LeaveTenantPayload(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type LeaveTenantPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Lia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "holder":
+		return ec.fieldContext_Lia_holder(ctx, field)
+	case "interest":
+		return ec.fieldContext_Lia_interest(ctx, field)
+	case "lawful":
+		return ec.fieldContext_Lia_lawful(ctx, field)
+	case "specific":
+		return ec.fieldContext_Lia_specific(ctx, field)
+	case "publicTask":
+		return ec.fieldContext_Lia_publicTask(ctx, field)
+	case "necessity":
+		return ec.fieldContext_Lia_necessity(ctx, field)
+	case "lessIntrusive":
+		return ec.fieldContext_Lia_lessIntrusive(ctx, field)
+	case "dataNature":
+		return ec.fieldContext_Lia_dataNature(ctx, field)
+	case "expectations":
+		return ec.fieldContext_Lia_expectations(ctx, field)
+	case "impact":
+		return ec.fieldContext_Lia_impact(ctx, field)
+	case "safeguards":
+		return ec.fieldContext_Lia_safeguards(ctx, field)
+	case "children":
+		return ec.fieldContext_Lia_children(ctx, field)
+	case "outcome":
+		return ec.fieldContext_Lia_outcome(ctx, field)
+	case "conclusion":
+		return ec.fieldContext_Lia_conclusion(ctx, field)
+	case "optOut":
+		return ec.fieldContext_Lia_optOut(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Lia", field.Name)
+}
+
 func (ec *executionContext) childFields_Member(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -10806,6 +19052,148 @@ func (ec *executionContext) childFields_Membership(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type Membership", field.Name)
 }
 
+func (ec *executionContext) childFields_MyRecipient(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MyRecipient_id(ctx, field)
+	case "name":
+		return ec.fieldContext_MyRecipient_name(ctx, field)
+	case "country":
+		return ec.fieldContext_MyRecipient_country(ctx, field)
+	case "categories":
+		return ec.fieldContext_MyRecipient_categories(ctx, field)
+	case "datasets":
+		return ec.fieldContext_MyRecipient_datasets(ctx, field)
+	case "purposes":
+		return ec.fieldContext_MyRecipient_purposes(ctx, field)
+	case "legalBases":
+		return ec.fieldContext_MyRecipient_legalBases(ctx, field)
+	case "disclosedAt":
+		return ec.fieldContext_MyRecipient_disclosedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipient", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRecipientConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_MyRecipientConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_MyRecipientConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_MyRecipientConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipientConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRecipientEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_MyRecipientEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_MyRecipientEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipientEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequest(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MyRequest_id(ctx, field)
+	case "number":
+		return ec.fieldContext_MyRequest_number(ctx, field)
+	case "items":
+		return ec.fieldContext_MyRequest_items(ctx, field)
+	case "state":
+		return ec.fieldContext_MyRequest_state(ctx, field)
+	case "clock":
+		return ec.fieldContext_MyRequest_clock(ctx, field)
+	case "receivedAt":
+		return ec.fieldContext_MyRequest_receivedAt(ctx, field)
+	case "deadline":
+		return ec.fieldContext_MyRequest_deadline(ctx, field)
+	case "respondedAt":
+		return ec.fieldContext_MyRequest_respondedAt(ctx, field)
+	case "events":
+		return ec.fieldContext_MyRequest_events(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequest", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_MyRequestConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_MyRequestConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_MyRequestConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_MyRequestEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_MyRequestEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MyRequestEvent_id(ctx, field)
+	case "at":
+		return ec.fieldContext_MyRequestEvent_at(ctx, field)
+	case "to":
+		return ec.fieldContext_MyRequestEvent_to(ctx, field)
+	case "clockAfter":
+		return ec.fieldContext_MyRequestEvent_clockAfter(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_MyRequestEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_MyRequestEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_MyRequestEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_MyRequestEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_MyRequestEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestEventEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRequestItem(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MyRequestItem_id(ctx, field)
+	case "type":
+		return ec.fieldContext_MyRequestItem_type(ctx, field)
+	case "wish":
+		return ec.fieldContext_MyRequestItem_wish(ctx, field)
+	case "outcome":
+		return ec.fieldContext_MyRequestItem_outcome(ctx, field)
+	case "results":
+		return ec.fieldContext_MyRequestItem_results(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRequestItem", field.Name)
+}
+
 func (ec *executionContext) childFields_NationalId(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "country":
@@ -10814,6 +19202,14 @@ func (ec *executionContext) childFields_NationalId(ctx context.Context, field gr
 		return ec.fieldContext_NationalId_number(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type NationalId", field.Name)
+}
+
+func (ec *executionContext) childFields_NoteConsultationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_NoteConsultationPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NoteConsultationPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Notice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11002,6 +19398,22 @@ func (ec *executionContext) childFields_OAuthCredentials(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type OAuthCredentials", field.Name)
 }
 
+func (ec *executionContext) childFields_OpenMyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_OpenMyRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OpenMyRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_OpenRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_OpenRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OpenRequestPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_OperatorAccess(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -11044,6 +19456,14 @@ func (ec *executionContext) childFields_OperatorAccessEdge(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type OperatorAccessEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_OverrulePausePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_OverrulePausePayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OverrulePausePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_PageInfo(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "hasNextPage":
@@ -11068,6 +19488,20 @@ func (ec *executionContext) childFields_Party(ctx context.Context, field graphql
 	return nil, fmt.Errorf("no field named %q was found under type Party", field.Name)
 }
 
+func (ec *executionContext) childFields_PartyContact(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_PartyContact_name(ctx, field)
+	case "email":
+		return ec.fieldContext_PartyContact_email(ctx, field)
+	case "phone":
+		return ec.fieldContext_PartyContact_phone(ctx, field)
+	case "address":
+		return ec.fieldContext_PartyContact_address(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PartyContact", field.Name)
+}
+
 func (ec *executionContext) childFields_PersonName(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "full":
@@ -11078,6 +19512,354 @@ func (ec *executionContext) childFields_PersonName(ctx context.Context, field gr
 		return ec.fieldContext_PersonName_family(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PersonName", field.Name)
+}
+
+func (ec *executionContext) childFields_PrepareRegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "register":
+		return ec.fieldContext_PrepareRegisterPayload_register(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PrepareRegisterPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PriorConsultation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "authority":
+		return ec.fieldContext_PriorConsultation_authority(ctx, field)
+	case "receivedOn":
+		return ec.fieldContext_PriorConsultation_receivedOn(ctx, field)
+	case "extendedOn":
+		return ec.fieldContext_PriorConsultation_extendedOn(ctx, field)
+	case "suspensions":
+		return ec.fieldContext_PriorConsultation_suspensions(ctx, field)
+	case "dueOn":
+		return ec.fieldContext_PriorConsultation_dueOn(ctx, field)
+	case "answeredOn":
+		return ec.fieldContext_PriorConsultation_answeredOn(ctx, field)
+	case "outcome":
+		return ec.fieldContext_PriorConsultation_outcome(ctx, field)
+	case "text":
+		return ec.fieldContext_PriorConsultation_text(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PriorConsultation", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingActivity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ProcessingActivity_id(ctx, field)
+	case "hat":
+		return ec.fieldContext_ProcessingActivity_hat(ctx, field)
+	case "state":
+		return ec.fieldContext_ProcessingActivity_state(ctx, field)
+	case "lastReviewedOn":
+		return ec.fieldContext_ProcessingActivity_lastReviewedOn(ctx, field)
+	case "nextReviewOn":
+		return ec.fieldContext_ProcessingActivity_nextReviewOn(ctx, field)
+	case "valid":
+		return ec.fieldContext_ProcessingActivity_valid(ctx, field)
+	case "draft":
+		return ec.fieldContext_ProcessingActivity_draft(ctx, field)
+	case "revisions":
+		return ec.fieldContext_ProcessingActivity_revisions(ctx, field)
+	case "version":
+		return ec.fieldContext_ProcessingActivity_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ProcessingActivity_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_ProcessingActivity_updatedAt(ctx, field)
+	case "retiredAt":
+		return ec.fieldContext_ProcessingActivity_retiredAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingActivity", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingActivityConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ProcessingActivityConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ProcessingActivityConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ProcessingActivityConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingActivityConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingActivityEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProcessingActivityEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ProcessingActivityEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingActivityEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingCategory(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "term":
+		return ec.fieldContext_ProcessingCategory_term(ctx, field)
+	case "note":
+		return ec.fieldContext_ProcessingCategory_note(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingCategory", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingContent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_ProcessingContent_name(ctx, field)
+	case "description":
+		return ec.fieldContext_ProcessingContent_description(ctx, field)
+	case "owner":
+		return ec.fieldContext_ProcessingContent_owner(ctx, field)
+	case "datasets":
+		return ec.fieldContext_ProcessingContent_datasets(ctx, field)
+	case "systems":
+		return ec.fieldContext_ProcessingContent_systems(ctx, field)
+	case "measures":
+		return ec.fieldContext_ProcessingContent_measures(ctx, field)
+	case "measuresDescription":
+		return ec.fieldContext_ProcessingContent_measuresDescription(ctx, field)
+	case "representatives":
+		return ec.fieldContext_ProcessingContent_representatives(ctx, field)
+	case "transfers":
+		return ec.fieldContext_ProcessingContent_transfers(ctx, field)
+	case "controller":
+		return ec.fieldContext_ProcessingContent_controller(ctx, field)
+	case "processor":
+		return ec.fieldContext_ProcessingContent_processor(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingContent", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingDataCategory(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "term":
+		return ec.fieldContext_ProcessingDataCategory_term(ctx, field)
+	case "note":
+		return ec.fieldContext_ProcessingDataCategory_note(ctx, field)
+	case "class":
+		return ec.fieldContext_ProcessingDataCategory_class(ctx, field)
+	case "timeLimit":
+		return ec.fieldContext_ProcessingDataCategory_timeLimit(ctx, field)
+	case "retentionRule":
+		return ec.fieldContext_ProcessingDataCategory_retentionRule(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingDataCategory", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingDrift(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_ProcessingDrift_kind(ctx, field)
+	case "activity":
+		return ec.fieldContext_ProcessingDrift_activity(ctx, field)
+	case "object":
+		return ec.fieldContext_ProcessingDrift_object(ctx, field)
+	case "field":
+		return ec.fieldContext_ProcessingDrift_field(ctx, field)
+	case "country":
+		return ec.fieldContext_ProcessingDrift_country(ctx, field)
+	case "article":
+		return ec.fieldContext_ProcessingDrift_article(ctx, field)
+	case "advice":
+		return ec.fieldContext_ProcessingDrift_advice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingDrift", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingLegalBasis(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "basis":
+		return ec.fieldContext_ProcessingLegalBasis_basis(ctx, field)
+	case "law":
+		return ec.fieldContext_ProcessingLegalBasis_law(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingLegalBasis", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingParty(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ProcessingParty_id(ctx, field)
+	case "legalName":
+		return ec.fieldContext_ProcessingParty_legalName(ctx, field)
+	case "country":
+		return ec.fieldContext_ProcessingParty_country(ctx, field)
+	case "registration":
+		return ec.fieldContext_ProcessingParty_registration(ctx, field)
+	case "international":
+		return ec.fieldContext_ProcessingParty_international(ctx, field)
+	case "own":
+		return ec.fieldContext_ProcessingParty_own(ctx, field)
+	case "roles":
+		return ec.fieldContext_ProcessingParty_roles(ctx, field)
+	case "contact":
+		return ec.fieldContext_ProcessingParty_contact(ctx, field)
+	case "state":
+		return ec.fieldContext_ProcessingParty_state(ctx, field)
+	case "version":
+		return ec.fieldContext_ProcessingParty_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ProcessingParty_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_ProcessingParty_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingParty", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingPartyConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ProcessingPartyConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ProcessingPartyConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ProcessingPartyConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingPartyConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingPartyEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProcessingPartyEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ProcessingPartyEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingPartyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRegister(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ProcessingRegister_id(ctx, field)
+	case "state":
+		return ec.fieldContext_ProcessingRegister_state(ctx, field)
+	case "remark":
+		return ec.fieldContext_ProcessingRegister_remark(ctx, field)
+	case "activities":
+		return ec.fieldContext_ProcessingRegister_activities(ctx, field)
+	case "hash":
+		return ec.fieldContext_ProcessingRegister_hash(ctx, field)
+	case "preparedBy":
+		return ec.fieldContext_ProcessingRegister_preparedBy(ctx, field)
+	case "preparedAt":
+		return ec.fieldContext_ProcessingRegister_preparedAt(ctx, field)
+	case "number":
+		return ec.fieldContext_ProcessingRegister_number(ctx, field)
+	case "publishedBy":
+		return ec.fieldContext_ProcessingRegister_publishedBy(ctx, field)
+	case "publishedAt":
+		return ec.fieldContext_ProcessingRegister_publishedAt(ctx, field)
+	case "previous":
+		return ec.fieldContext_ProcessingRegister_previous(ctx, field)
+	case "statement":
+		return ec.fieldContext_ProcessingRegister_statement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRegister", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRegisterConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ProcessingRegisterConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ProcessingRegisterConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ProcessingRegisterConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRegisterConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRegisterEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProcessingRegisterEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ProcessingRegisterEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRegisterEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRevision(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ProcessingRevision_id(ctx, field)
+	case "activity":
+		return ec.fieldContext_ProcessingRevision_activity(ctx, field)
+	case "number":
+		return ec.fieldContext_ProcessingRevision_number(ctx, field)
+	case "content":
+		return ec.fieldContext_ProcessingRevision_content(ctx, field)
+	case "editedBy":
+		return ec.fieldContext_ProcessingRevision_editedBy(ctx, field)
+	case "editedAt":
+		return ec.fieldContext_ProcessingRevision_editedAt(ctx, field)
+	case "activatedBy":
+		return ec.fieldContext_ProcessingRevision_activatedBy(ctx, field)
+	case "activatedAt":
+		return ec.fieldContext_ProcessingRevision_activatedAt(ctx, field)
+	case "validFrom":
+		return ec.fieldContext_ProcessingRevision_validFrom(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ProcessingRevision_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRevision", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRevisionConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ProcessingRevisionConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ProcessingRevisionConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ProcessingRevisionConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRevisionConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingRevisionEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ProcessingRevisionEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ProcessingRevisionEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingRevisionEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessingTransfer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "country":
+		return ec.fieldContext_ProcessingTransfer_country(ctx, field)
+	case "party":
+		return ec.fieldContext_ProcessingTransfer_party(ctx, field)
+	case "tool":
+		return ec.fieldContext_ProcessingTransfer_tool(ctx, field)
+	case "assessment":
+		return ec.fieldContext_ProcessingTransfer_assessment(ctx, field)
+	case "safeguards":
+		return ec.fieldContext_ProcessingTransfer_safeguards(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessingTransfer", field.Name)
+}
+
+func (ec *executionContext) childFields_ProcessorProcessing(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "controllers":
+		return ec.fieldContext_ProcessorProcessing_controllers(ctx, field)
+	case "controllerGroup":
+		return ec.fieldContext_ProcessorProcessing_controllerGroup(ctx, field)
+	case "processors":
+		return ec.fieldContext_ProcessorProcessing_processors(ctx, field)
+	case "operations":
+		return ec.fieldContext_ProcessorProcessing_operations(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProcessorProcessing", field.Name)
 }
 
 func (ec *executionContext) childFields_ProposeTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11102,6 +19884,14 @@ func (ec *executionContext) childFields_PublishPurposePayload(ctx context.Contex
 		return ec.fieldContext_PublishPurposePayload_purpose(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PublishPurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PublishRegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "register":
+		return ec.fieldContext_PublishRegisterPayload_register(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PublishRegisterPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Purpose(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11250,6 +20040,14 @@ func (ec *executionContext) childFields_RecordConnection(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type RecordConnection", field.Name)
 }
 
+func (ec *executionContext) childFields_RecordDisclosuresPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "disclosures":
+		return ec.fieldContext_RecordDisclosuresPayload_disclosures(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordDisclosuresPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RecordEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "cursor":
@@ -11296,6 +20094,16 @@ func (ec *executionContext) childFields_RedeliverPayload(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type RedeliverPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RefusalCount(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "code":
+		return ec.fieldContext_RefusalCount_code(ctx, field)
+	case "count":
+		return ec.fieldContext_RefusalCount_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RefusalCount", field.Name)
+}
+
 func (ec *executionContext) childFields_RegisterDocumentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "documents":
@@ -11328,6 +20136,14 @@ func (ec *executionContext) childFields_Registration(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type Registration", field.Name)
 }
 
+func (ec *executionContext) childFields_RejectAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_RejectAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RejectAssessmentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Relation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -11340,6 +20156,14 @@ func (ec *executionContext) childFields_Relation(ctx context.Context, field grap
 		return ec.fieldContext_Relation_endedOn(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Relation", field.Name)
+}
+
+func (ec *executionContext) childFields_RemindRequesterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_RemindRequesterPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RemindRequesterPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RemoveMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11358,12 +20182,212 @@ func (ec *executionContext) childFields_RenameDatasetFieldPayload(ctx context.Co
 	return nil, fmt.Errorf("no field named %q was found under type RenameDatasetFieldPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ReopenRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ReopenRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReopenRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Representative(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_Representative_name(ctx, field)
+	case "contact":
+		return ec.fieldContext_Representative_contact(ctx, field)
+	case "authority":
+		return ec.fieldContext_Representative_authority(ctx, field)
+	case "scope":
+		return ec.fieldContext_Representative_scope(ctx, field)
+	case "since":
+		return ec.fieldContext_Representative_since(ctx, field)
+	case "deliver":
+		return ec.fieldContext_Representative_deliver(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Representative", field.Name)
+}
+
+func (ec *executionContext) childFields_Request(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Request_id(ctx, field)
+	case "number":
+		return ec.fieldContext_Request_number(ctx, field)
+	case "subject":
+		return ec.fieldContext_Request_subject(ctx, field)
+	case "items":
+		return ec.fieldContext_Request_items(ctx, field)
+	case "state":
+		return ec.fieldContext_Request_state(ctx, field)
+	case "clock":
+		return ec.fieldContext_Request_clock(ctx, field)
+	case "urgency":
+		return ec.fieldContext_Request_urgency(ctx, field)
+	case "channel":
+		return ec.fieldContext_Request_channel(ctx, field)
+	case "language":
+		return ec.fieldContext_Request_language(ctx, field)
+	case "receivedAt":
+		return ec.fieldContext_Request_receivedAt(ctx, field)
+	case "receivedBy":
+		return ec.fieldContext_Request_receivedBy(ctx, field)
+	case "processorReceivedAt":
+		return ec.fieldContext_Request_processorReceivedAt(ctx, field)
+	case "message":
+		return ec.fieldContext_Request_message(ctx, field)
+	case "contact":
+		return ec.fieldContext_Request_contact(ctx, field)
+	case "identity":
+		return ec.fieldContext_Request_identity(ctx, field)
+	case "representative":
+		return ec.fieldContext_Request_representative(ctx, field)
+	case "pauses":
+		return ec.fieldContext_Request_pauses(ctx, field)
+	case "extension":
+		return ec.fieldContext_Request_extension(ctx, field)
+	case "deadline":
+		return ec.fieldContext_Request_deadline(ctx, field)
+	case "answers":
+		return ec.fieldContext_Request_answers(ctx, field)
+	case "assignedTo":
+		return ec.fieldContext_Request_assignedTo(ctx, field)
+	case "preparedBy":
+		return ec.fieldContext_Request_preparedBy(ctx, field)
+	case "approvedBy":
+		return ec.fieldContext_Request_approvedBy(ctx, field)
+	case "approvedAt":
+		return ec.fieldContext_Request_approvedAt(ctx, field)
+	case "reply":
+		return ec.fieldContext_Request_reply(ctx, field)
+	case "legalHold":
+		return ec.fieldContext_Request_legalHold(ctx, field)
+	case "feeRequested":
+		return ec.fieldContext_Request_feeRequested(ctx, field)
+	case "duplicates":
+		return ec.fieldContext_Request_duplicates(ctx, field)
+	case "reopenedFrom":
+		return ec.fieldContext_Request_reopenedFrom(ctx, field)
+	case "forwardedTo":
+		return ec.fieldContext_Request_forwardedTo(ctx, field)
+	case "events":
+		return ec.fieldContext_Request_events(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Request_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Request_updatedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Request_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Request", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RequestConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RequestConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RequestConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestDeadline(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "due":
+		return ec.fieldContext_RequestDeadline_due(ctx, field)
+	case "dueBefore":
+		return ec.fieldContext_RequestDeadline_dueBefore(ctx, field)
+	case "base":
+		return ec.fieldContext_RequestDeadline_base(ctx, field)
+	case "notice":
+		return ec.fieldContext_RequestDeadline_notice(ctx, field)
+	case "noticeBefore":
+		return ec.fieldContext_RequestDeadline_noticeBefore(ctx, field)
+	case "target":
+		return ec.fieldContext_RequestDeadline_target(ctx, field)
+	case "service":
+		return ec.fieldContext_RequestDeadline_service(ctx, field)
+	case "trace":
+		return ec.fieldContext_RequestDeadline_trace(ctx, field)
+	case "zone":
+		return ec.fieldContext_RequestDeadline_zone(ctx, field)
+	case "calendar":
+		return ec.fieldContext_RequestDeadline_calendar(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestDeadline", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RequestEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RequestEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_RequestEpochClosePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "close":
 		return ec.fieldContext_RequestEpochClosePayload_close(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestEpochClosePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RequestEvent_id(ctx, field)
+	case "rule":
+		return ec.fieldContext_RequestEvent_rule(ctx, field)
+	case "by":
+		return ec.fieldContext_RequestEvent_by(ctx, field)
+	case "as":
+		return ec.fieldContext_RequestEvent_as(ctx, field)
+	case "at":
+		return ec.fieldContext_RequestEvent_at(ctx, field)
+	case "from":
+		return ec.fieldContext_RequestEvent_from(ctx, field)
+	case "to":
+		return ec.fieldContext_RequestEvent_to(ctx, field)
+	case "clockBefore":
+		return ec.fieldContext_RequestEvent_clockBefore(ctx, field)
+	case "clockAfter":
+		return ec.fieldContext_RequestEvent_clockAfter(ctx, field)
+	case "reason":
+		return ec.fieldContext_RequestEvent_reason(ctx, field)
+	case "evidence":
+		return ec.fieldContext_RequestEvent_evidence(ctx, field)
+	case "private":
+		return ec.fieldContext_RequestEvent_private(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RequestEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RequestEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RequestEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RequestEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RequestEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestEventEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestExportPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11376,6 +20400,122 @@ func (ec *executionContext) childFields_RequestExportPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RequestExportPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RequestExtension(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reason":
+		return ec.fieldContext_RequestExtension_reason(ctx, field)
+	case "noticeSent":
+		return ec.fieldContext_RequestExtension_noticeSent(ctx, field)
+	case "by":
+		return ec.fieldContext_RequestExtension_by(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestExtension", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestItem(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RequestItem_id(ctx, field)
+	case "type":
+		return ec.fieldContext_RequestItem_type(ctx, field)
+	case "wish":
+		return ec.fieldContext_RequestItem_wish(ctx, field)
+	case "outcome":
+		return ec.fieldContext_RequestItem_outcome(ctx, field)
+	case "proposal":
+		return ec.fieldContext_RequestItem_proposal(ctx, field)
+	case "results":
+		return ec.fieldContext_RequestItem_results(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestItem", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestPause(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "reason":
+		return ec.fieldContext_RequestPause_reason(ctx, field)
+	case "from":
+		return ec.fieldContext_RequestPause_from(ctx, field)
+	case "until":
+		return ec.fieldContext_RequestPause_until(ctx, field)
+	case "counts":
+		return ec.fieldContext_RequestPause_counts(ctx, field)
+	case "overruledBy":
+		return ec.fieldContext_RequestPause_overruledBy(ctx, field)
+	case "overruled":
+		return ec.fieldContext_RequestPause_overruled(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestPause", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestProposal(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "outcome":
+		return ec.fieldContext_RequestProposal_outcome(ctx, field)
+	case "refusal":
+		return ec.fieldContext_RequestProposal_refusal(ctx, field)
+	case "article":
+		return ec.fieldContext_RequestProposal_article(ctx, field)
+	case "reason":
+		return ec.fieldContext_RequestProposal_reason(ctx, field)
+	case "ground":
+		return ec.fieldContext_RequestProposal_ground(ctx, field)
+	case "plan":
+		return ec.fieldContext_RequestProposal_plan(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestProposal", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestReply(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "channel":
+		return ec.fieldContext_RequestReply_channel(ctx, field)
+	case "letter":
+		return ec.fieldContext_RequestReply_letter(ctx, field)
+	case "hash":
+		return ec.fieldContext_RequestReply_hash(ctx, field)
+	case "at":
+		return ec.fieldContext_RequestReply_at(ctx, field)
+	case "delivered":
+		return ec.fieldContext_RequestReply_delivered(ctx, field)
+	case "bounced":
+		return ec.fieldContext_RequestReply_bounced(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestReply", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestStatistics(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rows":
+		return ec.fieldContext_RequestStatistics_rows(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestStatistics", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestStatisticsRow(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "type":
+		return ec.fieldContext_RequestStatisticsRow_type(ctx, field)
+	case "month":
+		return ec.fieldContext_RequestStatisticsRow_month(ctx, field)
+	case "received":
+		return ec.fieldContext_RequestStatisticsRow_received(ctx, field)
+	case "answered":
+		return ec.fieldContext_RequestStatisticsRow_answered(ctx, field)
+	case "answeredInTime":
+		return ec.fieldContext_RequestStatisticsRow_answeredInTime(ctx, field)
+	case "medianHours":
+		return ec.fieldContext_RequestStatisticsRow_medianHours(ctx, field)
+	case "extended":
+		return ec.fieldContext_RequestStatisticsRow_extended(ctx, field)
+	case "refused":
+		return ec.fieldContext_RequestStatisticsRow_refused(ctx, field)
+	case "overdueNow":
+		return ec.fieldContext_RequestStatisticsRow_overdueNow(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestStatisticsRow", field.Name)
+}
+
 func (ec *executionContext) childFields_RequestSubjectCodePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "challenge":
@@ -11386,12 +20526,58 @@ func (ec *executionContext) childFields_RequestSubjectCodePayload(ctx context.Co
 	return nil, fmt.Errorf("no field named %q was found under type RequestSubjectCodePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RequesterIdentity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "method":
+		return ec.fieldContext_RequesterIdentity_method(ctx, field)
+	case "assurance":
+		return ec.fieldContext_RequesterIdentity_assurance(ctx, field)
+	case "reasonForDoubt":
+		return ec.fieldContext_RequesterIdentity_reasonForDoubt(ctx, field)
+	case "asked":
+		return ec.fieldContext_RequesterIdentity_asked(ctx, field)
+	case "proportionality":
+		return ec.fieldContext_RequesterIdentity_proportionality(ctx, field)
+	case "document":
+		return ec.fieldContext_RequesterIdentity_document(ctx, field)
+	case "askedAt":
+		return ec.fieldContext_RequesterIdentity_askedAt(ctx, field)
+	case "remindedAt":
+		return ec.fieldContext_RequesterIdentity_remindedAt(ctx, field)
+	case "answeredAt":
+		return ec.fieldContext_RequesterIdentity_answeredAt(ctx, field)
+	case "verifiedAt":
+		return ec.fieldContext_RequesterIdentity_verifiedAt(ctx, field)
+	case "verifiedBy":
+		return ec.fieldContext_RequesterIdentity_verifiedBy(ctx, field)
+	case "attempts":
+		return ec.fieldContext_RequesterIdentity_attempts(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequesterIdentity", field.Name)
+}
+
 func (ec *executionContext) childFields_ResendInvitationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "member":
 		return ec.fieldContext_ResendInvitationPayload_member(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ResendInvitationPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RespondRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_RespondRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RespondRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetireDataSystemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "system":
+		return ec.fieldContext_RetireDataSystemPayload_system(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireDataSystemPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RetireDatasetPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11402,12 +20588,36 @@ func (ec *executionContext) childFields_RetireDatasetPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RetireDatasetPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RetirePartyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "party":
+		return ec.fieldContext_RetirePartyPayload_party(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetirePartyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetireProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "activity":
+		return ec.fieldContext_RetireProcessingActivityPayload_activity(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireProcessingActivityPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RetirePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "purpose":
 		return ec.fieldContext_RetirePurposePayload_purpose(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetirePurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetireSecurityMeasurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "measure":
+		return ec.fieldContext_RetireSecurityMeasurePayload_measure(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireSecurityMeasurePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RetireTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11426,12 +20636,36 @@ func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, fie
 	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ReviewProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "activity":
+		return ec.fieldContext_ReviewProcessingActivityPayload_activity(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviewProcessingActivityPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReviseAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_ReviseAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviseAssessmentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ReviseNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "notice":
 		return ec.fieldContext_ReviseNoticePayload_notice(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ReviseNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReviseProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "activity":
+		return ec.fieldContext_ReviseProcessingActivityPayload_activity(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviseProcessingActivityPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RevisePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11512,12 +20746,34 @@ func (ec *executionContext) childFields_SaveImportMappingPayload(ctx context.Con
 	return nil, fmt.Errorf("no field named %q was found under type SaveImportMappingPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ScreenOutAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_ScreenOutAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ScreenOutAssessmentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_SealAuditPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "state":
 		return ec.fieldContext_SealAuditPayload_state(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SealAuditPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SearchAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "system":
+		return ec.fieldContext_SearchAnswer_system(ctx, field)
+	case "result":
+		return ec.fieldContext_SearchAnswer_result(ctx, field)
+	case "count":
+		return ec.fieldContext_SearchAnswer_count(ctx, field)
+	case "at":
+		return ec.fieldContext_SearchAnswer_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SearchAnswer", field.Name)
 }
 
 func (ec *executionContext) childFields_SecurityEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11638,6 +20894,74 @@ func (ec *executionContext) childFields_SecurityEventFacts(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type SecurityEventFacts", field.Name)
 }
 
+func (ec *executionContext) childFields_SecurityMeasure(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_SecurityMeasure_id(ctx, field)
+	case "key":
+		return ec.fieldContext_SecurityMeasure_key(ctx, field)
+	case "term":
+		return ec.fieldContext_SecurityMeasure_term(ctx, field)
+	case "vocabularyVersion":
+		return ec.fieldContext_SecurityMeasure_vocabularyVersion(ctx, field)
+	case "texts":
+		return ec.fieldContext_SecurityMeasure_texts(ctx, field)
+	case "kind":
+		return ec.fieldContext_SecurityMeasure_kind(ctx, field)
+	case "art32":
+		return ec.fieldContext_SecurityMeasure_art32(ctx, field)
+	case "systems":
+		return ec.fieldContext_SecurityMeasure_systems(ctx, field)
+	case "status":
+		return ec.fieldContext_SecurityMeasure_status(ctx, field)
+	case "owner":
+		return ec.fieldContext_SecurityMeasure_owner(ctx, field)
+	case "controls":
+		return ec.fieldContext_SecurityMeasure_controls(ctx, field)
+	case "version":
+		return ec.fieldContext_SecurityMeasure_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_SecurityMeasure_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_SecurityMeasure_updatedAt(ctx, field)
+	case "retiredAt":
+		return ec.fieldContext_SecurityMeasure_retiredAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityMeasure", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityMeasureConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_SecurityMeasureConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_SecurityMeasureConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_SecurityMeasureConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityMeasureConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityMeasureEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_SecurityMeasureEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_SecurityMeasureEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityMeasureEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_SecurityMeasureText(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "language":
+		return ec.fieldContext_SecurityMeasureText_language(ctx, field)
+	case "description":
+		return ec.fieldContext_SecurityMeasureText_description(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SecurityMeasureText", field.Name)
+}
+
 func (ec *executionContext) childFields_Self(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "subject":
@@ -11648,6 +20972,14 @@ func (ec *executionContext) childFields_Self(ctx context.Context, field graphql.
 		return ec.fieldContext_Self_expiresAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Self", field.Name)
+}
+
+func (ec *executionContext) childFields_SendBackRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_SendBackRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SendBackRequestPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11790,6 +21122,22 @@ func (ec *executionContext) childFields_SubjectEdge(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type SubjectEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_SubmitAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_SubmitAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SubmitAssessmentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SubmitRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_SubmitRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SubmitRequestPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -11816,6 +21164,8 @@ func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphq
 		return ec.fieldContext_Tenant_slug(ctx, field)
 	case "allowedOrigins":
 		return ec.fieldContext_Tenant_allowedOrigins(ctx, field)
+	case "publicAuthority":
+		return ec.fieldContext_Tenant_publicAuthority(ctx, field)
 	case "version":
 		return ec.fieldContext_Tenant_version(ctx, field)
 	case "createdAt":
@@ -11878,6 +21228,34 @@ func (ec *executionContext) childFields_TenantPolicyEdge(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type TenantPolicyEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_Tia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "country":
+		return ec.fieldContext_Tia_country(ctx, field)
+	case "circumstances":
+		return ec.fieldContext_Tia_circumstances(ctx, field)
+	case "importerType":
+		return ec.fieldContext_Tia_importerType(ctx, field)
+	case "data":
+		return ec.fieldContext_Tia_data(ctx, field)
+	case "lawAndPractice":
+		return ec.fieldContext_Tia_lawAndPractice(ctx, field)
+	case "problematic":
+		return ec.fieldContext_Tia_problematic(ctx, field)
+	case "technical":
+		return ec.fieldContext_Tia_technical(ctx, field)
+	case "contractual":
+		return ec.fieldContext_Tia_contractual(ctx, field)
+	case "organisational":
+		return ec.fieldContext_Tia_organisational(ctx, field)
+	case "outcome":
+		return ec.fieldContext_Tia_outcome(ctx, field)
+	case "conclusion":
+		return ec.fieldContext_Tia_conclusion(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Tia", field.Name)
+}
+
 func (ec *executionContext) childFields_UnregisterDocumentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -11894,12 +21272,36 @@ func (ec *executionContext) childFields_UpdateApiKeyPayload(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type UpdateApiKeyPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_UpdateAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "assessment":
+		return ec.fieldContext_UpdateAssessmentPayload_assessment(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateAssessmentPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateDataSystemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "system":
+		return ec.fieldContext_UpdateDataSystemPayload_system(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateDataSystemPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_UpdateNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "notice":
 		return ec.fieldContext_UpdateNoticePayload_notice(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdatePartyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "party":
+		return ec.fieldContext_UpdatePartyPayload_party(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdatePartyPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdatePurposePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -11916,6 +21318,14 @@ func (ec *executionContext) childFields_UpdateRecordPayload(ctx context.Context,
 		return ec.fieldContext_UpdateRecordPayload_record(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateRecordPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateSecurityMeasurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "measure":
+		return ec.fieldContext_UpdateSecurityMeasurePayload_measure(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateSecurityMeasurePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -12100,12 +21510,28 @@ func (ec *executionContext) childFields_Webhook(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
 }
 
+func (ec *executionContext) childFields_WithdrawMyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_WithdrawMyRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WithdrawMyRequestPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_WithdrawNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "notice":
 		return ec.fieldContext_WithdrawNoticePayload_notice(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type WithdrawNoticePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_WithdrawRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_WithdrawRequestPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WithdrawRequestPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_WriteRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

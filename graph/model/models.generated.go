@@ -6,19 +6,24 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -29,6 +34,10 @@ type AcceptInvitationPayload struct {
 	Membership *tenancy.Membership `json:"membership"`
 }
 
+type ActivateProcessingActivityPayload struct {
+	Activity *processing.Activity `json:"activity"`
+}
+
 type AddDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
@@ -37,12 +46,53 @@ type AddSecurityEventActivityPayload struct {
 	Event *security.Event `json:"event"`
 }
 
+type AdoptSecurityMeasuresPayload struct {
+	// Those that were made.
+	Measures []*measure.Measure `json:"measures"`
+}
+
+type AdviseOnAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type AnnounceFeePayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type AnswerSearchPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type ApproveAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
 type ApproveEpochClosePayload struct {
 	Close *epoch.Close `json:"close"`
 }
 
+type ApproveRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type ApproveTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
+}
+
+type AskIdentityPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type AskToClarifyPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type AssignRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type BeginAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
 }
 
 type ChangeDetectorPayload struct {
@@ -53,6 +103,30 @@ type ChangeMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
 
+type ClarifyRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type CloseRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type CommentRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type ConfirmDeliveryPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type ConsultAuthorityPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type CorrectReceiptPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type CorrectSecurityEventPayload struct {
 	Event *security.Event `json:"event"`
 }
@@ -61,6 +135,14 @@ type CreateAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 	// The whole key, to be sent as 'Authorization: Bearer …'. Null in a replay: it is shown once.
 	Secret *string `json:"secret,omitempty"`
+}
+
+type CreateAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type CreateDataSystemPayload struct {
+	System *processing.System `json:"system"`
 }
 
 type CreateDatasetPayload struct {
@@ -77,8 +159,20 @@ type CreateOAuthClientPayload struct {
 	Credentials *oauth.Credentials `json:"credentials,omitempty"`
 }
 
+type CreatePartyPayload struct {
+	Party *processing.Party `json:"party"`
+}
+
+type CreateProcessingActivityPayload struct {
+	Activity *processing.Activity `json:"activity"`
+}
+
 type CreatePurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
+}
+
+type CreateSecurityMeasurePayload struct {
+	Measure *measure.Measure `json:"measure"`
 }
 
 type CreateSubjectPayload struct {
@@ -95,12 +189,20 @@ type CreateWebhookPayload struct {
 	Secret *string `json:"secret,omitempty"`
 }
 
+type DecideItemPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type DeleteRecordPayload struct {
 	ID string `json:"id"`
 }
 
 type DeleteWebhookPayload struct {
 	ID string `json:"id"`
+}
+
+type DemandAssessmentReviewPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
 }
 
 type DisposeSecurityEventPayload struct {
@@ -120,6 +222,18 @@ type ExportAuditPayload struct {
 	Export *trail.Export `json:"export"`
 }
 
+type ExtendRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type ForwardRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type GiveUpIdentityPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type GrantDownloadPayload struct {
 	Grant *download.Grant `json:"grant"`
 }
@@ -128,12 +242,36 @@ type HaltEpochClosePayload struct {
 	Close *epoch.Close `json:"close"`
 }
 
+type IdentifyRequesterPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type InviteMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
 
 type LeaveTenantPayload struct {
 	Access *breakglass.Grant `json:"access"`
+}
+
+type NoteConsultationPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type OpenMyRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type OpenRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type OverrulePausePayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type PrepareRegisterPayload struct {
+	Register *processing.Register `json:"register"`
 }
 
 type ProposeTenantPolicyPayload struct {
@@ -146,6 +284,14 @@ type PublishNoticePayload struct {
 
 type PublishPurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
+}
+
+type PublishRegisterPayload struct {
+	Register *processing.Register `json:"register"`
+}
+
+type RecordDisclosuresPayload struct {
+	Disclosures []*disclosure.Disclosure `json:"disclosures"`
 }
 
 type RecordSecurityEventPayload struct {
@@ -161,12 +307,24 @@ type RegisterDocumentsPayload struct {
 	Documents []*document.Document `json:"documents"`
 }
 
+type RejectAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type RemindRequesterPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type RemoveMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
 
 type RenameDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
+}
+
+type ReopenRequestPayload struct {
+	Request *request.Request `json:"request"`
 }
 
 type RequestEpochClosePayload struct {
@@ -187,12 +345,32 @@ type ResendInvitationPayload struct {
 	Member *tenancy.Member `json:"member"`
 }
 
+type RespondRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type RetireDataSystemPayload struct {
+	System *processing.System `json:"system"`
+}
+
 type RetireDatasetPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
 
+type RetirePartyPayload struct {
+	Party *processing.Party `json:"party"`
+}
+
+type RetireProcessingActivityPayload struct {
+	Activity *processing.Activity `json:"activity"`
+}
+
 type RetirePurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
+}
+
+type RetireSecurityMeasurePayload struct {
+	Measure *measure.Measure `json:"measure"`
 }
 
 type RetireTenantPolicyPayload struct {
@@ -203,8 +381,20 @@ type RetryJobPayload struct {
 	Job *job.Job `json:"job"`
 }
 
+type ReviewProcessingActivityPayload struct {
+	Activity *processing.Activity `json:"activity"`
+}
+
+type ReviseAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
 type ReviseNoticePayload struct {
 	Notice *purpose.Notice `json:"notice"`
+}
+
+type ReviseProcessingActivityPayload struct {
+	Activity *processing.Activity `json:"activity"`
 }
 
 type RevisePurposePayload struct {
@@ -250,8 +440,16 @@ type SaveImportMappingPayload struct {
 	Mapping *imports.Mapping `json:"mapping"`
 }
 
+type ScreenOutAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
 type SealAuditPayload struct {
 	State *trail.State `json:"state"`
+}
+
+type SendBackRequestPayload struct {
+	Request *request.Request `json:"request"`
 }
 
 type SignInSubjectPayload struct {
@@ -281,6 +479,14 @@ type StartRelationPayload struct {
 	Relation *subject.Relation `json:"relation"`
 }
 
+type SubmitAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type SubmitRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type UnregisterDocumentPayload struct {
 	ID string `json:"id"`
 }
@@ -289,8 +495,20 @@ type UpdateAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 }
 
+type UpdateAssessmentPayload struct {
+	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type UpdateDataSystemPayload struct {
+	System *processing.System `json:"system"`
+}
+
 type UpdateNoticePayload struct {
 	Notice *purpose.Notice `json:"notice"`
+}
+
+type UpdatePartyPayload struct {
+	Party *processing.Party `json:"party"`
 }
 
 type UpdatePurposePayload struct {
@@ -299,6 +517,10 @@ type UpdatePurposePayload struct {
 
 type UpdateRecordPayload struct {
 	Record *record.Record `json:"record"`
+}
+
+type UpdateSecurityMeasurePayload struct {
+	Measure *measure.Measure `json:"measure"`
 }
 
 type UpdateSubjectPayload struct {
@@ -329,8 +551,20 @@ type VerifyWebhookPayload struct {
 	Job string `json:"job"`
 }
 
+type WithdrawMyRequestInput struct {
+	ID string `json:"id"`
+}
+
+type WithdrawMyRequestPayload struct {
+	Request *request.Request `json:"request"`
+}
+
 type WithdrawNoticePayload struct {
 	Notice *purpose.Notice `json:"notice"`
+}
+
+type WithdrawRequestPayload struct {
+	Request *request.Request `json:"request"`
 }
 
 type WriteRecordPayload struct {

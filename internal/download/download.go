@@ -4,6 +4,7 @@
 package download
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,6 +26,7 @@ import (
 	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -54,6 +56,7 @@ type Grant struct {
 type Row struct {
 	Hash      string // SHA-256 of the token, hexadecimal
 	Object    string
+	Form      *processing.Form // of a register
 	Subject   string
 	Principal string // id of the caller it was made for
 	UsesLeft  int
@@ -65,6 +68,7 @@ type Row struct {
 var (
 	ErrNotFound = errs.New(errs.NotFound, "no such download")
 	ErrNoObject = errs.New(errs.NotFound, "nothing that can be downloaded has this id").At("object")
+	ErrForm     = errs.New(errs.Invalid, "a register is downloaded in a form, and nothing else is").At("register")
 	ErrForeign  = errs.New(errs.Forbidden, "the link was made for another caller: ask for one of your own")
 	ErrExpired  = errs.New(errs.Precondition, "the link has expired: ask for a new link").Under(httperr.RuleGone)
 	ErrSpent    = errs.New(errs.Precondition, "the link was opened %d times: ask for a new link", Uses).Under(httperr.RuleGone)
@@ -97,6 +101,11 @@ type Audits interface {
 	OpenExport(ctx context.Context, id string) (*trail.Export, io.ReadSeekCloser, error)
 }
 
+// Registers gives registers of processing out.
+type Registers interface {
+	Open(ctx context.Context, id string, f processing.Form) (*processing.File, error)
+}
+
 // Recorder records refusals.
 type Recorder interface {
 	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
@@ -109,6 +118,7 @@ type Config struct {
 	Files      Files
 	Exports    Exports
 	Audits     Audits
+	Registers  Registers
 	Authorizer authz.Authorizer
 	Recorder   Recorder
 	Changes    *change.Runner
@@ -144,6 +154,8 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 		do = authz.ExportRequest
 	case id.AuditExport:
 		do = authz.AuditExport
+	case id.Register:
+		do = authz.ProcessingRead
 	default:
 		return nil, ErrNoObject
 	}
@@ -151,7 +163,17 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 }
 
 // open opens an object that the caller may read.
-func (s *Service) open(ctx context.Context, object string) (*content, error) {
+func (s *Service) open(ctx context.Context, object string, form *processing.Form) (*content, error) {
+	if (id.TypeOf(object) == id.Register) != (form != nil) {
+		return nil, ErrForm
+	}
+	if form != nil {
+		f, err := s.Registers.Open(ctx, object, *form)
+		if err != nil {
+			return nil, err
+		}
+		return &content{ReadSeekCloser: inMemory{bytes.NewReader(f.Content)}, name: personal.NewText(f.Name), media: f.Media}, nil
+	}
 	if id.TypeOf(object) == id.File {
 		f, r, err := s.Files.Open(ctx, object)
 		if err != nil {
@@ -177,9 +199,15 @@ func (s *Service) open(ctx context.Context, object string) (*content, error) {
 	}, nil
 }
 
+// inMemory is content that was made for the caller.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
 // GrantInput asks for a link.
 type GrantInput struct {
-	Object string // id of a file or an export
+	Object   string           // id of what is to be downloaded
+	Register *processing.Form // of a register, and of nothing else
 }
 
 // Grant makes a link to an object for the caller. Opening the object shows that
@@ -195,7 +223,7 @@ func (s *Service) Grant(ctx context.Context, in GrantInput) (*Grant, error) {
 	if ctx, err = s.permit(ctx, "download.grant", in.Object); err != nil {
 		return nil, err
 	}
-	c, err := s.open(ctx, in.Object)
+	c, err := s.open(ctx, in.Object, in.Register)
 	if err != nil {
 		return nil, fmt.Errorf("grant download: %w", err)
 	}
@@ -207,7 +235,7 @@ func (s *Service) Grant(ctx context.Context, in GrantInput) (*Grant, error) {
 	token := base64.RawURLEncoding.EncodeToString(raw)
 	now := s.Now().UTC().Truncate(time.Millisecond)
 	row := &Row{
-		Hash: hash(token), Object: in.Object, Subject: c.subject, Principal: authz.FromContext(ctx).ID,
+		Hash: hash(token), Object: in.Object, Form: in.Register, Subject: c.subject, Principal: authz.FromContext(ctx).ID,
 		UsesLeft: Uses, CreatedAt: now, ExpiresAt: now.Add(Life),
 	}
 	if !c.expires.IsZero() {
@@ -256,7 +284,7 @@ func (s *Service) use(ctx context.Context, token string, resume bool) (*Row, *co
 	if ctx, err = s.permit(ctx, "download.open", row.Object); err != nil {
 		return nil, nil, err
 	}
-	c, err := s.open(ctx, row.Object)
+	c, err := s.open(ctx, row.Object, row.Form)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -25,11 +26,19 @@ type grantDoc struct {
 	ID        string    `bson:"_id"` // tenant and hash
 	Tenant    tenant.ID `bson:"tenant"`
 	Object    string    `bson:"object"`
+	Form      *formDoc  `bson:"form,omitempty"`
 	Subject   string    `bson:"subject"`
 	Principal string    `bson:"principal"`
 	UsesLeft  int       `bson:"usesLeft"`
 	CreatedAt time.Time `bson:"createdAt"`
 	ExpiresAt time.Time `bson:"expiresAt"`
+}
+
+// formDoc is the form in which a register is downloaded.
+type formDoc struct {
+	Format   processing.Format `bson:"format"`
+	Language *string           `bson:"language,omitempty"`
+	Hat      *processing.Hat   `bson:"hat,omitempty"`
 }
 
 func grantID(of tenant.ID, hash string) string { return string(of) + "/" + hash }
@@ -49,7 +58,7 @@ func (s *DownloadStore) Get(ctx context.Context, hash string) (*download.Row, er
 		return nil, fmt.Errorf("find grant: %w", translate(err))
 	}
 	return &download.Row{
-		Hash: hash, Object: d.Object, Subject: d.Subject, Principal: d.Principal, UsesLeft: d.UsesLeft,
+		Hash: hash, Object: d.Object, Form: (*processing.Form)(d.Form), Subject: d.Subject, Principal: d.Principal, UsesLeft: d.UsesLeft,
 		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt,
 	}, nil
 }
@@ -69,7 +78,7 @@ func (s *DownloadStore) Insert(ctx context.Context, r *download.Row) error {
 		return err
 	}
 	_, err = s.coll.InsertOne(ctx, grantDoc{
-		grantID(of, r.Hash), of, r.Object, r.Subject, r.Principal, r.UsesLeft, r.CreatedAt, r.ExpiresAt,
+		grantID(of, r.Hash), of, r.Object, (*formDoc)(r.Form), r.Subject, r.Principal, r.UsesLeft, r.CreatedAt, r.ExpiresAt,
 	})
 	if err != nil {
 		return fmt.Errorf("insert grant: %w", translate(err))

@@ -93,11 +93,8 @@ func told(k DriftKind) (article, advice string) {
 	}
 }
 
-func found(k DriftKind, activity, object string) Drift {
+func found(k DriftKind, object string) Drift {
 	d := Drift{Kind: k}
-	if activity != "" {
-		d.Activity = &activity
-	}
 	if object != "" {
 		d.Object = &object
 	}
@@ -108,7 +105,7 @@ func found(k DriftKind, activity, object string) Drift {
 // Drift tells where the record doesn't hold, of one activity or, with that of
 // datasets that no activity names, of all: the first MaxDrift findings, those of
 // the oldest activity first.
-func (s *Service) Drift(ctx context.Context, activityID *string) ([]Drift, error) {
+func (s *Service) Drift(ctx context.Context, activityID *string) ([]*Drift, error) {
 	var only []string
 	if activityID != nil {
 		if err := known(ctx, id.Activity, *activityID, ErrNotFound); err != nil {
@@ -127,7 +124,7 @@ func (s *Service) Drift(ctx context.Context, activityID *string) ([]Drift, error
 	if err != nil {
 		return nil, err
 	}
-	all := []Drift{}
+	all := []*Drift{}
 	used := map[string]bool{}
 	for _, a := range l.activities {
 		c := a.holding()
@@ -138,13 +135,14 @@ func (s *Service) Drift(ctx context.Context, activityID *string) ([]Drift, error
 		}
 		for _, d := range slices.Concat(l.retired(c), l.unfounded(c), l.transfers(c), l.unassessed(a, c, today)) {
 			d.Activity = &a.ID
-			all = append(all, d)
+			all = append(all, &d)
 		}
 	}
 	if activityID == nil {
 		for _, datasetID := range l.sorted() {
 			if d := l.datasets[datasetID]; !used[d.ID] && d.State == dataset.Active {
-				all = append(all, found(DatasetUnused, "", d.ID))
+				unused := found(DatasetUnused, d.ID)
+				all = append(all, &unused)
 			}
 		}
 	}
@@ -174,29 +172,29 @@ func (l *landscape) sorted() []string {
 func (l *landscape) retired(c *Content) (all []Drift) {
 	for _, n := range c.Datasets {
 		if d := l.datasets[n]; d != nil && d.State == dataset.Retired {
-			all = append(all, found(DatasetRetired, "", n))
+			all = append(all, found(DatasetRetired, n))
 		}
 	}
 	for _, n := range c.purposes() {
 		if p := l.purposes[n]; p.State == purpose.Retired {
-			all = append(all, found(PurposeRetired, "", n))
+			all = append(all, found(PurposeRetired, n))
 		} else if p.State == purpose.Superseded {
-			all = append(all, found(PurposeSuperseded, "", n))
+			all = append(all, found(PurposeSuperseded, n))
 		}
 	}
 	for _, n := range c.parties() {
 		if p := l.parties[n]; p != nil && p.State == Retired {
-			all = append(all, found(PartyRetired, "", n))
+			all = append(all, found(PartyRetired, n))
 		}
 	}
 	for _, n := range c.Systems {
 		if y := l.systems[n]; y != nil && y.State == Retired {
-			all = append(all, found(SystemRetired, "", n))
+			all = append(all, found(SystemRetired, n))
 		}
 	}
 	for _, n := range c.Measures {
 		if l.measures[n].Retired {
-			all = append(all, found(MeasureRetired, "", n))
+			all = append(all, found(MeasureRetired, n))
 		}
 	}
 	return all
@@ -223,7 +221,7 @@ func (l *landscape) unfounded(c *Content) (all []Drift) {
 			}
 			for i := range d.Fields {
 				if d.Fields[i].DataClass == k.class {
-					f := found(k.kind, "", n)
+					f := found(k.kind, n)
 					f.Field = &d.Fields[i].ID
 					all = append(all, f)
 					break // one field of a class is enough to say so
@@ -231,7 +229,7 @@ func (l *landscape) unfounded(c *Content) (all []Drift) {
 			}
 		}
 		if slices.ContainsFunc(c.Controller.DataCategories, func(d DataCategory) bool { return d.Class == k.class }) && !slices.ContainsFunc(all, func(d Drift) bool { return d.Kind == k.kind }) {
-			all = append(all, found(k.kind, "", ""))
+			all = append(all, found(k.kind, ""))
 		}
 	}
 	return all
@@ -241,7 +239,7 @@ func (l *landscape) unfounded(c *Content) (all []Drift) {
 // by transfers that are named, to parties and to systems.
 func (l *landscape) transfers(c *Content) (all []Drift) {
 	tell := func(k DriftKind, object, country string) {
-		d := found(k, "", object)
+		d := found(k, object)
 		d.Country = &country
 		all = append(all, d)
 	}
@@ -274,7 +272,7 @@ func (l *landscape) transfers(c *Content) (all []Drift) {
 // unassessed tells of what ought to be looked at.
 func (l *landscape) unassessed(a *Activity, c *Content, today civil.Date) (all []Drift) {
 	if a.NextReviewOn != nil && a.NextReviewOn.Before(today) {
-		all = append(all, found(ReviewOverdue, "", ""))
+		all = append(all, found(ReviewOverdue, ""))
 	}
 	p := c.Controller
 	if p == nil {
@@ -282,14 +280,14 @@ func (l *landscape) unassessed(a *Activity, c *Content, today civil.Date) (all [
 	}
 	for _, n := range p.Purposes {
 		if pur := l.purposes[n]; pur.ConsentBased() && !l.noticed[pur.Key] {
-			all = append(all, found(ConsentWithoutNotice, "", n))
+			all = append(all, found(ConsentWithoutNotice, n))
 		}
 	}
 	if p.ImpactNeed == ImpactUnknown || p.ImpactNeed == ImpactNeeded && p.ImpactAssessment == nil {
-		all = append(all, found(ImpactUnassessed, "", ""))
+		all = append(all, found(ImpactUnassessed, ""))
 	}
 	if p.LegitimateInterest == nil && slices.ContainsFunc(p.LegalBases, func(b LegalBasis) bool { return b.Basis == Art6f }) {
-		all = append(all, found(InterestUnassessed, "", ""))
+		all = append(all, found(InterestUnassessed, ""))
 	}
 	return all
 }

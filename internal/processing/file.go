@@ -32,12 +32,12 @@ const (
 // Form is what of a register is given out, and how.
 type Form struct {
 	Format   Format
-	Language string // "da" or "en"; of PDF and CSV
-	Hat      *Hat   // of PDF and CSV: the activities of one hat only, for Art. 30(4) asks for either
+	Language *string // "da" or "en"; of PDF and CSV
+	Hat      *Hat    // of PDF and CSV: the activities of one hat only, for Art. 30(4) asks for either
 }
 
 // ErrForm reports a form that there isn't.
-var ErrForm = errs.New(errs.Invalid, "a register is given out as PDF or CSV, in the language da or en and of one hat or both, or whole as JSON").At("form")
+var ErrForm = errs.New(errs.Invalid, "a register is given out as PDF or CSV, in the language da or en and of one hat or both, or whole as JSON").At("register")
 
 // File is a register given out: the same bytes each time.
 type File struct {
@@ -48,10 +48,10 @@ type File struct {
 
 // Open returns a register in a form. One that is only prepared says so.
 func (s *Service) Open(ctx context.Context, registerID string, f Form) (*File, error) {
-	whole := f.Language == "" && f.Hat == nil
+	tag := value(f.Language)
 	switch {
-	case f.Format == JSON && whole:
-	case f.Format != PDF && f.Format != CSV, f.Language != paper.Danish && f.Language != paper.English, f.Hat != nil && *f.Hat != Controller && *f.Hat != Processor:
+	case f.Format == JSON && f.Language == nil && f.Hat == nil:
+	case f.Format != PDF && f.Format != CSV, tag != paper.Danish && tag != paper.English, f.Hat != nil && *f.Hat != Controller && *f.Hat != Processor:
 		return nil, ErrForm
 	}
 	r, err := s.Register(ctx, registerID)
@@ -76,8 +76,8 @@ func (s *Service) Open(ctx context.Context, registerID string, f Form) (*File, e
 	if r.Number != nil {
 		name = "register-" + strconv.FormatInt(*r.Number, 10)
 	}
-	if f.Language != "" {
-		name += "-" + f.Language
+	if tag != "" {
+		name += "-" + tag
 	}
 	if f.Hat != nil {
 		name += "-" + strings.ToLower(string(*f.Hat))
@@ -85,7 +85,7 @@ func (s *Service) Open(ctx context.Context, registerID string, f Form) (*File, e
 	var out bytes.Buffer
 	switch f.Format {
 	case CSV:
-		if err := c.csv(&out, f.Language); err != nil {
+		if err := c.csv(&out, tag); err != nil {
 			return nil, err
 		}
 		return &File{name + ".csv", "text/csv; charset=utf-8", out.Bytes()}, nil
@@ -101,7 +101,7 @@ func (s *Service) Open(ctx context.Context, registerID string, f Form) (*File, e
 		if err != nil {
 			return nil, fmt.Errorf("time zone of register %s: %w", r.ID, err)
 		}
-		if err := paper.Render(&out, c.document(r, f.Language, zone)); err != nil {
+		if err := paper.Render(&out, c.document(r, tag, zone)); err != nil {
 			return nil, err
 		}
 		return &File{name + ".pdf", "application/pdf", out.Bytes()}, nil
