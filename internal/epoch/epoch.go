@@ -111,11 +111,13 @@ var (
 	ErrPerson = errs.New(errs.Forbidden, "closing an epoch takes persons").Under("epoch.two-persons")
 	// ErrNotRequested refuses to approve what doesn't wait for it.
 	ErrNotRequested = errs.New(errs.Precondition, "it doesn't wait for approval")
+	// ErrNoLookups refuses to rebuild lookups where there are none.
+	ErrNoLookups = errs.New(errs.NotFound, "no such tenant, or one without lookups").At("tenant")
 	// ErrTooLate refuses to halt what is done.
 	ErrTooLate = errs.New(errs.Precondition, "the master key is destroyed or about to be, or the closing has ended")
 )
 
-// Store keeps the closes of the tenant in ctx, the provider.
+// Store keeps the closes and quarantines of the tenant in ctx, the provider.
 type Store interface {
 	// InsertClose fails with ErrRunning when the epoch has a close that hasn't ended.
 	InsertClose(ctx context.Context, c *Close) error
@@ -125,4 +127,12 @@ type Store interface {
 	FindClose(ctx context.Context, id string) (*Close, error)
 	// Closes returns the latest closes, newest first.
 	Closes(ctx context.Context, limit int) ([]*Close, error)
+
+	InsertQuarantine(ctx context.Context, q *Quarantine) error
+	// UpdateQuarantine stores q at the version after, or fails with change.ErrVersion.
+	UpdateQuarantine(ctx context.Context, q *Quarantine) error
+	// FindQuarantine fails with ErrNoQuarantine.
+	FindQuarantine(ctx context.Context, id string) (*Quarantine, error)
+	// Quarantines returns the latest quarantines, newest first.
+	Quarantines(ctx context.Context, limit int) ([]*Quarantine, error)
 }

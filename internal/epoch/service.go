@@ -54,6 +54,9 @@ type Keys interface {
 	// Copy restores a copy of the key store, as from a backup, and calls use with it.
 	Copy(ctx context.Context, use func(vault.EpochStore) error) error
 	CountDataKeys(ctx context.Context, e vault.Epoch, limit int) (int, error)
+	// CountGenerations counts, each up to limit, the data keys whose current
+	// generation is the first, the second and so on.
+	CountGenerations(ctx context.Context, limit int) ([]int, error)
 }
 
 // Lookups are made with index keys, which are renewed with the epoch.
@@ -62,6 +65,10 @@ type Lookups interface {
 	// epoch, and returns done when no older index key is needed any more. It needs
 	// a system context.
 	Renew(ctx context.Context, to vault.Epoch) (done bool, err error)
+	// Rebuild has the lookups of a tenant, or of all, made anew, and returns of how
+	// many tenants; Pending counts those where it isn't done. Both need a system context.
+	Rebuild(ctx context.Context, of *tenant.ID) (int, error)
+	Pending(ctx context.Context) (int, error)
 }
 
 // Config is what a Service needs. Alarm, Kinds, Lookups, Timing and Trace may be left out.
@@ -165,6 +172,33 @@ func (s *Service) Get(ctx context.Context, closeID string) (*Close, error) {
 		return nil, ErrNotFound
 	}
 	return s.Store.FindClose(ctx, closeID)
+}
+
+// RebuildInput says whose lookups to rebuild.
+type RebuildInput struct {
+	Tenant *tenant.ID // all tenants' when nil
+}
+
+// RebuildLookups has lookups made anew with another index key, as after a change of
+// a normaliser, and returns of how many tenants. The worker does it.
+func (s *Service) RebuildLookups(ctx context.Context, in RebuildInput) (tenants int, err error) {
+	if _, err := person(ctx); err != nil {
+		return 0, err
+	}
+	if s.Lookups == nil {
+		return 0, ErrNoLookups
+	}
+	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		c := change.Change{Action: "vault.lookups.rebuild"}
+		if in.Tenant != nil {
+			c.Object = string(*in.Tenant)
+		}
+		if tenants, err = s.Lookups.Rebuild(tenant.System(ctx, "rebuild lookups"), in.Tenant); err == nil && tenants == 0 {
+			err = ErrNoLookups
+		}
+		return c, err
+	})
+	return tenants, err
 }
 
 // DecideInput names a close.

@@ -16,6 +16,17 @@ const countMax = 1_000_000
 type Status struct {
 	Epochs []Period // the newest first
 	Closes []*Close // the latest, newest first
+
+	Generations []Generation  // of data keys
+	Quarantines []*Quarantine // of data keys, the latest, newest first
+	// LookupsPending is of how many tenants lookups are being made anew.
+	LookupsPending int
+}
+
+// Generation tells how many data keys seal by their first, second, … generation.
+type Generation struct {
+	Number int
+	Keys   int // at most 1,000,000
 }
 
 // Period is one epoch.
@@ -47,6 +58,21 @@ func (s *Service) Status(ctx context.Context) (*Status, error) {
 	status := &Status{}
 	if status.Closes, err = s.Store.Closes(ctx, listed); err != nil {
 		return nil, err
+	}
+	if status.Quarantines, err = s.Store.Quarantines(ctx, listed); err != nil {
+		return nil, err
+	}
+	generations, err := s.Keys.CountGenerations(ctx, countMax)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range generations {
+		status.Generations = append(status.Generations, Generation{i + 1, n})
+	}
+	if s.Lookups != nil {
+		if status.LookupsPending, err = s.Lookups.Pending(tenant.System(ctx, "status of keys")); err != nil {
+			return nil, err
+		}
 	}
 	for _, m := range masters {
 		destroy := m.DestroyedAt

@@ -49,6 +49,7 @@ const (
 	EpochClose    Type = "epc"
 	Shredding     Type = "shr"
 	KeyRotation   Type = "rot"
+	Quarantine    Type = "qua" // of a data key
 
 	Purpose     Type = "pur"
 	Notice      Type = "ntc"

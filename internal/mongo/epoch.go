@@ -17,15 +17,15 @@ import (
 
 var _ epoch.Store = (*EpochStore)(nil)
 
-// EpochStore keeps the closings of epochs.
+// EpochStore keeps the closings of epochs, and the quarantines of keys.
 type EpochStore struct {
-	coll  *mongo.Collection
-	names *names
+	coll, quarantines *mongo.Collection
+	names             *names
 }
 
 // NewEpochStore returns the store of closings in d.
 func NewEpochStore(d *DB) *EpochStore {
-	return &EpochStore{d.db.Collection(epochClosesColl), newNames(d)}
+	return &EpochStore{d.db.Collection(epochClosesColl), d.db.Collection(quarantinesColl), newNames(d)}
 }
 
 // nameEpochClose is the kind of names that keep an epoch from being closed twice at once.
@@ -131,4 +131,84 @@ func (s *EpochStore) Closes(ctx context.Context, limit int) ([]*epoch.Close, err
 		closes[i] = d.close()
 	}
 	return closes, nil
+}
+
+type quarantineDoc struct {
+	ID          string                `bson:"_id"`
+	Tenant      tenant.ID             `bson:"tenant"`
+	Key         string                `bson:"key"`
+	Generations []int32               `bson:"generations"`
+	Reason      string                `bson:"reason"`
+	State       epoch.QuarantineState `bson:"state"`
+	RequestedBy string                `bson:"requestedBy"`
+	CreatedAt   time.Time             `bson:"createdAt"`
+	ApprovedBy  *string               `bson:"approvedBy,omitempty"`
+	ApprovedAt  *time.Time            `bson:"approvedAt,omitempty"`
+	EndedBy     *string               `bson:"endedBy,omitempty"`
+	EndedAt     *time.Time            `bson:"endedAt,omitempty"`
+	Version     int64                 `bson:"version"`
+}
+
+func newQuarantineDoc(of tenant.ID, q *epoch.Quarantine) quarantineDoc {
+	return quarantineDoc{
+		q.ID, of, q.Key, q.Generations, q.Reason, q.State, q.RequestedBy, q.RequestedAt, q.ApprovedBy, q.ApprovedAt, q.EndedBy, q.EndedAt, q.Version,
+	}
+}
+
+func (d *quarantineDoc) quarantine() *epoch.Quarantine {
+	return &epoch.Quarantine{
+		ID: d.ID, Key: d.Key, Generations: d.Generations, Reason: d.Reason, State: d.State, RequestedBy: d.RequestedBy, RequestedAt: d.CreatedAt,
+		ApprovedBy: d.ApprovedBy, ApprovedAt: d.ApprovedAt, EndedBy: d.EndedBy, EndedAt: d.EndedAt, Version: d.Version,
+	}
+}
+
+// InsertQuarantine implements epoch.Store.
+func (s *EpochStore) InsertQuarantine(ctx context.Context, q *epoch.Quarantine) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.quarantines.InsertOne(ctx, newQuarantineDoc(of, q)); err != nil {
+		return fmt.Errorf("insert key quarantine: %w", translate(err))
+	}
+	return nil
+}
+
+// UpdateQuarantine implements epoch.Store.
+func (s *EpochStore) UpdateQuarantine(ctx context.Context, q *epoch.Quarantine) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	filter := bson.D{{Key: "_id", Value: q.ID}, {Key: "tenant", Value: of}, {Key: "version", Value: q.Version - 1}}
+	res, err := s.quarantines.ReplaceOne(ctx, filter, newQuarantineDoc(of, q))
+	if err != nil {
+		return fmt.Errorf("update key quarantine: %w", translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return change.ErrVersion
+	}
+	return nil
+}
+
+// FindQuarantine implements epoch.Store.
+func (s *EpochStore) FindQuarantine(ctx context.Context, quarantineID string) (*epoch.Quarantine, error) {
+	doc, err := one[quarantineDoc](ctx, s.quarantines, "key quarantine", epoch.ErrNoQuarantine, bson.E{Key: "_id", Value: quarantineID})
+	if err != nil {
+		return nil, err
+	}
+	return doc.quarantine(), nil
+}
+
+// Quarantines implements epoch.Store.
+func (s *EpochStore) Quarantines(ctx context.Context, limit int) ([]*epoch.Quarantine, error) {
+	docs, err := keyset[quarantineDoc](ctx, s.quarantines, nil, nil, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list key quarantines: %w", err)
+	}
+	list := make([]*epoch.Quarantine, len(docs))
+	for i := range docs {
+		list[i] = docs[i].quarantine()
+	}
+	return list, nil
 }

@@ -48,7 +48,8 @@ const (
 	shreddingsColl  = "shreddings"
 	lookupKeysColl  = "lookupKeys"   // with which index keys a tenant's lookups are made
 	rotationsColl   = "keyRotations" // of the provider
-	ledgerColl      = "ledger"       // of the platform: the database's id and its place in the ledger
+	quarantinesColl = "keyQuarantines"
+	ledgerColl      = "ledger" // of the platform: the database's id and its place in the ledger
 
 	requestsColl      = "requests"
 	requestEventsColl = "requestEvents"
@@ -64,6 +65,12 @@ const (
 	securityNetworksColl = "securityNetworks" // from where privileged members call
 	securityCursorsColl  = "securityCursors"  // up to where the detectors have read each tenant's log
 	detectorsColl        = "detectors"
+
+	retentionRulesColl    = "retentionRules"
+	retentionDatesColl    = "retentionDates" // what retention reads of the sealed data: dates under opaque ids
+	retentionRunsColl     = "retentionRuns"
+	retentionSettingsColl = "retentionSettings"
+	holdsColl             = "holds"
 
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
@@ -141,6 +148,7 @@ func indexes() map[string][]index {
 		receiptsColl:    {{"createdAt"}},
 		filesColl:       {{"state", "createdAt"}, {"tenant", "subject", "dataset"}},
 		epochClosesColl: {{"tenant", "-createdAt", "-_id"}},
+		quarantinesColl: {{"tenant", "-createdAt", "-_id"}},
 		rotationsColl:   {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "nextAt"}},
 		shreddingsColl:  {{"-createdAt", "-_id"}, {"tenant", "subject"}},
 		exportsColl:     {{"state", "expiresAt"}, {"tenant", "subject"}},
@@ -164,11 +172,24 @@ func indexes() map[string][]index {
 		securitySignalsColl:  {{"waiting", "tenant", "at"}, {"waiting", "at"}, {"tenant", "at"}},
 		securityNetworksColl: {{"tenant", "member"}, {"lastAt"}},
 		detectorsColl:        {{"tenant", "detector"}},
-		messagesColl:         {{"state", "createdAt"}},
-		challengesColl:       {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
-		selfSessionsColl:     {{"tenant", "subject", "createdAt"}, {"createdAt"}},
-		purposesColl:         {{"tenant", "-createdAt", "-_id"}, {"tenant", "key", "-version"}, {"tenant", "version"}, {"tenant", "state", "key"}},
-		lettersColl:          {{"tenant", "-createdAt", "-_id"}, {"tenant", "letter", "language", "-version"}, {"tenant", "state", "letter", "language"}},
+		retentionRulesColl:   {{"tenant", "-createdAt", "-_id"}, {"tenant", "state"}},
+		retentionDatesColl: {
+			{"tenant", "subject", "unit"},
+			{"tenant", "unit", "_id"},
+			{"tenant", "due", "_id"},
+			{"outdated", "_id"},
+		},
+		retentionRunsColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "state"}},
+		holdsColl: {
+			{"tenant", "-createdAt", "-_id"},
+			{"tenant", "state", "-createdAt", "-_id"},
+			{"tenant", "state", "persons"},
+		},
+		messagesColl:     {{"state", "createdAt"}},
+		challengesColl:   {{"tenant", "subject", "createdAt"}, {"expiresAt"}},
+		selfSessionsColl: {{"tenant", "subject", "createdAt"}, {"createdAt"}},
+		purposesColl:     {{"tenant", "-createdAt", "-_id"}, {"tenant", "key", "-version"}, {"tenant", "version"}, {"tenant", "state", "key"}},
+		lettersColl:      {{"tenant", "-createdAt", "-_id"}, {"tenant", "letter", "language", "-version"}, {"tenant", "state", "letter", "language"}},
 		consentsColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "subject", "-createdAt", "-_id"},

@@ -85,7 +85,8 @@ type generationDoc struct {
 	Epoch   int32  `bson:"epoch"`
 	Wrapped []byte `bson:"wrapped,omitempty"`
 
-	CreatedAt time.Time `bson:"createdAt,omitempty"`
+	CreatedAt   time.Time `bson:"createdAt,omitempty"`
+	Quarantined []byte    `bson:"quarantined,omitempty"`
 }
 
 func epochID(t tenant.ID, e vault.Epoch) string { return fmt.Sprintf("%s/%d", t, e) }
@@ -191,6 +192,7 @@ func dataKeys(docs []dataKeyDoc) ([]vault.DataKey, error) {
 			}
 			keys[i].Generations = append(keys[i].Generations, vault.Generation{
 				Number: g.Number, KeyID: vault.KeyID(g.KeyID), Epoch: vault.Epoch(g.Epoch), Wrapped: g.Wrapped, CreatedAt: g.CreatedAt,
+				Quarantined: g.Quarantined,
 			})
 		}
 	}
@@ -203,7 +205,7 @@ func newDataKeyDoc(k *vault.DataKey) dataKeyDoc {
 		Current: k.Current, CreatedAt: k.CreatedAt, Epochs: []int32{},
 	}
 	for _, g := range k.Generations {
-		doc.Generations = append(doc.Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped, g.CreatedAt})
+		doc.Generations = append(doc.Generations, generationDoc{g.Number, g.KeyID[:], int32(g.Epoch), g.Wrapped, g.CreatedAt, g.Quarantined})
 		if len(g.Wrapped) > 0 && !slices.Contains(doc.Epochs, int32(g.Epoch)) {
 			doc.Epochs = append(doc.Epochs, int32(g.Epoch))
 		}
@@ -295,7 +297,7 @@ func (s *KeyStore) DestroyDataKey(ctx context.Context, o vault.Owner, at time.Ti
 		alive := bson.D{{Key: "_id", Value: doc.ID}, {Key: "generations", Value: doc.Generations}}
 		unset := slices.Clone(doc.Generations)
 		for i := range unset {
-			unset[i].Wrapped = nil
+			unset[i].Wrapped, unset[i].Quarantined = nil, nil
 		}
 		res, err := s.dataKeys.UpdateOne(outside(ctx), alive, bson.D{{Key: "$set", Value: bson.D{
 			{Key: "generations", Value: unset}, {Key: "epochs", Value: bson.A{}}, {Key: "destroyedAt", Value: at},

@@ -527,7 +527,7 @@ func (s *Service) destroy(ctx context.Context, r *Rotation) error {
 	err = s.eachKey(ctx, r, func(docs []vault.DataKey) error {
 		for i := range docs {
 			left += len(docs[i].Retired(r.RequestedAt))
-			if !docs[i].Destroyed() && slices.ContainsFunc(docs[i].Generations, func(g vault.Generation) bool { return len(g.Wrapped) == 0 }) {
+			if !docs[i].Destroyed() && slices.ContainsFunc(docs[i].Generations, func(g vault.Generation) bool { return len(g.Wrapped)+len(g.Quarantined) == 0 }) {
 				n++
 			}
 		}

@@ -53,7 +53,7 @@ func (v *Vault) DestroyRetired(ctx context.Context, s EpochStore, docs []DataKey
 		gs := slices.Clone(doc.Generations)
 		for i := range gs {
 			if doc.retired(gs[i]) && doc.madeAt(gs[i]).Before(before) {
-				gs[i].Wrapped = nil
+				gs[i].Wrapped, gs[i].Quarantined = nil, nil
 			}
 		}
 		if !slices.EqualFunc(gs, doc.Generations, func(a, b Generation) bool { return len(a.Wrapped) == len(b.Wrapped) }) {
@@ -147,4 +147,70 @@ func (k *Keys) Reseal(o Owner, p Place, sealed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("reseal value: %w", err)
 	}
 	return k.Seal(o, p, v)
+}
+
+// Fault is a generation of a data key that doesn't open.
+type Fault struct {
+	Generation int32
+	Err        error
+	// Own: the fault is of this generation's bytes alone; else its tenant key or
+	// master can't be used, and every key beside it has the same fault.
+	Own bool
+}
+
+// Faults opens every living generation of a key, from the store's bytes, and
+// returns those that don't open. It fails when keys can't be had now.
+func (v *Vault) Faults(ctx context.Context, doc *DataKey) ([]Fault, error) {
+	var faults []Fault
+	for i := range doc.Generations {
+		g := &doc.Generations[i]
+		if len(g.Wrapped) == 0 {
+			continue
+		}
+		_, terr := v.tenantKey(ctx, doc.Owner.Tenant, g.Epoch)
+		_, err := v.openGeneration(ctx, doc.Owner, g)
+		switch {
+		case err == nil:
+		case !unusable(err):
+			return nil, err
+		default:
+			faults = append(faults, Fault{g.Number, err, terr == nil})
+		}
+	}
+	return faults, nil
+}
+
+// Quarantine sets aside those generations of a key, and Release puts back all that
+// were. Both leave a key alone that is changed meanwhile: ask again.
+func (v *Vault) Quarantine(ctx context.Context, s EpochStore, doc DataKey, generations ...int32) error {
+	return v.replace(ctx, s, doc, func(g *Generation) {
+		if slices.Contains(generations, g.Number) && len(g.Wrapped) > 0 {
+			g.Quarantined, g.Wrapped = g.Wrapped, nil
+		}
+	})
+}
+
+// Release is the reverse of Quarantine.
+func (v *Vault) Release(ctx context.Context, s EpochStore, doc DataKey) error {
+	return v.replace(ctx, s, doc, func(g *Generation) {
+		if len(g.Quarantined) > 0 {
+			g.Wrapped, g.Quarantined = g.Quarantined, nil
+		}
+	})
+}
+
+func (v *Vault) replace(ctx context.Context, s EpochStore, doc DataKey, change func(*Generation)) error {
+	next := doc
+	next.Generations = slices.Clone(doc.Generations)
+	for i := range next.Generations {
+		change(&next.Generations[i])
+	}
+	err := v.inOpenEpoch(ctx, func(master Master) error {
+		return s.ReplaceDataKeys(ctx, master.Epoch, []DataKey{doc}, []DataKey{next})
+	})
+	if err != nil {
+		return fmt.Errorf("replace data key: %w", err)
+	}
+	v.Evict(doc.Owner)
+	return nil
 }

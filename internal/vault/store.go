@@ -141,6 +141,10 @@ type Generation struct {
 	Wrapped []byte // under that tenant key; nil once it is destroyed
 
 	CreatedAt time.Time // zero of the first, which is as old as the document
+
+	// Quarantined are wrapped bytes that don't open, and so stand in the way of
+	// closing their epoch: set aside, to be put back should they be mended.
+	Quarantined []byte
 }
 
 // KeyStore keeps the wrapped keys: a database of its own with its own
