@@ -18,18 +18,21 @@ type Data struct {
 	Held       bool     // a legal hold keeps it
 	Assignees  []string // ids of the members whom its case is assigned to; anybody when empty
 	About      string   // id of the person whom it is about
+	// Unconsented: it is asked for, for a purpose that rests on consent, and the person's
+	// isn't in force.
+	Unconsented bool
 }
 
 // dataKey is Data as far as it makes a difference to a caller.
 type dataKey struct {
 	class, secrecy, purposes, assignees string
-	restricted, held, own               bool
+	restricted, held, own, unconsented  bool
 }
 
 func (d *Data) key(p *Principal) dataKey {
 	return dataKey{
 		d.Class, d.Secrecy, strings.Join(d.Purposes, "\n"), strings.Join(d.Assignees, "\n"), d.Restricted, d.Held,
-		p.Kind == KindSubject && d.About != "" && d.About == p.Subject,
+		p.Kind == KindSubject && d.About != "" && d.About == p.Subject, d.Unconsented,
 	}
 }
 
@@ -45,6 +48,7 @@ const (
 	ReasonAML          Reason = "CLEARANCE_AML"
 	ReasonRestricted   Reason = "RESTRICTED" // GDPR Art. 18
 	ReasonPurpose      Reason = "PURPOSE"
+	ReasonConsent      Reason = "CONSENT" // none is in force for the purpose that was stated
 	ReasonAssignment   Reason = "ASSIGNMENT"
 	ReasonPolicy       Reason = "POLICY" // of the tenant, or none that permits it
 	ReasonErased       Reason = "ERASED"
@@ -70,11 +74,17 @@ type Looker interface {
 // write it or fetch it.
 func (s Sight) Clear() bool { return s.Known && s.State == personal.Clear }
 
+// ErrUnconsented refuses data for a purpose that rests on consent.
+var ErrUnconsented = errs.New(errs.Precondition, "the purpose rests on consent, and the person's isn't in force: ask consentState before each use").Under(string(ReasonConsent))
+
 // Err returns the error of a caller who wants to find by, write or fetch what
 // isn't Clear. What isn't Known has its own, that of what isn't there.
 func (s Sight) Err() error {
 	if s.Reason == ReasonRestricted {
 		return errs.New(errs.Precondition, "processing of this person's data is restricted (GDPR Art. 18)").Under(string(s.Reason))
+	}
+	if s.Reason == ReasonConsent {
+		return ErrUnconsented
 	}
 	err := ErrForbidden.Under(string(s.Reason))
 	switch s.Reason {

@@ -42,19 +42,12 @@ func NewGate(purposes Keys, store Standings, now func() time.Time) *Gate {
 // The person whom the data is about sees it without consent, and so do jobs, which
 // state no purpose.
 func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error) {
-	p := authz.FromContext(ctx)
-	if p.Purpose == "" || p.Kind == authz.KindSubject || p.Kind == authz.KindSystem || len(subjects) == 0 {
+	if len(subjects) == 0 {
 		return nil, nil
 	}
-	stated, err := g.purposes.ByKey(ctx, p.Purpose)
-	if errs.KindOf(err) == errs.NotFound {
-		return nil, nil
-	}
-	if err != nil {
+	stated, err := g.stated(ctx)
+	if err != nil || stated == nil {
 		return nil, err
-	}
-	if !stated.ConsentBased() {
-		return nil, nil
 	}
 	asked := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	found, err := g.store.StandingsOf(ctx, stated.Key, asked)
@@ -66,4 +59,23 @@ func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error)
 		open[st.SubjectID] = holds(st, stated, now)
 	}
 	return slices.DeleteFunc(asked, func(s string) bool { return open[s] }), nil
+}
+
+// Asks reports whether the purpose that the caller in ctx states rests on consent.
+func (g *Gate) Asks(ctx context.Context) (bool, error) {
+	stated, err := g.stated(ctx)
+	return stated != nil, err
+}
+
+// stated returns the purpose that the caller states if it rests on consent, else nil.
+func (g *Gate) stated(ctx context.Context) (*purpose.Purpose, error) {
+	p := authz.FromContext(ctx)
+	if p.Purpose == "" || p.Kind == authz.KindSubject || p.Kind == authz.KindSystem {
+		return nil, nil //nolint:nilnil // nothing is asked for
+	}
+	stated, err := g.purposes.ByKey(ctx, p.Purpose)
+	if errs.KindOf(err) == errs.NotFound || err == nil && !stated.ConsentBased() {
+		return nil, nil //nolint:nilnil // likewise
+	}
+	return stated, err
 }

@@ -169,6 +169,12 @@ type Run interface {
 	Step(ctx context.Context, name string) error
 }
 
+// Consents tells of the persons whose data must not be used for the purpose that
+// the caller states.
+type Consents interface {
+	Closed(ctx context.Context, subjects ...string) ([]string, error)
+}
+
 // Config is what a Service needs. All of it is required.
 type Config struct {
 	Store    Store
@@ -186,6 +192,8 @@ type Config struct {
 	Changes  *change.Runner
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	Consents Consents // nil where no purpose is registered
 }
 
 // Service makes packages and gives them out.
@@ -461,8 +469,14 @@ func (s *Service) permitted(ctx context.Context, person *subject.Subject) error 
 			}
 		}
 	}
+	var closed []string
+	if s.Consents != nil {
+		if closed, err = s.Consents.Closed(ctx, person.ID); err != nil {
+			return err
+		}
+	}
 	for _, data := range holds {
-		data.Restricted, data.About = person.State == subject.Restricted, person.ID
+		data.Restricted, data.About, data.Unconsented = person.State == subject.Restricted, person.ID, len(closed) > 0
 		if sight := s.Looker.Look(ctx, data); !sight.Clear() {
 			return sight.Err()
 		}

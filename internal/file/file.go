@@ -169,6 +169,12 @@ type Recorder interface {
 
 var _ record.Files = (*Service)(nil)
 
+// Consents tells of the persons whose data must not be used for the purpose that
+// the caller states.
+type Consents interface {
+	Closed(ctx context.Context, subjects ...string) ([]string, error)
+}
+
 // Config is what a Service needs. All of it is required.
 type Config struct {
 	Store    Store
@@ -181,6 +187,8 @@ type Config struct {
 	Recorder Recorder
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	Consents Consents // nil where no purpose is registered
 }
 
 // Service takes files in and gives them back.
@@ -489,8 +497,14 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 		}
 	}
 	data = append(data, d.Data())
+	var closed []string
+	if s.Consents != nil {
+		if closed, err = s.Consents.Closed(ctx, f.Subject); err != nil {
+			return nil, nil, err
+		}
+	}
 	for i := range data {
-		data[i].Restricted, data[i].About = person.State == subject.Restricted, f.Subject
+		data[i].Restricted, data[i].About, data[i].Unconsented = person.State == subject.Restricted, f.Subject, len(closed) > 0
 	}
 	f.secret = secret(d)
 	return f, data, nil

@@ -196,6 +196,8 @@ func sealedForms() map[string]sealedForm {
 		auditColl:          {ids: id.Audit, field: func(_ []string, parent bson.D) string { return text(parent, "id") }},
 		filesColl:          {ids: id.File},
 		disclosuresColl:    {ids: id.Disclosure},
+		consentsColl:       {ids: id.Consent},
+		consentEventsColl:  {ids: id.ConsentNote},
 		messagesColl:       {ids: id.Message},
 		membersColl:        {ids: id.Member},
 		challengesColl:     {ids: id.Challenge},

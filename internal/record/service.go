@@ -40,6 +40,15 @@ type Files interface {
 	Detach(ctx context.Context, recordID string, files []Attachment) ([]job.Spec, error)
 }
 
+// Consents tells of the persons whose data must not be used for the purpose that
+// the caller states, since it rests on consent.
+type Consents interface {
+	// Closed returns those of subjects. It is asked anew at each use.
+	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	// Asks reports whether consent is asked for at all.
+	Asks(ctx context.Context) (bool, error)
+}
+
 // Vault makes the keys of new data before the transaction that writes it.
 type Vault interface {
 	Ensure(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
@@ -55,6 +64,7 @@ type Service struct {
 	datasets Datasets
 	subjects Subjects
 	files    Files
+	consents Consents
 	regions  subject.Regions
 	now      func() time.Time
 }
@@ -69,13 +79,14 @@ type Parts struct {
 	Datasets Datasets
 	Subjects Subjects
 	Files    Files
+	Consents Consents // nil where no purpose is registered
 	Regions  subject.Regions
 	Now      func() time.Time
 }
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
-	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Regions, p.Now}
+	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Consents, p.Regions, p.Now}
 }
 
 // Get returns a record. It fails with ErrNotFound, and with subject.ErrErased
@@ -150,8 +161,9 @@ func (s *Service) check(ctx context.Context, q *Query) error {
 }
 
 // Find returns a page of the records with a value, without those where it is
-// about a person whose data restriction (GDPR Art. 18) keeps from the caller. A
-// search is written to the audit log even if it finds nothing.
+// about a person whose data restriction (GDPR Art. 18) or a consent that isn't in
+// force keeps from the caller. A search is written to the audit log even if it
+// finds nothing.
 func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection, error) {
 	q, err := s.search(ctx, by)
 	if err != nil {
@@ -166,9 +178,13 @@ func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection,
 	if err != nil {
 		return nil, err
 	}
-	return s.connection(ctx, "record.find", list, r, read, func(ctx context.Context) (int, error) {
-		return s.store.CountFound(ctx, q, page.CountMax)
-	})
+	c := &Connection{*page.Of(list, r, read, position), func(ctx context.Context) (int, error) { return s.countFound(ctx, q, by) }}
+	left, err := s.usable(ctx, by, c.Nodes())
+	if err != nil {
+		return nil, err
+	}
+	c.Edges = slices.DeleteFunc(c.Edges, func(e Edge) bool { return !slices.Contains(left, e.Node) })
+	return c, s.answer(ctx, "record.find", left...)
 }
 
 func (s *Service) search(ctx context.Context, by By) (lookup.Search, error) {
@@ -342,6 +358,11 @@ func Owners(of tenant.ID, made ...New) []vault.Owner {
 // Insert writes records made by Make within a change's transaction, and returns
 // the changes. Their keys (see Owners) must be there, and their subjects guarded.
 func (s *Service) Insert(ctx context.Context, made ...New) ([]change.Change, error) {
+	for _, m := range made {
+		if err := s.consented(ctx, m.Record.Subjects()...); err != nil {
+			return nil, err
+		}
+	}
 	digests, err := s.store.Insert(ctx, made...)
 	if err != nil {
 		return nil, err
@@ -479,7 +500,11 @@ func (s *Service) amend(
 			return c, nil, ErrUnreadable.At("fields." + f.Key)
 		}
 	}
-	if err := s.subjects.Guard(ctx, append(was, r.living()...)...); err != nil {
+	persons := append(was, r.living()...)
+	if err := s.subjects.Guard(ctx, persons...); err != nil {
+		return c, nil, err
+	}
+	if err := s.consented(ctx, persons...); err != nil {
 		return c, nil, err
 	}
 	keys, err := r.keys(d, region)

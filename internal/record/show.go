@@ -16,6 +16,9 @@ import (
 // masked or withheld, and what it must not know of is left out. It is the last
 // thing done before a record is answered: what it leaves must not be stored.
 func (s *Service) show(ctx context.Context, read ...*Record) error {
+	if err := s.ask(ctx, read...); err != nil {
+		return err
+	}
 	known := map[string]*dataset.Dataset{}
 	for _, r := range read {
 		d := known[r.DatasetID]
@@ -55,6 +58,7 @@ func (r *Record) data(d *dataset.Dataset, f *Field) authz.Data {
 // of returns data as that of one of the record's persons.
 func (r *Record) of(data authz.Data, person string) authz.Data {
 	data.Restricted, data.About = slices.Contains(r.Restricted, person), person
+	data.Unconsented = slices.Contains(r.Unconsented, person)
 	return data
 }
 
@@ -69,6 +73,9 @@ func (s *Service) Data(ctx context.Context, recordID string) ([]authz.Data, erro
 		return nil, err
 	}
 	if err := s.describe(ctx, r); err != nil {
+		return nil, err
+	}
+	if err := s.ask(ctx, r); err != nil {
 		return nil, err
 	}
 	d, err := s.dataset(ctx, r)

@@ -28,6 +28,15 @@ type Regions interface {
 	Country(ctx context.Context) (string, error)
 }
 
+// Consents tells of the persons whose data must not be used for the purpose that
+// the caller states, since it rests on consent.
+type Consents interface {
+	// Closed returns those of subjects. It is asked anew at each use.
+	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	// Asks reports whether consent is asked for at all.
+	Asks(ctx context.Context) (bool, error)
+}
+
 // Service keeps a tenant's subjects.
 type Service struct {
 	store    Store
@@ -37,6 +46,7 @@ type Service struct {
 	looker   authz.Looker
 	regions  Regions
 	now      func() time.Time
+	consents Consents
 }
 
 // NewService returns a Service.
@@ -44,8 +54,12 @@ func NewService(
 	store Store, changes *change.Runner, recorder *audit.Recorder, v Vault, looker authz.Looker, regions Regions,
 	now func() time.Time,
 ) *Service {
-	return &Service{store, changes, recorder, v, looker, regions, now}
+	return &Service{store: store, changes: changes, recorder: recorder, vault: v, looker: looker, regions: regions, now: now}
 }
+
+// Ask has the service ask for consent at each use of data, where purposes are
+// registered. It is called before the service is used.
+func (s *Service) Ask(c Consents) { s.consents = c }
 
 // Get returns a subject, or ErrNotFound. A subject that is gone has its state
 // and no identifying data.
@@ -84,6 +98,9 @@ func (s *Service) GetMany(ctx context.Context, ids []string) ([]*Subject, error)
 // audited notes that the subjects are about to be answered, and takes from them
 // what the caller may not see.
 func (s *Service) audited(ctx context.Context, action string, read []*Subject) error {
+	if err := s.ask(ctx, read...); err != nil {
+		return err
+	}
 	touches := make([]audit.Touch, 0, len(read))
 	for _, r := range read {
 		s.show(ctx, r)
@@ -115,8 +132,8 @@ func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error)
 }
 
 // Find returns a page of the subjects with an identifier, without those whose
-// data restriction (GDPR Art. 18) keeps from the caller. A search is written to
-// the audit log even if it finds nobody.
+// data restriction (GDPR Art. 18) or a consent that isn't in force keeps from the
+// caller. A search is written to the audit log even if it finds nobody.
 func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection, error) {
 	region, err := s.region(ctx, by.PhoneRegion, by.Phone)
 	if err != nil {
@@ -145,9 +162,12 @@ func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection,
 	if err != nil {
 		return nil, err
 	}
-	return s.connection(ctx, "subject.find", list, r, read, func(ctx context.Context) (int, error) {
-		return s.store.CountFound(ctx, q, page.CountMax)
-	})
+	c := &Connection{*page.Of(list, r, read, position), func(ctx context.Context) (int, error) { return s.countFound(ctx, q) }}
+	if err := s.ask(ctx, c.Nodes()...); err != nil {
+		return nil, err
+	}
+	c.Edges = slices.DeleteFunc(c.Edges, func(e Edge) bool { return e.Node.unconsented })
+	return c, s.audited(ctx, "subject.find", c.Nodes())
 }
 
 func (s *Service) connection(
@@ -387,6 +407,9 @@ func (s *Service) mutate(
 	ctx context.Context, action, subjectID string, at time.Time, apply func(*Subject) ([]string, error),
 ) (change.Change, *Subject, error) {
 	if err := s.store.Guard(ctx, subjectID); err != nil {
+		return change.Change{}, nil, err
+	}
+	if err := s.consented(ctx, subjectID); err != nil {
 		return change.Change{}, nil, err
 	}
 	read, err := s.store.GetMany(ctx, []string{subjectID})

@@ -14,7 +14,7 @@ import (
 func data(class dataset.Class, of *Subject) authz.Data {
 	d := authz.Data{Class: string(class), Secrecy: string(dataset.NoSecrecy)}
 	if of != nil {
-		d.Restricted, d.About = of.State == Restricted, of.ID
+		d.Restricted, d.About, d.Unconsented = of.State == Restricted, of.ID, of.unconsented
 	}
 	return d
 }
@@ -64,6 +64,9 @@ func (s *Service) Data(ctx context.Context, subjectID string) ([]authz.Data, err
 		return nil, ErrNotFound
 	case found[0].State.Gone():
 		return nil, ErrErased
+	}
+	if err := s.ask(ctx, found[0]); err != nil {
+		return nil, err
 	}
 	return []authz.Data{data(dataset.Ordinary, found[0]), data(dataset.NationalID, found[0])}, nil
 }

@@ -54,6 +54,8 @@ type Subject struct {
 	Version        int64
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+
+	unconsented bool // the use that is being made of it rests on a consent that isn't in force
 }
 
 // Name is a person's name.
