@@ -28,6 +28,7 @@ var _ record.Store = (*RecordStore)(nil)
 type RecordStore struct {
 	coll, subjects *mongo.Collection
 	lookups        *lookups
+	dates          *retentionDates
 	vault          *vault.Vault
 	log            *slog.Logger
 }
@@ -36,7 +37,7 @@ type RecordStore struct {
 func NewRecordStore(d *DB, v *vault.Vault, log *slog.Logger) *RecordStore {
 	return &RecordStore{
 		coll: d.db.Collection(recordsColl), subjects: d.db.Collection(subjectsColl),
-		lookups: newLookups(d, v), vault: v, log: log,
+		lookups: newLookups(d, v), dates: newRetentionDates(d), vault: v, log: log,
 	}
 }
 
@@ -466,7 +467,7 @@ func (s *RecordStore) Insert(ctx context.Context, made ...record.New) ([][]byte,
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return nil, fmt.Errorf("insert records: %w", translate(err))
 	}
-	return digests, nil
+	return digests, s.dates.written(ctx, of, docs...)
 }
 
 // Update implements record.Store.
@@ -516,7 +517,7 @@ func (s *RecordStore) Update(ctx context.Context, r *record.Record, keys []looku
 	} else if taken != "" {
 		return nil, record.ErrDuplicate
 	}
-	return sum, nil
+	return sum, s.dates.written(ctx, before.Tenant, doc)
 }
 
 // Delete implements record.Store.

@@ -206,6 +206,7 @@ func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 		newConsentEraser(d),
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
 		&disclosureEraser{d.db.Collection(disclosuresColl)},
+		&retentionEraser{newRetentionDates(d), d.db.Collection(holdsColl)},
 		&subjectEraser{d.db.Collection(subjectsColl)},
 	}
 }

@@ -27,6 +27,7 @@ var _ subject.Store = (*SubjectStore)(nil)
 type SubjectStore struct {
 	coll    *mongo.Collection
 	lookups *lookups
+	dates   *retentionDates
 	vault   *vault.Vault
 	log     *slog.Logger
 }
@@ -36,6 +37,7 @@ func NewSubjectStore(d *DB, v *vault.Vault, log *slog.Logger) *SubjectStore {
 	return &SubjectStore{
 		coll:    d.db.Collection(subjectsColl),
 		lookups: newLookups(d, v),
+		dates:   newRetentionDates(d),
 		vault:   v, log: log,
 	}
 }
@@ -307,7 +309,7 @@ func (s *SubjectStore) Insert(ctx context.Context, made ...subject.New) ([][]byt
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return nil, fmt.Errorf("insert subjects: %w", translate(err))
 	}
-	return digests, nil
+	return digests, s.dates.persons(ctx, of, made)
 }
 
 // Update implements subject.Store.
@@ -342,7 +344,7 @@ func (s *SubjectStore) Update(ctx context.Context, sub *subject.Subject, keys []
 	} else if taken != "" {
 		return nil, subject.ErrDuplicate.At(string(taken))
 	}
-	return sum, nil
+	return sum, s.dates.relate(ctx, of, sub)
 }
 
 // Guard implements subject.Store.
