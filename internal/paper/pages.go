@@ -205,19 +205,17 @@ func (p *pages) writeOutline() string {
 	}
 	for i, b := range p.outline {
 		e := &all[i]
-		links := ""
+		var links strings.Builder
 		if e.last != nil {
-			links = fmt.Sprintf(" /First %s /Last %s /Count %d", e.first, e.last.at, -e.children) // closed
+			fmt.Fprintf(&links, " /First %s /Last %s /Count %d", e.first, e.last.at, -e.children) // closed
 		}
-		for _, l := range []struct {
-			key string
-			to  ref
-		}{{"Prev", e.prev}, {"Next", e.next}} {
-			if l.to != 0 {
-				links += fmt.Sprintf(" /%s %s", l.key, l.to)
-			}
+		if e.prev != 0 {
+			fmt.Fprintf(&links, " /Prev %s", e.prev)
 		}
-		p.file.put(e.at, fmt.Sprintf("<< /Title %s /Parent %s /Dest [%s /XYZ %s %s 0]%s >>", unicodeString(b.title), e.parent, b.page, p.left(), b.y, links))
+		if e.next != 0 {
+			fmt.Fprintf(&links, " /Next %s", e.next)
+		}
+		p.file.put(e.at, fmt.Sprintf("<< /Title %s /Parent %s /Dest [%s /XYZ %s %s 0]%s >>", unicodeString(b.title), e.parent, b.page, p.left(), b.y, links.String()))
 	}
 	p.file.put(top.at, fmt.Sprintf("<< /Type /Outlines /First %s /Last %s /Count %d >>", top.first, top.last.at, top.children))
 	return "/Outlines " + top.at.String() + " "

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"os"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ledongthuc/pdf"
@@ -31,7 +31,7 @@ func sample(rows int) paper.Document {
 		table.Rows = append(table.Rows, []paper.Cell{
 			paper.Plain(fmt.Sprintf("Række %d", i+1)),
 			paper.Plain("Kundekendskab efter hvidvaskloven, herunder identitet og ejerforhold for selskaber og andre juridiske personer"),
-			paper.Plain(fmt.Sprint(i * 7)),
+			paper.Plain(strconv.Itoa(i * 7)),
 		})
 	}
 	return paper.Document{
@@ -39,9 +39,15 @@ func sample(rows int) paper.Document {
 		Date: time.Date(2026, 3, 5, 9, 0, 0, 0, time.UTC),
 		Body: []paper.Block{
 			paper.Paragraph{Text: []paper.Span{
-				{Text: "Vi behandler "}, {Text: "kun", Bold: true}, {Text: " de oplysninger, som er "}, {Text: "nødvendige", Italic: true},
-				{Text: ", se "}, {Text: "log/access.csv", Code: true}, {Text: " og "},
-				{Text: "Datatilsynets hjemmeside, hvor der står meget mere", Link: "https://www.datatilsynet.dk/"}, {Text: ". 日本 Łódź Ελλάδα Україна."},
+				{Text: "Vi behandler "},
+				{Text: "kun", Bold: true},
+				{Text: " de oplysninger, som er "},
+				{Text: "nødvendige", Italic: true},
+				{Text: ", se "},
+				{Text: "log/access.csv", Code: true},
+				{Text: " og "},
+				{Text: "Datatilsynets hjemmeside, hvor der står meget mere", Link: "https://www.datatilsynet.dk/"},
+				{Text: ". 日本 Łódź Ελλάδα Україна."},
 			}},
 			paper.Heading{Level: 1, Text: paper.Plain("Formål")},
 			paper.List{Items: []paper.Item{
@@ -158,7 +164,7 @@ func TestMarked(t *testing.T) {
 			for _, op := range regexp.MustCompile(`MCID (\d+)|B[DM]C|EMC|Tj|\bS\n|\bf\b`).FindAllSubmatch(content, -1) {
 				switch name := string(op[0]); {
 				case strings.HasPrefix(name, "MCID"):
-					if string(op[1]) != fmt.Sprint(marked) {
+					if string(op[1]) != strconv.Itoa(marked) {
 						t.Fatalf("page %d: content %s comes as number %d", n, op[1], marked)
 					}
 					marked++
