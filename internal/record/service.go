@@ -49,6 +49,13 @@ type Consents interface {
 	Asks(ctx context.Context) (bool, error)
 }
 
+// Retention says which records must be kept.
+type Retention interface {
+	// MayDelete fails, naming rule and date, when a hold or a minimum of law keeps a
+	// record of persons. It works within a transaction.
+	MayDelete(ctx context.Context, datasetID string, collected, changed time.Time, persons ...string) error
+}
+
 // Vault makes the keys of new data before the transaction that writes it.
 type Vault interface {
 	Ensure(ctx context.Context, owners ...vault.Owner) (*vault.Keys, error)
@@ -65,6 +72,7 @@ type Service struct {
 	subjects Subjects
 	files    Files
 	consents Consents
+	kept     Retention
 	regions  subject.Regions
 	now      func() time.Time
 }
@@ -79,14 +87,15 @@ type Parts struct {
 	Datasets Datasets
 	Subjects Subjects
 	Files    Files
-	Consents Consents // nil where no purpose is registered
+	Consents Consents  // nil where no purpose is registered
+	Kept     Retention // nil where there are no rules and holds
 	Regions  subject.Regions
 	Now      func() time.Time
 }
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
-	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Consents, p.Regions, p.Now}
+	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Consents, p.Kept, p.Regions, p.Now}
 }
 
 // Get returns a record. It fails with ErrNotFound, and with subject.ErrErased
@@ -598,6 +607,9 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 		if err := s.subjects.Guard(ctx, r.living()...); err != nil {
 			return c, err
 		}
+		if err := s.mayDelete(ctx, r); err != nil {
+			return c, err
+		}
 		var jobs []job.Spec
 		if files := r.files(); len(files) > 0 {
 			if jobs, err = s.files.Detach(ctx, r.ID, files); err != nil {
@@ -612,4 +624,16 @@ func (s *Service) Delete(ctx context.Context, in DeleteInput) error {
 			Secret: d.Secrecy == dataset.AML,
 		}, nil
 	})
+}
+
+// mayDelete refuses to delete what must be kept of any of the record's persons.
+func (s *Service) mayDelete(ctx context.Context, r *Record) error {
+	if s.kept == nil {
+		return nil
+	}
+	collected := r.CreatedAt
+	if r.CollectedAt != nil {
+		collected = *r.CollectedAt
+	}
+	return s.kept.MayDelete(ctx, r.DatasetID, collected, r.UpdatedAt, r.living()...)
 }

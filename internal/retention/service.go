@@ -84,26 +84,16 @@ type Config struct {
 }
 
 // Service keeps rules and holds, and erases what has fallen due.
-type Service struct{ Config }
+type Service struct {
+	Config
+	*Keeper
+}
 
 // NewService returns a Service.
-func NewService(c Config) *Service { return &Service{c} }
+func NewService(c Config) *Service { return &Service{c, NewKeeper(c.Store, c.Tenants, c.Now)} }
 
 // at is the present instant as it is stored.
 func (s *Service) at() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
-
-// today returns the tenant's zone and the day there.
-func (s *Service) today(ctx context.Context) (*time.Location, civil.Date, error) {
-	t, err := s.Tenants.Get(ctx)
-	if err != nil {
-		return nil, civil.Date{}, err
-	}
-	zone, err := time.LoadLocation(t.TimeZone)
-	if err != nil {
-		return nil, civil.Date{}, fmt.Errorf("load the tenant's time zone: %w", err)
-	}
-	return zone, civil.Of(s.Now().In(zone)), nil
-}
 
 // check returns the tenant, or missing unless the id is one of its own.
 func check(ctx context.Context, t id.Type, s string, missing error) (tenant.ID, error) {
@@ -670,57 +660,6 @@ func personOf(items []*Item, person string) *Item {
 		}
 	}
 	return nil
-}
-
-// MayDelete fails with ErrHeld or ErrMinimum, naming rule and date, when a record
-// of persons in a dataset must be kept. It works within a transaction.
-func (s *Service) MayDelete(ctx context.Context, datasetID string, collected, changed time.Time, persons ...string) error {
-	rules, err := s.Store.ActiveRules(ctx)
-	if err != nil {
-		return err
-	}
-	holds, err := s.Store.HoldsOn(ctx, persons...)
-	if err != nil {
-		return err
-	}
-	if len(rules)+len(holds) == 0 {
-		return nil
-	}
-	zone, today, err := s.today(ctx)
-	if err != nil {
-		return err
-	}
-	items, err := s.Store.Items(ctx, persons...)
-	if err != nil {
-		return err
-	}
-	for _, p := range persons {
-		i := &Item{Subject: p, Unit: datasetID, CollectedAt: &collected, ActivityAt: &changed}
-		d := i.datum(personOf(items, p), zone)
-		d.Requested = true
-		if err := Decide(d, rules, holds, today).refusal(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// refusal is why what is decided on can't be deleted now.
-func (d Decision) refusal() error {
-	switch d.Reason {
-	case Held:
-		return ErrHeld
-	case Minimum:
-		e := ErrMinimum.Under("retention.minimum")
-		e.Message = fmt.Sprintf("rule %s (%s) keeps this until %s, included", d.Rule.ID, d.Rule.LegalSource, d.KeepUntil)
-		return e
-	case Pending:
-		e := ErrMinimum.Under("retention.minimum")
-		e.Message = fmt.Sprintf("rule %s (%s) keeps this: %s hasn't happened, from which its period %s counts", d.Rule.ID, d.Rule.LegalSource, d.Rule.Trigger, d.Rule.Period)
-		return e
-	default:
-		return nil
-	}
 }
 
 // Note stores that an event happened on what a person has in a unit, within a
