@@ -291,6 +291,7 @@ func costs() generated.ComplexityRoot {
 	c.Query.FindSubjects = func(child int, _ subject.By, first int, _ *string) int { return paged(child, first) }
 	c.Query.FindRecords = func(child int, _ record.By, first int, _ *string) int { return paged(child, first) }
 	c.Query.TenantPolicies = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.KeyRotations = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.VaultErasures = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Subject.Records = func(child, first int, _, _ *string) int { return paged(child, first) }
 	c.Dataset.Records = func(child, first int, _ *string) int { return paged(child, first) }

@@ -44,6 +44,7 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Audit:       {authz.AuditRead, func(ctx context.Context) (node.Node, error) { return r.audits.Get(ctx, nodeID) }},
 		id.AuditExport: {authz.AuditExport, func(ctx context.Context) (node.Node, error) { return r.audits.GetExport(ctx, nodeID) }},
 		id.EpochClose:  {authz.VaultRead, func(ctx context.Context) (node.Node, error) { return r.epochs.Get(ctx, nodeID) }},
+		id.KeyRotation: {authz.VaultRead, func(ctx context.Context) (node.Node, error) { return r.rotations.Get(ctx, nodeID) }},
 		id.SecurityEvent: {authz.SecurityEventRead, func(ctx context.Context) (node.Node, error) {
 			return r.security.Get(ctx, nodeID)
 		}},

@@ -24,6 +24,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
@@ -33,6 +34,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -60,12 +62,14 @@ type Services struct {
 	Exports     Exports
 	Audits      Audits
 	Epochs      Epochs
+	Rotations   Rotations
 	Erasures    Erasures
 	Jobs        Jobs
 	Feed        Feed
 	Webhooks    Webhooks
 	Security    Security
 	Purposes    Purposes
+	Letters     Letters
 	Requests    Requests
 	Processing  Processing
 	Measures    Measures
@@ -91,6 +95,17 @@ type Policies interface {
 	Retire(ctx context.Context, in policy.RetireInput) (*policy.Policy, error)
 }
 
+// Letters is what the API needs of package letter.
+type Letters interface {
+	Forms() []*letter.Form
+	Preview(ctx context.Context, in letter.PreviewInput) (*letter.Letter, error)
+	Get(ctx context.Context, templateID string) (*letter.Template, error)
+	List(ctx context.Context, r page.Request) (*letter.Connection, error)
+	Propose(ctx context.Context, in letter.ProposeInput) (*letter.Template, error)
+	Approve(ctx context.Context, in letter.ApproveInput) (*letter.Template, error)
+	Withdraw(ctx context.Context, in letter.WithdrawInput) (*letter.Template, error)
+}
+
 // Epochs is what the API needs of package epoch.
 type Epochs interface {
 	Status(ctx context.Context) (*epoch.Status, error)
@@ -98,6 +113,18 @@ type Epochs interface {
 	Request(ctx context.Context, in epoch.RequestInput) (*epoch.Close, error)
 	Approve(ctx context.Context, in epoch.DecideInput) (*epoch.Close, error)
 	Halt(ctx context.Context, in epoch.DecideInput) (*epoch.Close, error)
+	RebuildLookups(ctx context.Context, in epoch.RebuildInput) (tenants int, err error)
+	RequestQuarantine(ctx context.Context, in epoch.QuarantineInput) (*epoch.Quarantine, error)
+	ApproveQuarantine(ctx context.Context, in epoch.DecideInput) (*epoch.Quarantine, error)
+	ReleaseQuarantine(ctx context.Context, in epoch.DecideInput) (*epoch.Quarantine, error)
+}
+
+// Rotations is what the API needs of package rotation.
+type Rotations interface {
+	Get(ctx context.Context, rotationID string) (*rotation.Rotation, error)
+	List(ctx context.Context, r page.Request) (*rotation.Connection, error)
+	Request(ctx context.Context, in rotation.RequestInput) (*rotation.Rotation, error)
+	Halt(ctx context.Context, in rotation.HaltInput) (*rotation.Rotation, error)
 }
 
 // Erasures is what the API needs of package erasure.
@@ -425,6 +452,7 @@ type Resolver struct {
 	exports     Exports
 	audits      Audits
 	epochs      Epochs
+	rotations   Rotations
 	erasures    Erasures
 	jobs        Jobs
 	feed        Feed
@@ -440,6 +468,6 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes, s.Requests, s.Processing, s.Measures, s.Assessments, s.Disclosures,
+		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Rotations, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes, s.Requests, s.Processing, s.Measures, s.Assessments, s.Disclosures,
 	}
 }

@@ -546,6 +546,29 @@ func (ec *executionContext) fieldContext_Tenant_allowedOrigins(_ context.Context
 	return graphql.NewScalarFieldContext("Tenant", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _Tenant_publicAuthority(ctx context.Context, field graphql.CollectedField, obj *tenancy.Tenant) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Tenant_publicAuthority(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.PublicAuthority, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Tenant_publicAuthority(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Tenant", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
 func (ec *executionContext) _Tenant_version(ctx context.Context, field graphql.CollectedField, obj *tenancy.Tenant) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1109,7 +1132,7 @@ func (ec *executionContext) unmarshalInputUpdateTenantInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "expectedVersion", "legalName", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "allowedOrigins", "clear"}
+	fieldsInOrder := [...]string{"id", "expectedVersion", "legalName", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "allowedOrigins", "publicAuthority", "clear"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1200,6 +1223,13 @@ func (ec *executionContext) unmarshalInputUpdateTenantInput(ctx context.Context,
 				return it, err
 			}
 			it.AllowedOrigins = data
+		case "publicAuthority":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("publicAuthority"))
+			data, err := ec.unmarshalOBoolean2ᚖbool(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.PublicAuthority = data
 		case "clear":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("clear"))
 			data, err := ec.unmarshalOTenantField2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐFieldᚄ(ctx, v)
@@ -1466,6 +1496,11 @@ func (ec *executionContext) _Tenant(ctx context.Context, sel ast.SelectionSet, o
 			}
 		case "allowedOrigins":
 			out.Values[i] = ec._Tenant_allowedOrigins(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "publicAuthority":
+			out.Values[i] = ec._Tenant_publicAuthority(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vogter/vogter/graph"
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
@@ -28,6 +29,7 @@ import (
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
@@ -40,6 +42,7 @@ import (
 	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/kms/transit"
 	"github.com/vogter/vogter/internal/mail"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/oauth"
@@ -81,31 +84,34 @@ type Platform struct {
 	Identity *ory.Client
 	Recorder *audit.Recorder
 
-	log        *slog.Logger
-	now        func() time.Time
-	db, keysDB *mongo.DB
-	redis      *redis.Client
-	queue      *jobs.AsynqQueue
-	bell       jobs.Bell
-	bucket     *blob.Bucket
-	files      *file.Service
-	downloads  *download.Service
-	evictions  *authn.Evictions
-	sessions   *session.Service
-	portal     *portal.Service
-	access     *breakglass.Service
-	notices    *notify.Service
-	feed       *feed.Service
-	webhooks   *webhook.Service
-	hydra      *ory.Hydra // nil: OAuth is off
-	authorizer *authz.Engine
-	policies   *policy.Service
-	audit      auditLog
-	limiter    *ratelimit.Limiter
-	documents  *document.Service
-	keys       lifeOfKeys
-	watch      watch
-	purposes   *purpose.Service
+	log         *slog.Logger
+	now         func() time.Time
+	db, keysDB  *mongo.DB
+	redis       *redis.Client
+	queue       *jobs.AsynqQueue
+	bell        jobs.Bell
+	bucket      *blob.Bucket
+	files       *file.Service
+	downloads   *download.Service
+	evictions   *authn.Evictions
+	sessions    *session.Service
+	portal      *portal.Service
+	access      *breakglass.Service
+	notices     *notify.Service
+	feed        *feed.Service
+	webhooks    *webhook.Service
+	hydra       *ory.Hydra // nil: OAuth is off
+	authorizer  *authz.Engine
+	policies    *policy.Service
+	audit       auditLog
+	limiter     *ratelimit.Limiter
+	documents   *document.Service
+	measures    *measure.Service
+	assessments *assessment.Service
+	disclosures *disclosure.Service
+	keys        lifeOfKeys
+	watch       watch
+	purposes    *purpose.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -258,6 +264,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,
 		Changes: changes, Log: p.log, Now: p.now,
 	})
+	p.openAssessments(v, changes, tenants, subjects)
 	p.openSecurity(v, changes, tenants)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
@@ -332,7 +339,7 @@ func (p *Platform) Serve(ctx context.Context, l net.Listener) error {
 	}
 	auth, err := authn.New(authn.Config{
 		Keys: p.APIKeys, Tokens: tokens, Subjects: p.portal, Sessions: p.Identity, Members: p.Tenants, Grants: p.access, Evictions: p.evictions,
-		Origin: p.Config.URL(), Now: p.now,
+		Entered: p.signIns().Entered, Origin: p.Config.URL(), Now: p.now,
 	})
 	if err != nil {
 		return fmt.Errorf("prepare sign-in: %w", err)
@@ -359,8 +366,8 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Services: graph.Services{
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
-			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
-			Purposes: p.purposes,
+			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
+			Purposes: p.purposes, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -409,6 +416,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workKeys(mux, sweeper)
 	p.workSecurity(sweeper)
 	p.workPortal(mux, sweeper)
+	p.workAssessments(sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
