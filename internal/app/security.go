@@ -65,6 +65,7 @@ func (p *Platform) denied(ctx context.Context, clientID string, why machine.Reas
 	if err != nil {
 		return // it belongs to nobody
 	}
+	p.audit.anonymous.Denied(of, clientID, string(why))
 	switch why {
 	case machine.Secret:
 		p.watch.inbox.Tell(detect.Signal{Tenant: of, Detector: security.CodesGuessed})

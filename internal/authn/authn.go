@@ -12,8 +12,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/audit"
@@ -108,6 +111,10 @@ type Config struct {
 	Grants Grants
 	// Evictions tells of sessions and memberships that have changed; may be nil.
 	Evictions *Evictions
+	// Entered is told of each sign-in of a member or machine client that this server
+	// hasn't met yet, with the caller in ctx; sign is the same for the same sign-in.
+	// The call goes on when it returns without an error. It may be nil.
+	Entered func(ctx context.Context, sign string) error
 	// Origin is the address of the application's pages, from which calls with a
 	// session cookie are taken besides those of the same origin; may be empty.
 	Origin string
@@ -120,6 +127,8 @@ type Authenticator struct {
 	tokens  *Tokens
 	persons Keys
 	grants  Grants
+	entered func(ctx context.Context, sign string) error
+	met     *lru.Cache[string, struct{}] // signs of sign-ins
 	cache   *sessionCache
 	origins *http.CrossOriginProtection
 	now     func() time.Time
@@ -137,10 +146,16 @@ func New(c Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
+	met, err := lru.New[string, struct{}](sessionsKept)
+	if err != nil {
+		return nil, fmt.Errorf("make cache of sign-ins: %w", err)
+	}
 	if c.Evictions != nil {
 		c.Evictions.tell(cache.evict)
 	}
-	return &Authenticator{keys: c.Keys, tokens: c.Tokens, persons: c.Subjects, grants: c.Grants, cache: cache, origins: origins, now: c.Now}, nil
+	return &Authenticator{
+		keys: c.Keys, tokens: c.Tokens, persons: c.Subjects, grants: c.Grants, entered: c.Entered, met: met, cache: cache, origins: origins, now: c.Now,
+	}, nil
 }
 
 // Evict forgets the cached sessions of a person: after a sign-out, or when a
@@ -199,17 +214,17 @@ func (a *Authenticator) prove(ctx context.Context, r *http.Request, cred Credent
 	wanted := tenant.ID(r.Header.Get(HeaderTenant))
 	switch {
 	case strings.HasPrefix(cred.Token, apikey.Prefix):
-		return byToken(ctx, a.keys, cred.Token, wanted)
+		return a.byToken(ctx, a.keys, cred.Token, wanted)
 	case strings.HasPrefix(cred.Token, portal.Prefix):
 		if a.persons == nil {
 			return nil, portal.ErrSession
 		}
-		return byToken(ctx, a.persons, cred.Token, wanted)
+		return a.byToken(ctx, a.persons, cred.Token, wanted)
 	case isAccessToken(cred.Token):
 		if a.tokens == nil {
 			return nil, oauth.ErrRefused
 		}
-		return byToken(ctx, a.tokens, cred.Token, wanted)
+		return a.byToken(ctx, a.tokens, cred.Token, wanted)
 	default:
 		return a.bySession(ctx, r, cred, wanted)
 	}
@@ -217,7 +232,7 @@ func (a *Authenticator) prove(ctx context.Context, r *http.Request, cred Credent
 
 // byToken lets in a machine client by its API key or access token, or a data
 // subject by the token of their session: each is of one tenant.
-func byToken(ctx context.Context, known Keys, token string, wanted tenant.ID) (context.Context, error) {
+func (a *Authenticator) byToken(ctx context.Context, known Keys, token string, wanted tenant.ID) (context.Context, error) {
 	p, err := known.Authenticate(tenant.System(ctx, "authenticate token"), token)
 	if err != nil {
 		return nil, err
@@ -225,7 +240,7 @@ func byToken(ctx context.Context, known Keys, token string, wanted tenant.ID) (c
 	if wanted != "" && wanted != p.Tenant {
 		return nil, ErrNotMember
 	}
-	return enter(ctx, p, nil), nil
+	return a.enter(ctx, p, nil)
 }
 
 // bySession lets a person in by a session of the identity server.
@@ -263,7 +278,7 @@ func (a *Authenticator) act(ctx context.Context, who caller, wanted tenant.ID) (
 		if p, err = a.breakGlass(ctx, p, all, wanted); err != nil {
 			return nil, err
 		}
-		return enter(ctx, p, all), nil
+		return a.enter(ctx, p, all)
 	case err != nil:
 		ctx = authz.WithRefusal(authz.NewContext(ctx, p), err)
 		return context.WithValue(ctx, membershipsKey{}, all), nil
@@ -273,7 +288,7 @@ func (a *Authenticator) act(ctx context.Context, who caller, wanted tenant.ID) (
 	if m.Role == authz.RoleOperator {
 		p.Kind, p.Home = authz.KindOperator, m.Tenant
 	}
-	return enter(ctx, p, all), nil
+	return a.enter(ctx, p, all)
 }
 
 // breakGlass makes p an operator in a tenant that isn't the provider, if a grant
@@ -311,10 +326,23 @@ func Anew(ctx context.Context) (context.Context, error) {
 	return anew(ctx)
 }
 
-func enter(ctx context.Context, p authz.Principal, all []tenancy.Membership) context.Context {
+// enter returns ctx with the caller, whose sign-in is known of by then.
+func (a *Authenticator) enter(ctx context.Context, p authz.Principal, all []tenancy.Membership) (context.Context, error) {
 	p.Purpose = audit.RequestFrom(ctx).Purpose
 	ctx = context.WithValue(ctx, membershipsKey{}, all)
-	return tenant.NewContext(authz.NewContext(ctx, p), p.Tenant)
+	ctx = tenant.NewContext(authz.NewContext(ctx, p), p.Tenant)
+	if a.entered == nil || p.Kind == authz.KindSubject { // whose sign-in was an entry of its own
+		return ctx, nil
+	}
+	sign := strings.Join([]string{string(p.Tenant), p.ID, p.Credential, string(p.AAL), strconv.FormatInt(p.AuthenticatedAt.Unix(), 10)}, "/")
+	if a.met.Contains(sign) {
+		return ctx, nil
+	}
+	if err := a.entered(ctx, sign); err != nil {
+		return nil, err
+	}
+	a.met.Add(sign, struct{}{})
+	return ctx, nil
 }
 
 type membershipsKey struct{}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -307,6 +308,9 @@ func (r *run) prepare(ctx context.Context, b *batch) (*prepared, error) {
 		}
 	}
 	if r.mode == Check {
+		if err := r.found(ctx, stored, found); err != nil {
+			return nil, err
+		}
 		if err := r.checkIdentifiers(ctx, b, each, stored); err != nil {
 			return nil, err
 		}
@@ -373,6 +377,29 @@ func (r *run) stored(ctx context.Context, b *batch) (map[*line]*subject.Subject,
 		records[row] = have[i]
 	}
 	return subjects, records, nil
+}
+
+// found writes whose data a check of the file has read.
+func (r *run) found(ctx context.Context, subjects map[*line]*subject.Subject, records map[*recordRow]*record.Record) error {
+	var touches []audit.Touch
+	for _, s := range subjects {
+		if s != nil && !s.State.Gone() {
+			touches = append(touches, audit.Touch{Subject: s.ID, Object: s.ID, Version: s.Version})
+		}
+	}
+	for row, found := range records {
+		if found != nil && !found.Gone {
+			touches = append(touches, audit.Touch{
+				Subject: found.SubjectID, Object: found.ID, Version: found.Version, Secret: row.dataset.Secrecy == dataset.AML,
+			})
+		}
+	}
+	for part := range slices.Chunk(touches, batchLines) {
+		if err := r.recorder.Record(ctx, audit.Event{Action: "import.check", Touches: part}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle tells what a line asks to be written, given what is stored.

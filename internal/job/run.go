@@ -131,7 +131,12 @@ func (s *Service) Work(ctx context.Context, jobID string, delivery int, do func(
 	working, stop := context.WithTimeout(working, s.timing.Timeout)
 	var heart sync.WaitGroup
 	heart.Go(func() { s.beat(working, r, now.Add(s.timing.Lease), lose) })
-	failed := s.try(working, r, do)
+	failed := s.try(working, r, func(ctx context.Context, r *Run) error {
+		if err := s.started(ctx, j); err != nil {
+			return err
+		}
+		return do(ctx, r)
+	})
 	interrupted := ctx.Err() != nil
 	stop()
 	lose(nil)
@@ -195,6 +200,7 @@ func (s *Service) renew(ctx context.Context, r *Run, until time.Time) error {
 // end records how an attempt ended.
 func (s *Service) end(ctx context.Context, r *Run, failed error, interrupted bool) error {
 	next, now := *r.job, s.now()
+	attemptFailed := false
 	postponed, later := errors.AsType[postponedError](failed)
 	switch {
 	case failed == nil:
@@ -205,12 +211,13 @@ func (s *Service) end(ctx context.Context, r *Run, failed error, interrupted boo
 		next.queue(now)
 	default:
 		next.fail(failed, now, s.timing.Pause)
+		attemptFailed = true
 	}
 	r.mu.Lock()
 	err := r.saveProgress(ctx)
 	r.mu.Unlock()
 	if err == nil {
-		err = s.move(ctx, &next, func(ctx context.Context) error { return s.store.Swap(ctx, r.job, &next) })
+		err = s.move(ctx, &next, attemptFailed, func(ctx context.Context) error { return s.store.Swap(ctx, r.job, &next) })
 	}
 	if err != nil {
 		return fmt.Errorf("end job %s: %w", r.ID(), err)

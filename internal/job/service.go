@@ -259,7 +259,7 @@ func (s *Service) RecoverDead(ctx context.Context, limit int) (int, error) {
 	for _, j := range dead {
 		next := *j
 		next.fail(errDied, now, s.timing.Pause)
-		err := s.move(asJob(ctx, j), &next, func(ctx context.Context) error { return s.store.SwapExpired(ctx, j, &next) })
+		err := s.move(asJob(ctx, j), &next, true, func(ctx context.Context) error { return s.store.SwapExpired(ctx, j, &next) })
 		if errors.Is(err, ErrFenced) {
 			continue // it lives, or another reconciler was faster
 		}
@@ -271,8 +271,17 @@ func (s *Service) RecoverDead(ctx context.Context, limit int) (int, error) {
 	return len(dead), nil
 }
 
-// move writes a job's next state by swap, with an audit entry if it ends there.
-func (s *Service) move(ctx context.Context, next *Job, swap func(ctx context.Context) error) error {
+// started writes that an attempt begins, of a job that isn't bookkeeping.
+func (s *Service) started(ctx context.Context, j *Job) error {
+	if j.Quiet {
+		return nil
+	}
+	return s.changes.DoQuiet(ctx, "job.start", j.ID, func(context.Context) error { return nil })
+}
+
+// move writes a job's next state by swap, with an audit entry if it ends there or
+// the attempt failed.
+func (s *Service) move(ctx context.Context, next *Job, failed bool, swap func(ctx context.Context) error) error {
 	do := s.changes.DoPlain
 	if next.Quiet {
 		do = s.changes.DoQuiet
@@ -283,6 +292,9 @@ func (s *Service) move(ctx context.Context, next *Job, swap func(ctx context.Con
 	case Parked:
 		return s.changes.DoFailed(ctx, "job.park", next.ID, next.Quiet, swap)
 	default:
+		if failed && !next.Quiet {
+			return s.changes.DoFailed(ctx, "job.fail", next.ID, true, swap)
+		}
 		return swap(ctx)
 	}
 }

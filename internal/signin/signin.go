@@ -75,8 +75,11 @@ type Config struct {
 	Fail   func(http.ResponseWriter, *http.Request, error)
 	// Failed is told of each attempt that failed, and mustn't block; may be nil.
 	Failed func()
-	Log    *slog.Logger
-	Now    func() time.Time
+	// SignOut is told of each session that is about to end here, and what it returns
+	// is called when it has; may be nil.
+	SignOut func(ctx context.Context, c authn.Credential) (ended func(context.Context), err error)
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Proxy passes on what people need of the identity server.
@@ -205,7 +208,40 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	ended, err := p.signOut(w, r, path) //nolint:contextcheck // r is the call, with its attempt
+	if err != nil {
+		p.Fail(w, r, err)
+		return
+	}
 	p.pass.ServeHTTP(w, r)
+	ended(r.Context()) //nolint:contextcheck // likewise
+}
+
+// signOut tells of a session that the call ends, and returns what is to be done
+// afterwards.
+func (p *Proxy) signOut(w http.ResponseWriter, r *http.Request, path string) (ended func(context.Context), err error) {
+	var c authn.Credential
+	switch path {
+	case "self-service/logout/api":
+		b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			return nil, err
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+		said, err := read(r.Header.Get("Content-Type"), b)
+		if err != nil {
+			return nil, err
+		}
+		c.Token = said("session_token")
+	case "self-service/logout":
+		if cookie, err := r.Cookie(authn.SessionCookie); err == nil {
+			c.Cookie = cookie.Value
+		}
+	}
+	if p.SignOut == nil || c == (authn.Credential{}) {
+		return func(context.Context) {}, nil
+	}
+	return p.SignOut(r.Context(), c)
 }
 
 // count refuses what comes too often, and returns r with its body read and what
