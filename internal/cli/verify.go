@@ -12,9 +12,9 @@ import (
 
 // verifyCmd checks offline whatever the platform signs.
 type verifyCmd struct {
-	File    string `arg:"" type:"existingfile" help:"A package or bundle (ZIP), a checkpoint, proof, certificate, receipt or key set."`
-	Keys    string `type:"existingfile" help:"The platform's public keys, from its /.well-known/jwks.json: what is signed by others is refused."`
-	Entries bool   `help:"Print the entries of an audit bundle, one JSON object in each line."`
+	Files   []string `arg:"" name:"file" type:"existingfile" help:"A package or bundle (ZIP), a checkpoint, proof, certificate, receipt or key set. Receipts of one consent are checked as a chain."`
+	Keys    string   `type:"existingfile" help:"The platform's public keys, from its /.well-known/jwks.json: what is signed by others is refused."`
+	Entries bool     `help:"Print the entries of an audit bundle, one JSON object in each line."`
 }
 
 // Run prints OK with what the file is, or returns the first problem.
@@ -32,10 +32,17 @@ func (c *verifyCmd) Run() error {
 	if c.Entries {
 		o.Visit = printEntry
 	}
-	r, err := verify.File(c.File, o)
+	reports, err := verify.Files(c.Files, o)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", c.File, err)
+		return err
 	}
+	for _, r := range reports {
+		c.print(r)
+	}
+	return nil
+}
+
+func (c *verifyCmd) print(r *verify.Report) {
 	fmt.Printf("OK: %s\n", r.What)
 	for _, note := range r.Notes {
 		fmt.Println(note)
@@ -46,7 +53,6 @@ func (c *verifyCmd) Run() error {
 	if c.Keys == "" && r.Root != nil {
 		fmt.Printf("The keys came with the file. To know whose they are, give --keys, or compare the root key's SHA-256:\n%s\n", r.Root.Fingerprint())
 	}
-	return nil
 }
 
 // printEntry prints an entry of an audit bundle.

@@ -3,6 +3,7 @@ package pack
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -54,6 +55,10 @@ type Result struct {
 type Options struct {
 	Trusted *sign.KeySet                       // nil: the package's own keys are taken at their word
 	Visit   func(seq int64, leaf []byte) error // sees the entries of an audit bundle
+
+	// MaxManifest bounds the manifest, in bytes, for packages of strangers: it is read
+	// before anything is known of who signed it. 0 is as much as the platform writes.
+	MaxManifest int64
 }
 
 // VerifyFile is Verify for a file.
@@ -97,7 +102,8 @@ func Verify(r io.ReaderAt, size int64, o Options) (*Result, error) {
 	if z.File[members].Name != ManifestPath {
 		return nil, problem(ManifestPath, "missing: it must be the last file of the package but the signature")
 	}
-	raw, err := readManifest(z.File[members])
+	most := cmp.Or(o.MaxManifest, maxManifest)
+	raw, err := readManifest(z.File[members], most)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func Verify(r io.ReaderAt, size int64, o Options) (*Result, error) {
 		return nil, problem(ManifestPath, "unknown type of package: a newer vogter may know it")
 	}
 	result := &Result{Type: header.Type, Files: len(header.Files), visit: o.Visit}
-	if err := result.signed(z.File[members+1], raw, o.Trusted); err != nil {
+	if err := result.signed(z.File[members+1], raw, o.Trusted, most); err != nil {
 		return nil, err
 	}
 	if err := checkFiles(z.File[:members], header.Files, func(path string, r io.Reader) error {
@@ -131,8 +137,8 @@ func Verify(r io.ReaderAt, size int64, o Options) (*Result, error) {
 }
 
 // signed checks the signature of the manifest.
-func (r *Result) signed(f *zip.File, manifest []byte, trusted *sign.KeySet) error {
-	raw, err := readManifest(f)
+func (r *Result) signed(f *zip.File, manifest []byte, trusted *sign.KeySet, most int64) error {
+	raw, err := readManifest(f, most)
 	if err != nil {
 		return problem(SignaturePath, "altered")
 	}
@@ -270,17 +276,17 @@ func checkLayout(r io.ReaderAt, size int64, z *zip.Reader) error {
 	return nil
 }
 
-func readManifest(f *zip.File) ([]byte, error) {
+func readManifest(f *zip.File, most int64) ([]byte, error) {
 	r, err := f.Open()
 	if err != nil {
 		return nil, problem(ManifestPath, "altered")
 	}
-	raw, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	raw, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil || r.Close() != nil {
 		return nil, problem(ManifestPath, "altered")
 	}
-	if len(raw) > maxManifest {
-		return nil, problem(ManifestPath, "larger than %d bytes", maxManifest)
+	if int64(len(raw)) > most {
+		return nil, problem(ManifestPath, "larger than %d bytes", most)
 	}
 	return raw, nil
 }

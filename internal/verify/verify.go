@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vogter/vogter/internal/audit/proof"
+	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/sign"
 )
@@ -23,6 +24,9 @@ type Report struct {
 	SignedBy *sign.Key    // nil of a key set
 	Root     *sign.Key    // the newest root key that vouches for the signer, nil if none is known
 	Keys     *sign.KeySet // that were trusted, and what follows from them
+
+	// Receipts are those of consent that the file has, in their order.
+	Receipts []*receipt.Receipt
 }
 
 // Options are what File may be told.
@@ -33,10 +37,12 @@ type Options struct {
 	Trusted *sign.KeySet
 	// Visit sees the entries of an audit bundle, in their order.
 	Visit func(seq int64, leaf []byte) error
+	// MaxManifest is that of pack.Options.
+	MaxManifest int64
 }
 
 // ErrUnknown reports a file that is nothing the platform signs.
-var ErrUnknown = errors.New("nothing that this vogter knows: neither a package, nor a key set, a signed note or a proof")
+var ErrUnknown = errors.New("nothing that this vogter knows: neither a package, nor a receipt, a key set, a signed note or a proof")
 
 // errNoKeys reports a file that comes without keys.
 var errNoKeys = errors.New("this kind of file comes without keys: give --keys with those of the platform, its /.well-known/jwks.json")
@@ -72,7 +78,7 @@ func File(name string, o Options) (r *Report, err error) {
 
 // packed checks a package.
 func packed(f io.ReaderAt, size int64, o Options) (*Report, error) {
-	p, err := pack.Verify(f, size, pack.Options{Trusted: o.Trusted, Visit: o.Visit})
+	p, err := pack.Verify(f, size, pack.Options{Trusted: o.Trusted, Visit: o.Visit, MaxManifest: o.MaxManifest})
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +115,19 @@ func isNote(content []byte, fields map[string]json.RawMessage) bool {
 	return fields == nil && bytes.HasPrefix(content, []byte("vogter/"))
 }
 
+// Content checks a file that is in memory.
+func Content(content []byte, o Options) (*Report, error) {
+	if bytes.HasPrefix(content, []byte("PK")) {
+		return packed(bytes.NewReader(content), int64(len(content)), o)
+	}
+	return Text(content, o)
+}
+
 // Text checks what is no package.
 func Text(content []byte, o Options) (*Report, error) {
+	if signed := receipt.Split(content); signed != nil {
+		return receipts(signed, o.Trusted)
+	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(content, &fields) != nil {
 		fields = nil

@@ -48,17 +48,17 @@ var (
 
 // Document is what a receipt says: dpv:ConsentReceipt.
 type Document struct {
-	Context    map[string]string `json:"@context"`
-	ID         string            `json:"@id"`
-	Kind       string            `json:"@type"`
-	Identifier string            `json:"dct:identifier"`
-	ConformsTo string            `json:"dct:conformsTo"`
-	Created    time.Time         `json:"dct:created"` // of the last event
-	Publisher  []string          `json:"dct:publisher"`
-	Recipient  string            `json:"schema:recipient"`
-	Sequence   int               `json:"vogter:sequence"`           // from 1
-	Previous   string            `json:"vogter:previous,omitempty"` // hexadecimal SHA-256 of the payload before
-	Record     Record            `json:"dpv:hasRecordOfActivity"`
+	Context    map[string]any `json:"@context"`
+	ID         string         `json:"@id"`
+	Kind       string         `json:"@type"`
+	Identifier string         `json:"dct:identifier"`
+	ConformsTo string         `json:"dct:conformsTo"`
+	Created    time.Time      `json:"dct:created"` // of the last event
+	Publisher  []string       `json:"dct:publisher"`
+	Recipient  string         `json:"schema:recipient"`
+	Sequence   int            `json:"vogter:sequence"`           // from 1
+	Previous   string         `json:"vogter:previous,omitempty"` // hexadecimal SHA-256 of the payload before
+	Record     Record         `json:"dpv:hasRecordOfActivity"`
 }
 
 // Record is the consent record: dpv:ConsentRecord.
@@ -176,12 +176,23 @@ type Event struct {
 	TextHash   string     `json:"vogter:shownHash,omitempty"`
 }
 
-func prefixes() map[string]string {
-	return map[string]string{
+// linked is the context of JSON-LD: the prefixes, and what values of properties are.
+func linked() map[string]any {
+	c := map[string]any{
 		"dct": "http://purl.org/dc/terms/", "dpv": "https://w3id.org/dpv#", "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
 		"legal-dk": "https://w3id.org/dpv/legal/dk#", "loc": "https://w3id.org/dpv/loc#", "pd": "https://w3id.org/dpv/pd#",
-		"schema": "https://schema.org/", "vogter": "urn:vogter:receipt:1#",
+		"schema": "https://schema.org/", "vogter": "urn:vogter:receipt:1#", "xsd": "http://www.w3.org/2001/XMLSchema#",
 	}
+	for _, term := range []string{
+		"dct:conformsTo", "dct:replaces", "schema:recipient", "dpv:hasConsentStatus", "dpv:hasJurisdiction", "dpv:hasLegalBasis",
+		"dpv:hasRight", "dpv:hasProcessing", "dpv:hasLocation", "dpv:hasCountry", "dpv:hasNecessity",
+	} {
+		c[term] = map[string]string{"@id": term, "@type": "@id"}
+	}
+	for _, term := range []string{"dct:created", "dct:issued", "dct:date", "dct:valid"} {
+		c[term] = map[string]string{"@id": term, "@type": "xsd:dateTime"}
+	}
+	return c
 }
 
 // Source is what receipts are made from. Events are all of the consent, in their
@@ -230,7 +241,7 @@ func (s *Source) document(events []*consent.Event) *Document {
 	text := n.In(language)
 	words := s.Purpose.In(text.Language)
 	d := &Document{
-		Context: prefixes(), Kind: "dpv:ConsentReceipt", Identifier: s.Consent.ID + "." + strconv.Itoa(len(events)),
+		Context: linked(), Kind: "dpv:ConsentReceipt", Identifier: s.Consent.ID + "." + strconv.Itoa(len(events)),
 		ConformsTo: schema + "receipt", Created: last.At.UTC(), Publisher: each(n.Controllers, func(p purpose.Party) string { return p.ID }),
 		Recipient: "dpv:DataSubject", Sequence: len(events),
 		Record: Record{

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -224,8 +225,43 @@ func service(t *testing.T, ring *sign.Ring, s receipt.Source) []*receipt.Receipt
 	return open(t, keysOf(t, ring), receipt.Split([]byte(all))...)
 }
 
-// Whatever is altered in a receipt shows: each value, each list, and each part of
-// the text.
+// altered returns v in all forms that differ in one place: a value, a member less,
+// an item less or twice.
+func altered(t *testing.T, v any) []any {
+	t.Helper()
+	var all []any
+	switch v := v.(type) {
+	case map[string]any:
+		for k, member := range v {
+			for _, m := range altered(t, member) {
+				c := maps.Clone(v)
+				c[k] = m
+				all = append(all, c)
+			}
+			c := maps.Clone(v)
+			delete(c, k)
+			all = append(all, c)
+		}
+	case []any:
+		for i, item := range v {
+			for _, m := range altered(t, item) {
+				c := slices.Clone(v)
+				c[i] = m
+				all = append(all, c)
+			}
+			all = append(all, slices.Delete(slices.Clone(v), i, i+1), slices.Insert(slices.Clone(v), i, item))
+		}
+	case string:
+		all = append(all, v+"x", "")
+	case float64:
+		all = append(all, v+1)
+	default:
+		t.Fatalf("a value of type %T", v)
+	}
+	return all
+}
+
+// Whatever is altered in a receipt shows.
 func TestAlterations(t *testing.T) {
 	ring := testenv.NewRing(t)
 	signed, keys := chain(t, ring)[3], keysOf(t, ring)
@@ -234,52 +270,89 @@ func TestAlterations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tried := 0
-	var alter func(v any, put func(any))
-	alter = func(v any, put func(any)) {
-		var as any
-		switch v := v.(type) {
-		case map[string]any:
-			for k, member := range v {
-				alter(member, func(changed any) { v[k] = changed })
-				delete(v, k)
-				put(v)
-				try(t, keys, parts, v, raw, "without "+k)
-				v[k] = member
-			}
-			return
-		case []any:
-			for i, item := range v {
-				alter(item, func(changed any) { v[i] = changed })
-			}
-			put(append(slices.Clone(v), "x"))
-			try(t, keys, parts, nil, raw, "")
-			put(v)
-			return
-		case string:
-			as = v + "x"
-		case float64:
-			as = v + 1
-		default:
-			t.Fatalf("a value of type %T", v)
-		}
-		put(as)
-		tried++
-		try(t, keys, parts, nil, raw, "")
-		put(v)
-	}
 	var doc any
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		t.Fatal(err)
 	}
-	root = &doc
-	alter(doc, func(any) {})
-	if tried < 80 {
-		t.Errorf("%d values altered", tried)
+	forms := altered(t, doc)
+	if len(forms) < 300 {
+		t.Errorf("%d alterations", len(forms))
+	}
+	for _, form := range forms {
+		b, err := json.Marshal(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := receipt.Open(keys, parts[0]+"."+base64.RawURLEncoding.EncodeToString(b)+"."+parts[2]); !errors.Is(err, sign.ErrAltered) {
+			t.Errorf("%v: %s", err, b)
+		}
 	}
 	for i := range signed {
 		if r, err := receipt.Open(keys, signed[:i]+string(signed[i]^1)+signed[i+1:]); err == nil {
 			t.Fatalf("byte %d altered: says %+v", i, r)
+		}
+	}
+}
+
+// What the platform signed and yet isn't whole is no receipt.
+func TestSignedNonsense(t *testing.T) {
+	ring := testenv.NewRing(t)
+	payloads, err := receipt.Documents(source())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := string(payloads[1])
+	for name, payload := range map[string]string{
+		"another kind":         strings.Replace(whole, "dpv:ConsentReceipt", "dpv:Receipt", 1),
+		"another schema":       strings.Replace(whole, "TS 27560:2023", "TS 27560:2033", 1),
+		"another number":       strings.Replace(whole, `"vogter:sequence":2`, `"vogter:sequence":1`, 1),
+		"no predecessor":       strings.Replace(whole, `"vogter:previous":"`, `"vogter:previous":"","dct:title":"`, 1),
+		"another status":       strings.Replace(whole, `"dpv:hasConsentStatus":"dpv:ConsentGiven","dct:language"`, `"dpv:hasConsentStatus":"dpv:ConsentRefused","dct:language"`, 1),
+		"an unknown member":    strings.Replace(whole, `"@id"`, `"more":1,"@id"`, 1),
+		"no document":          `[]`,
+		"nothing that is said": `{}`,
+	} {
+		if payload == whole {
+			t.Fatalf("%s: nothing is different", name)
+		}
+		signed, err := ring.SignJWS(t.Context(), sign.Receipt, receipt.Type, []byte(payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := receipt.Open(keysOf(t, ring), signed); !errors.Is(err, receipt.ErrForm) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNoReceipt(t *testing.T) {
+	ring := testenv.NewRing(t)
+	before := source().Events[0].At.Add(-time.Second)
+	for name, tt := range map[string]struct {
+		change func(s *receipt.Source)
+		at     *time.Time
+		want   error
+	}{
+		"before it began":   {func(*receipt.Source) {}, &before, receipt.ErrNone},
+		"withheld":          {func(s *receipt.Source) { s.Events[1].EvidenceState = personal.Withheld }, nil, receipt.ErrProof},
+		"erased":            {func(s *receipt.Source) { s.Events[1].EvidenceState = personal.Erased }, nil, receipt.ErrErased},
+		"too much happened": {func(s *receipt.Source) { s.Events = slices.Repeat(s.Events, receipt.MaxEvents) }, nil, receipt.ErrEvents},
+	} {
+		s := source()
+		tt.change(&s)
+		issued, err := receipt.NewService(receipt.Config{Consents: known{s}, Purposes: known{s}, Signer: ring}).Issue(t.Context(), "cns_1", tt.at)
+		if !errors.Is(err, tt.want) || errs.KindOf(err) == errs.Internal {
+			t.Errorf("%s: %+v, %v", name, issued, err)
+		}
+	}
+}
+
+func TestSplit(t *testing.T) {
+	for text, want := range map[string]int{
+		"eyJh.b.c": 1, "eyJh.b.c\n": 1, "eyJh.b.c\r\neyJh.b.c\n\n": 2, "": 0, "eyJh.b": 0, "eyJh.b.c\nmore": 0, "vogter/x/1\n": 0, `{"a":1}`: 0,
+	} {
+		if got := receipt.Split([]byte(text)); len(got) != want {
+			t.Errorf("%q: %q", text, got)
 		}
 	}
 }
