@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/graph/scalar"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/trail"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -106,6 +107,29 @@ func (ec *executionContext) _Access_by(ctx context.Context, field graphql.Collec
 }
 func (ec *executionContext) fieldContext_Access_by(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Access", field, false, false, errors.New("field of type AccessBy does not have child fields"))
+}
+
+func (ec *executionContext) _Access_role(ctx context.Context, field graphql.CollectedField, obj *trail.Access) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Access_role(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Role, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *authz.Role) graphql.Marshaler {
+			return ec.marshalORole2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐRole(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Access_role(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Access", field, false, false, errors.New("field of type Role does not have child fields"))
 }
 
 func (ec *executionContext) _Access_action(ctx context.Context, field graphql.CollectedField, obj *trail.Access) (ret graphql.Marshaler) {
@@ -418,6 +442,29 @@ func (ec *executionContext) _AuditActor_onBehalfOf(ctx context.Context, field gr
 }
 func (ec *executionContext) fieldContext_AuditActor_onBehalfOf(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("AuditActor", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _AuditActor_role(ctx context.Context, field graphql.CollectedField, obj *trail.Actor) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_AuditActor_role(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Role, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *authz.Role) graphql.Marshaler {
+			return ec.marshalORole2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐRole(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_AuditActor_role(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("AuditActor", field, false, false, errors.New("field of type Role does not have child fields"))
 }
 
 func (ec *executionContext) _AuditConsistency_from(ctx context.Context, field graphql.CollectedField, obj *trail.Consistency) (ret graphql.Marshaler) {
@@ -1869,6 +1916,11 @@ func (ec *executionContext) _Access(ctx context.Context, sel ast.SelectionSet, o
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "role":
+			out.Values[i] = ec._Access_role(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
 		case "action":
 			out.Values[i] = ec._Access_action(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
@@ -2025,6 +2077,11 @@ func (ec *executionContext) _AuditActor(ctx context.Context, sel ast.SelectionSe
 			}
 		case "onBehalfOf":
 			out.Values[i] = ec._AuditActor_onBehalfOf(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "role":
+			out.Values[i] = ec._AuditActor_role(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}

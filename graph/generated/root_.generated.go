@@ -28,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
@@ -37,6 +38,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -60,6 +62,7 @@ type ResolverRoot interface {
 	DatasetField() DatasetFieldResolver
 	Export() ExportResolver
 	ExportAuditPayload() ExportAuditPayloadResolver
+	KeyQuarantine() KeyQuarantineResolver
 	Mutation() MutationResolver
 	MyRequest() MyRequestResolver
 	ProcessingActivity() ProcessingActivityResolver
@@ -167,6 +170,14 @@ type ComplexityRoot struct {
 
 	ApproveEpochClosePayload struct {
 		Close func(childComplexity int) int
+	}
+
+	ApproveKeyQuarantinePayload struct {
+		Quarantine func(childComplexity int) int
+	}
+
+	ApproveLetterTemplatePayload struct {
+		Template func(childComplexity int) int
 	}
 
 	ApproveRequestPayload struct {
@@ -761,6 +772,10 @@ type ComplexityRoot struct {
 		Close func(childComplexity int) int
 	}
 
+	HaltKeyRotationPayload struct {
+		Rotation func(childComplexity int) int
+	}
+
 	IdentifyRequesterPayload struct {
 		Request func(childComplexity int) int
 	}
@@ -822,8 +837,96 @@ type ComplexityRoot struct {
 		State           func(childComplexity int) int
 	}
 
+	KeyGeneration struct {
+		Keys   func(childComplexity int) int
+		Number func(childComplexity int) int
+	}
+
+	KeyQuarantine struct {
+		ApprovedAt  func(childComplexity int) int
+		ApprovedBy  func(childComplexity int) int
+		EndedAt     func(childComplexity int) int
+		EndedBy     func(childComplexity int) int
+		Generations func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Key         func(childComplexity int) int
+		Reason      func(childComplexity int) int
+		RequestedAt func(childComplexity int) int
+		RequestedBy func(childComplexity int) int
+		State       func(childComplexity int) int
+	}
+
+	KeyRotation struct {
+		DestroyAt   func(childComplexity int) int
+		Destroyed   func(childComplexity int) int
+		EndedAt     func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Keys        func(childComplexity int) int
+		LeftObjects func(childComplexity int) int
+		LeftValues  func(childComplexity int) int
+		LookedAt    func(childComplexity int) int
+		RequestedAt func(childComplexity int) int
+		RequestedBy func(childComplexity int) int
+		State       func(childComplexity int) int
+		Subject     func(childComplexity int) int
+		Tenant      func(childComplexity int) int
+		Unreadable  func(childComplexity int) int
+		Values      func(childComplexity int) int
+	}
+
+	KeyRotationConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	KeyRotationEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	LeaveTenantPayload struct {
 		Access func(childComplexity int) int
+	}
+
+	LetterField struct {
+		Name     func(childComplexity int) int
+		Required func(childComplexity int) int
+		Type     func(childComplexity int) int
+	}
+
+	LetterPreview struct {
+		HTML     func(childComplexity int) int
+		Markdown func(childComplexity int) int
+		Subject  func(childComplexity int) int
+		Text     func(childComplexity int) int
+	}
+
+	LetterTemplate struct {
+		ApprovedAt  func(childComplexity int) int
+		ApprovedBy  func(childComplexity int) int
+		FormVersion func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Language    func(childComplexity int) int
+		Letter      func(childComplexity int) int
+		ProposedAt  func(childComplexity int) int
+		ProposedBy  func(childComplexity int) int
+		Source      func(childComplexity int) int
+		State       func(childComplexity int) int
+		Version     func(childComplexity int) int
+		WithdrawnAt func(childComplexity int) int
+		WithdrawnBy func(childComplexity int) int
+	}
+
+	LetterTemplateConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	LetterTemplateEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	Lia struct {
@@ -887,6 +990,8 @@ type ComplexityRoot struct {
 		AnswerSearch               func(childComplexity int, input request.AnswerInput) int
 		ApproveAssessment          func(childComplexity int, input assessment.ApproveInput) int
 		ApproveEpochClose          func(childComplexity int, input epoch.DecideInput) int
+		ApproveKeyQuarantine       func(childComplexity int, input epoch.DecideInput) int
+		ApproveLetterTemplate      func(childComplexity int, input letter.ApproveInput) int
 		ApproveRequest             func(childComplexity int, input request.ApproveInput) int
 		ApproveTenantPolicy        func(childComplexity int, input policy.ApproveInput) int
 		AskIdentity                func(childComplexity int, input request.AskInput) int
@@ -928,6 +1033,7 @@ type ComplexityRoot struct {
 		GiveUpIdentity             func(childComplexity int, input request.ReplyInput) int
 		GrantDownload              func(childComplexity int, input download.GrantInput) int
 		HaltEpochClose             func(childComplexity int, input epoch.DecideInput) int
+		HaltKeyRotation            func(childComplexity int, input rotation.HaltInput) int
 		IdentifyRequester          func(childComplexity int, input request.IdentifyInput) int
 		InviteMember               func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant                func(childComplexity int, input breakglass.LeaveInput) int
@@ -936,21 +1042,25 @@ type ComplexityRoot struct {
 		OpenRequest                func(childComplexity int, input request.OpenInput) int
 		OverrulePause              func(childComplexity int, input request.OverruleInput) int
 		PrepareRegister            func(childComplexity int, input processing.PrepareInput) int
+		ProposeLetterTemplate      func(childComplexity int, input letter.ProposeInput) int
 		ProposeTenantPolicy        func(childComplexity int, input policy.ProposeInput) int
 		PublishNotice              func(childComplexity int, input purpose.PublishInput) int
 		PublishPurpose             func(childComplexity int, input purpose.PublishInput) int
 		PublishRegister            func(childComplexity int, input processing.PublishInput) int
+		RebuildLookups             func(childComplexity int, input epoch.RebuildInput) int
 		RecordDisclosures          func(childComplexity int, input disclosure.RecordInput) int
 		RecordSecurityEvent        func(childComplexity int, input security.RecordInput) int
 		Redeliver                  func(childComplexity int, input webhook.RedeliverInput) int
 		RegisterDocuments          func(childComplexity int, input document.RegisterInput) int
 		RejectAssessment           func(childComplexity int, input assessment.ReasonInput) int
+		ReleaseKeyQuarantine       func(childComplexity int, input epoch.DecideInput) int
 		RemindRequester            func(childComplexity int, input request.IDInput) int
 		RemoveMember               func(childComplexity int, input tenancy.RemoveInput) int
 		RenameDatasetField         func(childComplexity int, input dataset.RenameFieldInput) int
 		ReopenRequest              func(childComplexity int, input request.ReopenInput) int
 		RequestEpochClose          func(childComplexity int, input epoch.RequestInput) int
 		RequestExport              func(childComplexity int, input export.RequestInput) int
+		RequestKeyQuarantine       func(childComplexity int, input epoch.QuarantineInput) int
 		RequestSubjectCode         func(childComplexity int, input portal.CodeInput) int
 		ResendInvitation           func(childComplexity int, input tenancy.ResendInput) int
 		RespondRequest             func(childComplexity int, input request.ReplyInput) int
@@ -972,6 +1082,7 @@ type ComplexityRoot struct {
 		RevokeOtherSessions        func(childComplexity int, input session.RevokeOthersInput) int
 		RevokeSession              func(childComplexity int, input session.RevokeInput) int
 		RotateAPIKey               func(childComplexity int, input apikey.RotateInput) int
+		RotateDataKeys             func(childComplexity int, input rotation.RequestInput) int
 		RotateOAuthClientSecret    func(childComplexity int, input oauth.RotateSecretInput) int
 		RotateWebhookSecret        func(childComplexity int, input webhook.Input) int
 		SaveImportMapping          func(childComplexity int, input imports.SaveMappingInput) int
@@ -1000,6 +1111,7 @@ type ComplexityRoot struct {
 		UpsertRecord               func(childComplexity int, input record.UpsertInput) int
 		UpsertSubject              func(childComplexity int, input subject.UpsertInput) int
 		VerifyWebhook              func(childComplexity int, input webhook.Input) int
+		WithdrawLetterTemplate     func(childComplexity int, input letter.WithdrawInput) int
 		WithdrawMyRequest          func(childComplexity int, input model.WithdrawMyRequestInput) int
 		WithdrawNotice             func(childComplexity int, input purpose.EndInput) int
 		WithdrawRequest            func(childComplexity int, input request.WithdrawInput) int
@@ -1411,6 +1523,10 @@ type ComplexityRoot struct {
 		Processors      func(childComplexity int) int
 	}
 
+	ProposeLetterTemplatePayload struct {
+		Template func(childComplexity int) int
+	}
+
 	ProposeTenantPolicyPayload struct {
 		Policy func(childComplexity int) int
 	}
@@ -1506,6 +1622,8 @@ type ComplexityRoot struct {
 		FindSubjects           func(childComplexity int, by subject.By, first int, after *string) int
 		ImportMappings         func(childComplexity int) int
 		Job                    func(childComplexity int, id string) int
+		KeyRotations           func(childComplexity int, first int, after *string) int
+		LetterTemplates        func(childComplexity int, first int, after *string) int
 		Member                 func(childComplexity int, id string) int
 		Members                func(childComplexity int, first int, after *string) int
 		MyRecipients           func(childComplexity int, first int, after *string) int
@@ -1518,6 +1636,7 @@ type ComplexityRoot struct {
 		Party                  func(childComplexity int, id string) int
 		Permissions            func(childComplexity int, on *string) int
 		PolicySchema           func(childComplexity int) int
+		PreviewLetter          func(childComplexity int, input letter.PreviewInput) int
 		ProcessingActivities   func(childComplexity int, state *processing.State, hat *processing.Hat, first int, after *string) int
 		ProcessingActivity     func(childComplexity int, id string) int
 		ProcessingActivityAsOf func(childComplexity int, id string, at time.Time) int
@@ -1538,6 +1657,7 @@ type ComplexityRoot struct {
 		Self                   func(childComplexity int) int
 		SelfAccessLog          func(childComplexity int, first int, after *string) int
 		Sessions               func(childComplexity int) int
+		StandardLetters        func(childComplexity int) int
 		Subject                func(childComplexity int, id string) int
 		Subjects               func(childComplexity int, first int, after *string) int
 		Tenant                 func(childComplexity int) int
@@ -1548,6 +1668,10 @@ type ComplexityRoot struct {
 		Viewer                 func(childComplexity int) int
 		Vocabulary             func(childComplexity int, kind *vocabulary.Kind) int
 		Webhooks               func(childComplexity int) int
+	}
+
+	RebuildLookupsPayload struct {
+		Tenants func(childComplexity int) int
 	}
 
 	Record struct {
@@ -1630,6 +1754,10 @@ type ComplexityRoot struct {
 		ID        func(childComplexity int) int
 		Kind      func(childComplexity int) int
 		StartedOn func(childComplexity int) int
+	}
+
+	ReleaseKeyQuarantinePayload struct {
+		Quarantine func(childComplexity int) int
 	}
 
 	RemindRequesterPayload struct {
@@ -1766,6 +1894,10 @@ type ComplexityRoot struct {
 		Results  func(childComplexity int) int
 		Type     func(childComplexity int) int
 		Wish     func(childComplexity int) int
+	}
+
+	RequestKeyQuarantinePayload struct {
+		Quarantine func(childComplexity int) int
 	}
 
 	RequestPause struct {
@@ -1910,6 +2042,10 @@ type ComplexityRoot struct {
 	RotateApiKeyPayload struct {
 		APIKey func(childComplexity int) int
 		Secret func(childComplexity int) int
+	}
+
+	RotateDataKeysPayload struct {
+		Rotation func(childComplexity int) int
 	}
 
 	RotateOAuthClientSecretPayload struct {
@@ -2077,6 +2213,18 @@ type ComplexityRoot struct {
 
 	SignOutSubjectPayload struct {
 		Count func(childComplexity int) int
+	}
+
+	StandardLetter struct {
+		Audience   func(childComplexity int) int
+		Fields     func(childComplexity int) int
+		Language   func(childComplexity int) int
+		LegalBasis func(childComplexity int) int
+		Letter     func(childComplexity int) int
+		Requires   func(childComplexity int) int
+		Source     func(childComplexity int) int
+		Title      func(childComplexity int) int
+		Version    func(childComplexity int) int
 	}
 
 	StartRelationPayload struct {
@@ -2265,8 +2413,11 @@ type ComplexityRoot struct {
 	}
 
 	VaultStatus struct {
-		Closes func(childComplexity int) int
-		Epochs func(childComplexity int) int
+		Closes         func(childComplexity int) int
+		Epochs         func(childComplexity int) int
+		Generations    func(childComplexity int) int
+		LookupsPending func(childComplexity int) int
+		Quarantines    func(childComplexity int) int
 	}
 
 	VerifyWebhookPayload struct {
@@ -2310,6 +2461,10 @@ type ComplexityRoot struct {
 		UpdatedAt    func(childComplexity int) int
 		VerifiedAt   func(childComplexity int) int
 		Version      func(childComplexity int) int
+	}
+
+	WithdrawLetterTemplatePayload struct {
+		Template func(childComplexity int) int
 	}
 
 	WithdrawMyRequestPayload struct {
@@ -2604,6 +2759,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApproveEpochClosePayload.Close(childComplexity), true
+
+	case "ApproveKeyQuarantinePayload.quarantine":
+		if e.ComplexityRoot.ApproveKeyQuarantinePayload.Quarantine == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveKeyQuarantinePayload.Quarantine(childComplexity), true
+
+	case "ApproveLetterTemplatePayload.template":
+		if e.ComplexityRoot.ApproveLetterTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveLetterTemplatePayload.Template(childComplexity), true
 
 	case "ApproveRequestPayload.request":
 		if e.ComplexityRoot.ApproveRequestPayload.Request == nil {
@@ -4632,6 +4801,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.HaltEpochClosePayload.Close(childComplexity), true
 
+	case "HaltKeyRotationPayload.rotation":
+		if e.ComplexityRoot.HaltKeyRotationPayload.Rotation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HaltKeyRotationPayload.Rotation(childComplexity), true
+
 	case "IdentifyRequesterPayload.request":
 		if e.ComplexityRoot.IdentifyRequesterPayload.Request == nil {
 			break
@@ -4862,12 +5038,370 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.KeyEpoch.State(childComplexity), true
 
+	case "KeyGeneration.keys":
+		if e.ComplexityRoot.KeyGeneration.Keys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyGeneration.Keys(childComplexity), true
+	case "KeyGeneration.number":
+		if e.ComplexityRoot.KeyGeneration.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyGeneration.Number(childComplexity), true
+
+	case "KeyQuarantine.approvedAt":
+		if e.ComplexityRoot.KeyQuarantine.ApprovedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.ApprovedAt(childComplexity), true
+	case "KeyQuarantine.approvedBy":
+		if e.ComplexityRoot.KeyQuarantine.ApprovedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.ApprovedBy(childComplexity), true
+	case "KeyQuarantine.endedAt":
+		if e.ComplexityRoot.KeyQuarantine.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.EndedAt(childComplexity), true
+	case "KeyQuarantine.endedBy":
+		if e.ComplexityRoot.KeyQuarantine.EndedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.EndedBy(childComplexity), true
+	case "KeyQuarantine.generations":
+		if e.ComplexityRoot.KeyQuarantine.Generations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.Generations(childComplexity), true
+	case "KeyQuarantine.id":
+		if e.ComplexityRoot.KeyQuarantine.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.ID(childComplexity), true
+	case "KeyQuarantine.key":
+		if e.ComplexityRoot.KeyQuarantine.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.Key(childComplexity), true
+	case "KeyQuarantine.reason":
+		if e.ComplexityRoot.KeyQuarantine.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.Reason(childComplexity), true
+	case "KeyQuarantine.requestedAt":
+		if e.ComplexityRoot.KeyQuarantine.RequestedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.RequestedAt(childComplexity), true
+	case "KeyQuarantine.requestedBy":
+		if e.ComplexityRoot.KeyQuarantine.RequestedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.RequestedBy(childComplexity), true
+	case "KeyQuarantine.state":
+		if e.ComplexityRoot.KeyQuarantine.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.State(childComplexity), true
+
+	case "KeyRotation.destroyAt":
+		if e.ComplexityRoot.KeyRotation.DestroyAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.DestroyAt(childComplexity), true
+	case "KeyRotation.destroyed":
+		if e.ComplexityRoot.KeyRotation.Destroyed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Destroyed(childComplexity), true
+	case "KeyRotation.endedAt":
+		if e.ComplexityRoot.KeyRotation.EndedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.EndedAt(childComplexity), true
+	case "KeyRotation.id":
+		if e.ComplexityRoot.KeyRotation.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.ID(childComplexity), true
+	case "KeyRotation.keys":
+		if e.ComplexityRoot.KeyRotation.Keys == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Keys(childComplexity), true
+	case "KeyRotation.leftObjects":
+		if e.ComplexityRoot.KeyRotation.LeftObjects == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.LeftObjects(childComplexity), true
+	case "KeyRotation.leftValues":
+		if e.ComplexityRoot.KeyRotation.LeftValues == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.LeftValues(childComplexity), true
+	case "KeyRotation.lookedAt":
+		if e.ComplexityRoot.KeyRotation.LookedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.LookedAt(childComplexity), true
+	case "KeyRotation.requestedAt":
+		if e.ComplexityRoot.KeyRotation.RequestedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.RequestedAt(childComplexity), true
+	case "KeyRotation.requestedBy":
+		if e.ComplexityRoot.KeyRotation.RequestedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.RequestedBy(childComplexity), true
+	case "KeyRotation.state":
+		if e.ComplexityRoot.KeyRotation.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.State(childComplexity), true
+	case "KeyRotation.subject":
+		if e.ComplexityRoot.KeyRotation.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Subject(childComplexity), true
+	case "KeyRotation.tenant":
+		if e.ComplexityRoot.KeyRotation.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Tenant(childComplexity), true
+	case "KeyRotation.unreadable":
+		if e.ComplexityRoot.KeyRotation.Unreadable == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Unreadable(childComplexity), true
+	case "KeyRotation.values":
+		if e.ComplexityRoot.KeyRotation.Values == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotation.Values(childComplexity), true
+
+	case "KeyRotationConnection.edges":
+		if e.ComplexityRoot.KeyRotationConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotationConnection.Edges(childComplexity), true
+	case "KeyRotationConnection.nodes":
+		if e.ComplexityRoot.KeyRotationConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotationConnection.Nodes(childComplexity), true
+	case "KeyRotationConnection.pageInfo":
+		if e.ComplexityRoot.KeyRotationConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotationConnection.PageInfo(childComplexity), true
+
+	case "KeyRotationEdge.cursor":
+		if e.ComplexityRoot.KeyRotationEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotationEdge.Cursor(childComplexity), true
+	case "KeyRotationEdge.node":
+		if e.ComplexityRoot.KeyRotationEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyRotationEdge.Node(childComplexity), true
+
 	case "LeaveTenantPayload.access":
 		if e.ComplexityRoot.LeaveTenantPayload.Access == nil {
 			break
 		}
 
 		return e.ComplexityRoot.LeaveTenantPayload.Access(childComplexity), true
+
+	case "LetterField.name":
+		if e.ComplexityRoot.LetterField.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterField.Name(childComplexity), true
+	case "LetterField.required":
+		if e.ComplexityRoot.LetterField.Required == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterField.Required(childComplexity), true
+	case "LetterField.type":
+		if e.ComplexityRoot.LetterField.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterField.Type(childComplexity), true
+
+	case "LetterPreview.html":
+		if e.ComplexityRoot.LetterPreview.HTML == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterPreview.HTML(childComplexity), true
+	case "LetterPreview.markdown":
+		if e.ComplexityRoot.LetterPreview.Markdown == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterPreview.Markdown(childComplexity), true
+	case "LetterPreview.subject":
+		if e.ComplexityRoot.LetterPreview.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterPreview.Subject(childComplexity), true
+	case "LetterPreview.text":
+		if e.ComplexityRoot.LetterPreview.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterPreview.Text(childComplexity), true
+
+	case "LetterTemplate.approvedAt":
+		if e.ComplexityRoot.LetterTemplate.ApprovedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.ApprovedAt(childComplexity), true
+	case "LetterTemplate.approvedBy":
+		if e.ComplexityRoot.LetterTemplate.ApprovedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.ApprovedBy(childComplexity), true
+	case "LetterTemplate.formVersion":
+		if e.ComplexityRoot.LetterTemplate.FormVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.FormVersion(childComplexity), true
+	case "LetterTemplate.id":
+		if e.ComplexityRoot.LetterTemplate.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.ID(childComplexity), true
+	case "LetterTemplate.language":
+		if e.ComplexityRoot.LetterTemplate.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.Language(childComplexity), true
+	case "LetterTemplate.letter":
+		if e.ComplexityRoot.LetterTemplate.Letter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.Letter(childComplexity), true
+	case "LetterTemplate.proposedAt":
+		if e.ComplexityRoot.LetterTemplate.ProposedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.ProposedAt(childComplexity), true
+	case "LetterTemplate.proposedBy":
+		if e.ComplexityRoot.LetterTemplate.ProposedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.ProposedBy(childComplexity), true
+	case "LetterTemplate.source":
+		if e.ComplexityRoot.LetterTemplate.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.Source(childComplexity), true
+	case "LetterTemplate.state":
+		if e.ComplexityRoot.LetterTemplate.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.State(childComplexity), true
+	case "LetterTemplate.version":
+		if e.ComplexityRoot.LetterTemplate.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.Version(childComplexity), true
+	case "LetterTemplate.withdrawnAt":
+		if e.ComplexityRoot.LetterTemplate.WithdrawnAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.WithdrawnAt(childComplexity), true
+	case "LetterTemplate.withdrawnBy":
+		if e.ComplexityRoot.LetterTemplate.WithdrawnBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplate.WithdrawnBy(childComplexity), true
+
+	case "LetterTemplateConnection.edges":
+		if e.ComplexityRoot.LetterTemplateConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplateConnection.Edges(childComplexity), true
+	case "LetterTemplateConnection.nodes":
+		if e.ComplexityRoot.LetterTemplateConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplateConnection.Nodes(childComplexity), true
+	case "LetterTemplateConnection.pageInfo":
+		if e.ComplexityRoot.LetterTemplateConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplateConnection.PageInfo(childComplexity), true
+
+	case "LetterTemplateEdge.cursor":
+		if e.ComplexityRoot.LetterTemplateEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplateEdge.Cursor(childComplexity), true
+	case "LetterTemplateEdge.node":
+		if e.ComplexityRoot.LetterTemplateEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterTemplateEdge.Node(childComplexity), true
 
 	case "Lia.children":
 		if e.ComplexityRoot.Lia.Children == nil {
@@ -5194,6 +5728,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
+	case "Mutation.approveKeyQuarantine":
+		if e.ComplexityRoot.Mutation.ApproveKeyQuarantine == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveKeyQuarantine_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveKeyQuarantine(childComplexity, args["input"].(epoch.DecideInput)), true
+	case "Mutation.approveLetterTemplate":
+		if e.ComplexityRoot.Mutation.ApproveLetterTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveLetterTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveLetterTemplate(childComplexity, args["input"].(letter.ApproveInput)), true
 	case "Mutation.approveRequest":
 		if e.ComplexityRoot.Mutation.ApproveRequest == nil {
 			break
@@ -5645,6 +6201,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.HaltEpochClose(childComplexity, args["input"].(epoch.DecideInput)), true
+	case "Mutation.haltKeyRotation":
+		if e.ComplexityRoot.Mutation.HaltKeyRotation == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_haltKeyRotation_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.HaltKeyRotation(childComplexity, args["input"].(rotation.HaltInput)), true
 	case "Mutation.identifyRequester":
 		if e.ComplexityRoot.Mutation.IdentifyRequester == nil {
 			break
@@ -5733,6 +6300,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.PrepareRegister(childComplexity, args["input"].(processing.PrepareInput)), true
+	case "Mutation.proposeLetterTemplate":
+		if e.ComplexityRoot.Mutation.ProposeLetterTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_proposeLetterTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ProposeLetterTemplate(childComplexity, args["input"].(letter.ProposeInput)), true
 	case "Mutation.proposeTenantPolicy":
 		if e.ComplexityRoot.Mutation.ProposeTenantPolicy == nil {
 			break
@@ -5777,6 +6355,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.PublishRegister(childComplexity, args["input"].(processing.PublishInput)), true
+	case "Mutation.rebuildLookups":
+		if e.ComplexityRoot.Mutation.RebuildLookups == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rebuildLookups_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RebuildLookups(childComplexity, args["input"].(epoch.RebuildInput)), true
 	case "Mutation.recordDisclosures":
 		if e.ComplexityRoot.Mutation.RecordDisclosures == nil {
 			break
@@ -5832,6 +6421,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RejectAssessment(childComplexity, args["input"].(assessment.ReasonInput)), true
+	case "Mutation.releaseKeyQuarantine":
+		if e.ComplexityRoot.Mutation.ReleaseKeyQuarantine == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_releaseKeyQuarantine_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReleaseKeyQuarantine(childComplexity, args["input"].(epoch.DecideInput)), true
 	case "Mutation.remindRequester":
 		if e.ComplexityRoot.Mutation.RemindRequester == nil {
 			break
@@ -5898,6 +6498,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RequestExport(childComplexity, args["input"].(export.RequestInput)), true
+	case "Mutation.requestKeyQuarantine":
+		if e.ComplexityRoot.Mutation.RequestKeyQuarantine == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestKeyQuarantine_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestKeyQuarantine(childComplexity, args["input"].(epoch.QuarantineInput)), true
 	case "Mutation.requestSubjectCode":
 		if e.ComplexityRoot.Mutation.RequestSubjectCode == nil {
 			break
@@ -6129,6 +6740,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RotateAPIKey(childComplexity, args["input"].(apikey.RotateInput)), true
+	case "Mutation.rotateDataKeys":
+		if e.ComplexityRoot.Mutation.RotateDataKeys == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rotateDataKeys_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RotateDataKeys(childComplexity, args["input"].(rotation.RequestInput)), true
 	case "Mutation.rotateOAuthClientSecret":
 		if e.ComplexityRoot.Mutation.RotateOAuthClientSecret == nil {
 			break
@@ -6437,6 +7059,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.withdrawLetterTemplate":
+		if e.ComplexityRoot.Mutation.WithdrawLetterTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_withdrawLetterTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WithdrawLetterTemplate(childComplexity, args["input"].(letter.WithdrawInput)), true
 	case "Mutation.withdrawMyRequest":
 		if e.ComplexityRoot.Mutation.WithdrawMyRequest == nil {
 			break
@@ -8055,6 +8688,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ProcessorProcessing.Processors(childComplexity), true
 
+	case "ProposeLetterTemplatePayload.template":
+		if e.ComplexityRoot.ProposeLetterTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ProposeLetterTemplatePayload.Template(childComplexity), true
+
 	case "ProposeTenantPolicyPayload.policy":
 		if e.ComplexityRoot.ProposeTenantPolicyPayload.Policy == nil {
 			break
@@ -8582,6 +9222,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Job(childComplexity, args["id"].(string)), true
+	case "Query.keyRotations":
+		if e.ComplexityRoot.Query.KeyRotations == nil {
+			break
+		}
+
+		args, err := ec.field_Query_keyRotations_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.KeyRotations(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.letterTemplates":
+		if e.ComplexityRoot.Query.LetterTemplates == nil {
+			break
+		}
+
+		args, err := ec.field_Query_letterTemplates_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.LetterTemplates(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.member":
 		if e.ComplexityRoot.Query.Member == nil {
 			break
@@ -8704,6 +9366,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.PolicySchema(childComplexity), true
+	case "Query.previewLetter":
+		if e.ComplexityRoot.Query.PreviewLetter == nil {
+			break
+		}
+
+		args, err := ec.field_Query_previewLetter_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.PreviewLetter(childComplexity, args["input"].(letter.PreviewInput)), true
 	case "Query.processingActivities":
 		if e.ComplexityRoot.Query.ProcessingActivities == nil {
 			break
@@ -8914,6 +9587,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Sessions(childComplexity), true
+	case "Query.standardLetters":
+		if e.ComplexityRoot.Query.StandardLetters == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.StandardLetters(childComplexity), true
 	case "Query.subject":
 		if e.ComplexityRoot.Query.Subject == nil {
 			break
@@ -8999,6 +9678,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Webhooks(childComplexity), true
+
+	case "RebuildLookupsPayload.tenants":
+		if e.ComplexityRoot.RebuildLookupsPayload.Tenants == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RebuildLookupsPayload.Tenants(childComplexity), true
 
 	case "Record.collectedAt":
 		if e.ComplexityRoot.Record.CollectedAt == nil {
@@ -9270,6 +9956,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Relation.StartedOn(childComplexity), true
+
+	case "ReleaseKeyQuarantinePayload.quarantine":
+		if e.ComplexityRoot.ReleaseKeyQuarantinePayload.Quarantine == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseKeyQuarantinePayload.Quarantine(childComplexity), true
 
 	case "RemindRequesterPayload.request":
 		if e.ComplexityRoot.RemindRequesterPayload.Request == nil {
@@ -9825,6 +10518,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RequestItem.Wish(childComplexity), true
 
+	case "RequestKeyQuarantinePayload.quarantine":
+		if e.ComplexityRoot.RequestKeyQuarantinePayload.Quarantine == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestKeyQuarantinePayload.Quarantine(childComplexity), true
+
 	case "RequestPause.counts":
 		if e.ComplexityRoot.RequestPause.Counts == nil {
 			break
@@ -10229,6 +10929,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RotateApiKeyPayload.Secret(childComplexity), true
+
+	case "RotateDataKeysPayload.rotation":
+		if e.ComplexityRoot.RotateDataKeysPayload.Rotation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RotateDataKeysPayload.Rotation(childComplexity), true
 
 	case "RotateOAuthClientSecretPayload.credentials":
 		if e.ComplexityRoot.RotateOAuthClientSecretPayload.Credentials == nil {
@@ -10840,6 +11547,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SignOutSubjectPayload.Count(childComplexity), true
+
+	case "StandardLetter.audience":
+		if e.ComplexityRoot.StandardLetter.Audience == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Audience(childComplexity), true
+	case "StandardLetter.fields":
+		if e.ComplexityRoot.StandardLetter.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Fields(childComplexity), true
+	case "StandardLetter.language":
+		if e.ComplexityRoot.StandardLetter.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Language(childComplexity), true
+	case "StandardLetter.legalBasis":
+		if e.ComplexityRoot.StandardLetter.LegalBasis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.LegalBasis(childComplexity), true
+	case "StandardLetter.letter":
+		if e.ComplexityRoot.StandardLetter.Letter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Letter(childComplexity), true
+	case "StandardLetter.requires":
+		if e.ComplexityRoot.StandardLetter.Requires == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Requires(childComplexity), true
+	case "StandardLetter.source":
+		if e.ComplexityRoot.StandardLetter.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Source(childComplexity), true
+	case "StandardLetter.title":
+		if e.ComplexityRoot.StandardLetter.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Title(childComplexity), true
+	case "StandardLetter.version":
+		if e.ComplexityRoot.StandardLetter.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.StandardLetter.Version(childComplexity), true
 
 	case "StartRelationPayload.relation":
 		if e.ComplexityRoot.StartRelationPayload.Relation == nil {
@@ -11480,6 +12242,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.VaultStatus.Epochs(childComplexity), true
+	case "VaultStatus.generations":
+		if e.ComplexityRoot.VaultStatus.Generations == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultStatus.Generations(childComplexity), true
+	case "VaultStatus.lookupsPending":
+		if e.ComplexityRoot.VaultStatus.LookupsPending == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultStatus.LookupsPending(childComplexity), true
+	case "VaultStatus.quarantines":
+		if e.ComplexityRoot.VaultStatus.Quarantines == nil {
+			break
+		}
+
+		return e.ComplexityRoot.VaultStatus.Quarantines(childComplexity), true
 
 	case "VerifyWebhookPayload.job":
 		if e.ComplexityRoot.VerifyWebhookPayload.Job == nil {
@@ -11654,6 +12434,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
+	case "WithdrawLetterTemplatePayload.template":
+		if e.ComplexityRoot.WithdrawLetterTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WithdrawLetterTemplatePayload.Template(childComplexity), true
+
 	case "WithdrawMyRequestPayload.request":
 		if e.ComplexityRoot.WithdrawMyRequestPayload.Request == nil {
 			break
@@ -11700,6 +12487,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputAnswerSearchInput,
 		ec.unmarshalInputApproveAssessmentInput,
 		ec.unmarshalInputApproveEpochCloseInput,
+		ec.unmarshalInputApproveKeyQuarantineInput,
+		ec.unmarshalInputApproveLetterTemplateInput,
 		ec.unmarshalInputApproveRequestInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputAskIdentityInput,
@@ -11753,6 +12542,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputGiveUpIdentityInput,
 		ec.unmarshalInputGrantDownloadInput,
 		ec.unmarshalInputHaltEpochCloseInput,
+		ec.unmarshalInputHaltKeyRotationInput,
 		ec.unmarshalInputIdentifyRequesterInput,
 		ec.unmarshalInputInviteMemberInput,
 		ec.unmarshalInputLeaveTenantInput,
@@ -11770,6 +12560,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
 		ec.unmarshalInputPrepareRegisterInput,
+		ec.unmarshalInputPreviewLetterInput,
 		ec.unmarshalInputProcessingCategoryInput,
 		ec.unmarshalInputProcessingContentInput,
 		ec.unmarshalInputProcessingDataCategoryInput,
@@ -11777,6 +12568,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputProcessingPartyInput,
 		ec.unmarshalInputProcessingTransferInput,
 		ec.unmarshalInputProcessorProcessingInput,
+		ec.unmarshalInputProposeLetterTemplateInput,
 		ec.unmarshalInputProposeTenantPolicyInput,
 		ec.unmarshalInputPublishNoticeInput,
 		ec.unmarshalInputPublishPurposeInput,
@@ -11784,6 +12576,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPurposeContentInput,
 		ec.unmarshalInputPurposeDataInput,
 		ec.unmarshalInputPurposeTextInput,
+		ec.unmarshalInputRebuildLookupsInput,
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordDisclosuresInput,
 		ec.unmarshalInputRecordFieldInput,
@@ -11794,6 +12587,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
 		ec.unmarshalInputRejectAssessmentInput,
+		ec.unmarshalInputReleaseKeyQuarantineInput,
 		ec.unmarshalInputRemindRequesterInput,
 		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
@@ -11803,6 +12597,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRequestExportInput,
 		ec.unmarshalInputRequestFilter,
 		ec.unmarshalInputRequestItemInput,
+		ec.unmarshalInputRequestKeyQuarantineInput,
 		ec.unmarshalInputRequestSubjectCodeInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRespondRequestInput,
@@ -11824,6 +12619,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRevokeOtherSessionsInput,
 		ec.unmarshalInputRevokeSessionInput,
 		ec.unmarshalInputRotateApiKeyInput,
+		ec.unmarshalInputRotateDataKeysInput,
 		ec.unmarshalInputRotateOAuthClientSecretInput,
 		ec.unmarshalInputRotateWebhookSecretInput,
 		ec.unmarshalInputSaveImportMappingInput,
@@ -11856,6 +12652,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
 		ec.unmarshalInputVerifyWebhookInput,
+		ec.unmarshalInputWithdrawLetterTemplateInput,
 		ec.unmarshalInputWithdrawMyRequestInput,
 		ec.unmarshalInputWithdrawNoticeInput,
 		ec.unmarshalInputWithdrawRequestInput,
@@ -13549,6 +14346,155 @@ extend type Mutation {
 extend type Subscription {
   "The job as it is, then each time it has moved, until it has ended. Over server-sent events."
   job(id: ID!): Job! @can(do: JOB_READ)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/letter.graphql", Input: `"What a letter is about decides who it is for."
+enum LetterAudience {
+  DATA_SUBJECT
+  "Another controller or a processor that was given the data."
+  RECIPIENT
+}
+
+enum LetterFieldType {
+  TEXT
+  DATE
+  INSTANT
+  INTEGER
+  URL
+  "A list, paragraphs, or rows of a table. Within a sentence it is set with commas."
+  BLOCK
+}
+
+"What a letter says that is of the case: {{name}} in its text."
+type LetterField {
+  name: String!
+  type: LetterFieldType!
+  "Without a value the letter isn't written. What an optional field without one stands in goes."
+  required: Boolean!
+}
+
+"A letter in one language, as the platform has it."
+type StandardLetter {
+  "As in acknowledgement."
+  letter: String!
+  "da or en."
+  language: String!
+  version: Int64!
+  audience: LetterAudience!
+  legalBasis: [String!]!
+  fields: [LetterField!]!
+  "What is to be true before it is sent."
+  requires: [String!]!
+  "The subject of a mail."
+  title: String!
+  "In Markdown."
+  source: String!
+}
+
+enum LetterTemplateState {
+  "Waits for another person to approve it."
+  PROPOSED
+  "Letters are written by it."
+  ACTIVE
+  "By a person, or by a newer version."
+  WITHDRAWN
+}
+
+"A version of a text that the tenant puts in place of the platform's."
+type LetterTemplate implements Node {
+  id: ID!
+  letter: String!
+  language: String!
+  "Of the tenant's texts for this letter and language."
+  version: Int64!
+  "Of the standard letter that it was proposed for."
+  formVersion: Int64!
+  source: String!
+  state: LetterTemplateState!
+  "Ids of members."
+  proposedBy: ID!
+  proposedAt: Time!
+  approvedBy: ID
+  approvedAt: Time
+  withdrawnBy: ID
+  withdrawnAt: Time
+}
+
+type LetterTemplateEdge {
+  cursor: String!
+  node: LetterTemplate!
+}
+
+type LetterTemplateConnection {
+  edges: [LetterTemplateEdge!]!
+  nodes: [LetterTemplate!]!
+  pageInfo: PageInfo!
+}
+
+"A letter with invented values."
+type LetterPreview {
+  subject: String!
+  text: String!
+  "A whole page."
+  html: String!
+  markdown: String!
+}
+
+input PreviewLetterInput {
+  letter: String!
+  language: String!
+  "In place of the text that the tenant has now."
+  source: String
+}
+
+input ProposeLetterTemplateInput {
+  letter: String!
+  "da or en."
+  language: String!
+  """
+  CommonMark with tables, of up to 32 KiB, that begins with a heading, the subject.
+  It has all required fields of the letter, no other than it declares, its tables
+  of rows as they are, and where the platform's tells of the courts (Art. 79) it
+  does too. HTML and images aren't allowed. It must name no person.
+  """
+  source: String!
+}
+
+input ApproveLetterTemplateInput {
+  id: ID!
+}
+
+input WithdrawLetterTemplateInput {
+  id: ID!
+}
+
+type ProposeLetterTemplatePayload {
+  template: LetterTemplate!
+}
+
+type ApproveLetterTemplatePayload {
+  template: LetterTemplate!
+}
+
+type WithdrawLetterTemplatePayload {
+  template: LetterTemplate!
+}
+
+extend type Query {
+  "All letters of the platform, by name and language."
+  standardLetters: [StandardLetter!]! @can(do: LETTER_READ)
+  "The tenant's texts in all versions, the newest first."
+  letterTemplates(first: Int! = 50, after: String): LetterTemplateConnection! @can(do: LETTER_READ)
+  previewLetter(input: PreviewLetterInput!): LetterPreview! @can(do: LETTER_READ)
+}
+
+extend type Mutation {
+  "A tenant has at most 140 texts that are proposed or active."
+  proposeLetterTemplate(input: ProposeLetterTemplateInput!): ProposeLetterTemplatePayload! @can(do: LETTER_WRITE) @idempotent
+  "By another person than the one who proposed it. Letters are written by it at once, in place of an earlier one."
+  approveLetterTemplate(input: ApproveLetterTemplateInput!): ApproveLetterTemplatePayload! @can(do: LETTER_WRITE)
+  "Letters are written by the platform's text again."
+  withdrawLetterTemplate(input: WithdrawLetterTemplateInput!): WithdrawLetterTemplatePayload! @can(do: LETTER_WRITE)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/measure.graphql", Input: `enum SecurityMeasureKind {
@@ -17423,11 +18369,158 @@ type VaultErasureConnection {
   pageInfo: PageInfo!
 }
 
+"How many data keys seal by a generation of that number."
+type KeyGeneration {
+  number: Int!
+  "Up to 1,000,000."
+  keys: Int!
+}
+
+enum KeyQuarantineState {
+  "Waits for the approval of another operator."
+  REQUESTED
+  SET_ASIDE
+  "Put back, or withdrawn."
+  RELEASED
+}
+
+"""
+A data key that doesn't open, set aside so that its epoch can be closed. Nothing is
+destroyed by it; but once the epoch's master key is, no backup of the key opens either.
+"""
+type KeyQuarantine {
+  id: ID!
+  "Id of the key: tenant, person and retention unit."
+  key: ID!
+  "Numbers of the generations that don't open."
+  generations: [Int!]!
+  reason: String!
+  state: KeyQuarantineState!
+  requestedBy: ID!
+  requestedAt: Time!
+  approvedBy: ID
+  approvedAt: Time
+  endedBy: ID
+  endedAt: Time
+}
+
+enum KeyRotationState {
+  "Keys get a new generation, by which everything is sealed from then on."
+  RENEWING
+  "What older generations sealed is sealed anew."
+  RESEALING
+  "Nothing but files, packages or backups needs the older generations."
+  WAITING
+  "The older generations are destroyed."
+  DONE
+  "Given up: all generations stay."
+  HALTED
+}
+
+"A new generation of the data keys of a tenant, or of one person."
+type KeyRotation implements Node {
+  id: ID!
+  "Whose keys."
+  tenant: ID!
+  subject: ID
+  state: KeyRotationState!
+  "Id of the operator who asked."
+  requestedBy: ID!
+  requestedAt: Time!
+  "Keys that got a new generation."
+  keys: Int!
+  "Values sealed anew so far."
+  values: Int!
+  "Values under older generations, as of lookedAt."
+  leftValues: Int!
+  "Files and packages under older generations, as of lookedAt. They aren't sealed anew: it waits for them to be removed."
+  leftObjects: Int!
+  "Values that no key opens. It doesn't go on until they are removed or restored."
+  unreadable: Int!
+  lookedAt: Time
+  "When the last backup of before is gone, and the older generations are destroyed: known once nothing else is left."
+  destroyAt: Time
+  "Keys whose older generations are destroyed."
+  destroyed: Int!
+  endedAt: Time
+}
+
+type KeyRotationEdge {
+  cursor: String!
+  node: KeyRotation!
+}
+
+type KeyRotationConnection {
+  edges: [KeyRotationEdge!]!
+  nodes: [KeyRotation!]!
+  pageInfo: PageInfo!
+}
+
 type VaultStatus {
   "The newest first."
   epochs: [KeyEpoch!]!
   "The latest, newest first."
   closes: [EpochClose!]!
+  generations: [KeyGeneration!]!
+  "The latest, newest first."
+  quarantines: [KeyQuarantine!]!
+  "Of how many tenants the lookups are being made anew."
+  lookupsPending: Int!
+}
+
+input RotateDataKeysInput {
+  tenant: ID!
+  "One person of the tenant; all of the tenant's keys when left out."
+  subject: ID
+}
+
+type RotateDataKeysPayload {
+  rotation: KeyRotation!
+}
+
+input HaltKeyRotationInput {
+  id: ID!
+}
+
+type HaltKeyRotationPayload {
+  rotation: KeyRotation!
+}
+
+input RebuildLookupsInput {
+  "All tenants when left out."
+  tenant: ID
+}
+
+type RebuildLookupsPayload {
+  "Of how many tenants."
+  tenants: Int!
+}
+
+input RequestKeyQuarantineInput {
+  "Id of the key: tenant, person and retention unit, as ` + "`" + `vogter admin keys inspect` + "`" + ` prints it."
+  key: ID!
+  "10 to 500 characters. Name no person."
+  reason: String!
+}
+
+type RequestKeyQuarantinePayload {
+  quarantine: KeyQuarantine!
+}
+
+input ApproveKeyQuarantineInput {
+  id: ID!
+}
+
+type ApproveKeyQuarantinePayload {
+  quarantine: KeyQuarantine!
+}
+
+input ReleaseKeyQuarantineInput {
+  id: ID!
+}
+
+type ReleaseKeyQuarantinePayload {
+  quarantine: KeyQuarantine!
 }
 
 input RequestEpochCloseInput {
@@ -17460,6 +18553,8 @@ extend type Query {
   "The erasures of all tenants, the newest first."
   vaultErasures(first: Int! = 20, after: String): VaultErasureConnection! @can(do: VAULT_READ)
   epochClose(id: ID!): EpochClose! @can(do: VAULT_READ)
+  "The rotations of data keys, the newest first."
+  keyRotations(first: Int! = 20, after: String): KeyRotationConnection! @can(do: VAULT_READ)
 }
 
 extend type Mutation {
@@ -17469,6 +18564,21 @@ extend type Mutation {
   approveEpochClose(input: ApproveEpochCloseInput!): ApproveEpochClosePayload! @can(do: VAULT_MANAGE)
   "Gives a closing up, as long as the master key isn't being destroyed, and makes the key usable again. One operator is enough."
   haltEpochClose(input: HaltEpochCloseInput!): HaltEpochClosePayload! @can(do: VAULT_MANAGE)
+  """
+  Gives data keys a new generation, and has everything sealed anew by it, in the
+  background. The older generations are destroyed once nothing and no backup needs them.
+  """
+  rotateDataKeys(input: RotateDataKeysInput!): RotateDataKeysPayload! @can(do: VAULT_MANAGE) @idempotent
+  "Gives a rotation up, as long as nothing is destroyed. All generations stay; the next rotation takes them along."
+  haltKeyRotation(input: HaltKeyRotationInput!): HaltKeyRotationPayload! @can(do: VAULT_MANAGE)
+  "Has lookups made anew with another index key: after a release changed how identifiers are normalised."
+  rebuildLookups(input: RebuildLookupsInput!): RebuildLookupsPayload! @can(do: VAULT_MANAGE)
+  "Asks for a data key that doesn't open to be set aside, so that its epoch can be closed. Look for a backup of the key first. Another operator must approve it."
+  requestKeyQuarantine(input: RequestKeyQuarantineInput!): RequestKeyQuarantinePayload! @can(do: VAULT_MANAGE) @idempotent
+  "Sets the key aside, by another operator than the one who asked, if it still doesn't open."
+  approveKeyQuarantine(input: ApproveKeyQuarantineInput!): ApproveKeyQuarantinePayload! @can(do: VAULT_MANAGE)
+  "Puts a key back, as long as its epoch's master key isn't destroyed, or withdraws the request. One operator is enough."
+  releaseKeyQuarantine(input: ReleaseKeyQuarantineInput!): ReleaseKeyQuarantinePayload! @can(do: VAULT_MANAGE)
 }
 `, BuiltIn: false},
 }
@@ -17654,6 +18764,22 @@ func (ec *executionContext) childFields_ApproveEpochClosePayload(ctx context.Con
 		return ec.fieldContext_ApproveEpochClosePayload_close(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApproveEpochClosePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ApproveKeyQuarantinePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "quarantine":
+		return ec.fieldContext_ApproveKeyQuarantinePayload_quarantine(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveKeyQuarantinePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ApproveLetterTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_ApproveLetterTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveLetterTemplatePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ApproveRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -18822,6 +19948,14 @@ func (ec *executionContext) childFields_HaltEpochClosePayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type HaltEpochClosePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_HaltKeyRotationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rotation":
+		return ec.fieldContext_HaltKeyRotationPayload_rotation(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type HaltKeyRotationPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_IdentifyRequesterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -18944,12 +20078,188 @@ func (ec *executionContext) childFields_KeyEpoch(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type KeyEpoch", field.Name)
 }
 
+func (ec *executionContext) childFields_KeyGeneration(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "number":
+		return ec.fieldContext_KeyGeneration_number(ctx, field)
+	case "keys":
+		return ec.fieldContext_KeyGeneration_keys(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyGeneration", field.Name)
+}
+
+func (ec *executionContext) childFields_KeyQuarantine(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_KeyQuarantine_id(ctx, field)
+	case "key":
+		return ec.fieldContext_KeyQuarantine_key(ctx, field)
+	case "generations":
+		return ec.fieldContext_KeyQuarantine_generations(ctx, field)
+	case "reason":
+		return ec.fieldContext_KeyQuarantine_reason(ctx, field)
+	case "state":
+		return ec.fieldContext_KeyQuarantine_state(ctx, field)
+	case "requestedBy":
+		return ec.fieldContext_KeyQuarantine_requestedBy(ctx, field)
+	case "requestedAt":
+		return ec.fieldContext_KeyQuarantine_requestedAt(ctx, field)
+	case "approvedBy":
+		return ec.fieldContext_KeyQuarantine_approvedBy(ctx, field)
+	case "approvedAt":
+		return ec.fieldContext_KeyQuarantine_approvedAt(ctx, field)
+	case "endedBy":
+		return ec.fieldContext_KeyQuarantine_endedBy(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_KeyQuarantine_endedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyQuarantine", field.Name)
+}
+
+func (ec *executionContext) childFields_KeyRotation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_KeyRotation_id(ctx, field)
+	case "tenant":
+		return ec.fieldContext_KeyRotation_tenant(ctx, field)
+	case "subject":
+		return ec.fieldContext_KeyRotation_subject(ctx, field)
+	case "state":
+		return ec.fieldContext_KeyRotation_state(ctx, field)
+	case "requestedBy":
+		return ec.fieldContext_KeyRotation_requestedBy(ctx, field)
+	case "requestedAt":
+		return ec.fieldContext_KeyRotation_requestedAt(ctx, field)
+	case "keys":
+		return ec.fieldContext_KeyRotation_keys(ctx, field)
+	case "values":
+		return ec.fieldContext_KeyRotation_values(ctx, field)
+	case "leftValues":
+		return ec.fieldContext_KeyRotation_leftValues(ctx, field)
+	case "leftObjects":
+		return ec.fieldContext_KeyRotation_leftObjects(ctx, field)
+	case "unreadable":
+		return ec.fieldContext_KeyRotation_unreadable(ctx, field)
+	case "lookedAt":
+		return ec.fieldContext_KeyRotation_lookedAt(ctx, field)
+	case "destroyAt":
+		return ec.fieldContext_KeyRotation_destroyAt(ctx, field)
+	case "destroyed":
+		return ec.fieldContext_KeyRotation_destroyed(ctx, field)
+	case "endedAt":
+		return ec.fieldContext_KeyRotation_endedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyRotation", field.Name)
+}
+
+func (ec *executionContext) childFields_KeyRotationConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_KeyRotationConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_KeyRotationConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_KeyRotationConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyRotationConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_KeyRotationEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_KeyRotationEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_KeyRotationEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type KeyRotationEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_LeaveTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "access":
 		return ec.fieldContext_LeaveTenantPayload_access(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type LeaveTenantPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterField(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_LetterField_name(ctx, field)
+	case "type":
+		return ec.fieldContext_LetterField_type(ctx, field)
+	case "required":
+		return ec.fieldContext_LetterField_required(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterField", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterPreview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_LetterPreview_subject(ctx, field)
+	case "text":
+		return ec.fieldContext_LetterPreview_text(ctx, field)
+	case "html":
+		return ec.fieldContext_LetterPreview_html(ctx, field)
+	case "markdown":
+		return ec.fieldContext_LetterPreview_markdown(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterPreview", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterTemplate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_LetterTemplate_id(ctx, field)
+	case "letter":
+		return ec.fieldContext_LetterTemplate_letter(ctx, field)
+	case "language":
+		return ec.fieldContext_LetterTemplate_language(ctx, field)
+	case "version":
+		return ec.fieldContext_LetterTemplate_version(ctx, field)
+	case "formVersion":
+		return ec.fieldContext_LetterTemplate_formVersion(ctx, field)
+	case "source":
+		return ec.fieldContext_LetterTemplate_source(ctx, field)
+	case "state":
+		return ec.fieldContext_LetterTemplate_state(ctx, field)
+	case "proposedBy":
+		return ec.fieldContext_LetterTemplate_proposedBy(ctx, field)
+	case "proposedAt":
+		return ec.fieldContext_LetterTemplate_proposedAt(ctx, field)
+	case "approvedBy":
+		return ec.fieldContext_LetterTemplate_approvedBy(ctx, field)
+	case "approvedAt":
+		return ec.fieldContext_LetterTemplate_approvedAt(ctx, field)
+	case "withdrawnBy":
+		return ec.fieldContext_LetterTemplate_withdrawnBy(ctx, field)
+	case "withdrawnAt":
+		return ec.fieldContext_LetterTemplate_withdrawnAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterTemplate", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterTemplateConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_LetterTemplateConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_LetterTemplateConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_LetterTemplateConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterTemplateConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterTemplateEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_LetterTemplateEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_LetterTemplateEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterTemplateEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_Lia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -19862,6 +21172,14 @@ func (ec *executionContext) childFields_ProcessorProcessing(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type ProcessorProcessing", field.Name)
 }
 
+func (ec *executionContext) childFields_ProposeLetterTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_ProposeLetterTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ProposeLetterTemplatePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ProposeTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "policy":
@@ -19992,6 +21310,14 @@ func (ec *executionContext) childFields_PurposeText(ctx context.Context, field g
 		return ec.fieldContext_PurposeText_description(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PurposeText", field.Name)
+}
+
+func (ec *executionContext) childFields_RebuildLookupsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tenants":
+		return ec.fieldContext_RebuildLookupsPayload_tenants(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RebuildLookupsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Record(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -20156,6 +21482,14 @@ func (ec *executionContext) childFields_Relation(ctx context.Context, field grap
 		return ec.fieldContext_Relation_endedOn(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Relation", field.Name)
+}
+
+func (ec *executionContext) childFields_ReleaseKeyQuarantinePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "quarantine":
+		return ec.fieldContext_ReleaseKeyQuarantinePayload_quarantine(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReleaseKeyQuarantinePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RemindRequesterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -20428,6 +21762,14 @@ func (ec *executionContext) childFields_RequestItem(ctx context.Context, field g
 		return ec.fieldContext_RequestItem_results(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestItem", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestKeyQuarantinePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "quarantine":
+		return ec.fieldContext_RequestKeyQuarantinePayload_quarantine(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestKeyQuarantinePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestPause(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -20716,6 +22058,14 @@ func (ec *executionContext) childFields_RotateApiKeyPayload(ctx context.Context,
 		return ec.fieldContext_RotateApiKeyPayload_secret(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RotateApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RotateDataKeysPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rotation":
+		return ec.fieldContext_RotateDataKeysPayload_rotation(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RotateDataKeysPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RotateOAuthClientSecretPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -21050,6 +22400,30 @@ func (ec *executionContext) childFields_SignOutSubjectPayload(ctx context.Contex
 		return ec.fieldContext_SignOutSubjectPayload_count(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SignOutSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_StandardLetter(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "letter":
+		return ec.fieldContext_StandardLetter_letter(ctx, field)
+	case "language":
+		return ec.fieldContext_StandardLetter_language(ctx, field)
+	case "version":
+		return ec.fieldContext_StandardLetter_version(ctx, field)
+	case "audience":
+		return ec.fieldContext_StandardLetter_audience(ctx, field)
+	case "legalBasis":
+		return ec.fieldContext_StandardLetter_legalBasis(ctx, field)
+	case "fields":
+		return ec.fieldContext_StandardLetter_fields(ctx, field)
+	case "requires":
+		return ec.fieldContext_StandardLetter_requires(ctx, field)
+	case "title":
+		return ec.fieldContext_StandardLetter_title(ctx, field)
+	case "source":
+		return ec.fieldContext_StandardLetter_source(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type StandardLetter", field.Name)
 }
 
 func (ec *executionContext) childFields_StartRelationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -21420,6 +22794,12 @@ func (ec *executionContext) childFields_VaultStatus(ctx context.Context, field g
 		return ec.fieldContext_VaultStatus_epochs(ctx, field)
 	case "closes":
 		return ec.fieldContext_VaultStatus_closes(ctx, field)
+	case "generations":
+		return ec.fieldContext_VaultStatus_generations(ctx, field)
+	case "quarantines":
+		return ec.fieldContext_VaultStatus_quarantines(ctx, field)
+	case "lookupsPending":
+		return ec.fieldContext_VaultStatus_lookupsPending(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type VaultStatus", field.Name)
 }
@@ -21508,6 +22888,14 @@ func (ec *executionContext) childFields_Webhook(ctx context.Context, field graph
 		return ec.fieldContext_Webhook_failingSince(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
+}
+
+func (ec *executionContext) childFields_WithdrawLetterTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_WithdrawLetterTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WithdrawLetterTemplatePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_WithdrawMyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

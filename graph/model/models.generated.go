@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/policy"
@@ -24,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -69,6 +71,14 @@ type ApproveAssessmentPayload struct {
 
 type ApproveEpochClosePayload struct {
 	Close *epoch.Close `json:"close"`
+}
+
+type ApproveKeyQuarantinePayload struct {
+	Quarantine *epoch.Quarantine `json:"quarantine"`
+}
+
+type ApproveLetterTemplatePayload struct {
+	Template *letter.Template `json:"template"`
 }
 
 type ApproveRequestPayload struct {
@@ -242,6 +252,10 @@ type HaltEpochClosePayload struct {
 	Close *epoch.Close `json:"close"`
 }
 
+type HaltKeyRotationPayload struct {
+	Rotation *rotation.Rotation `json:"rotation"`
+}
+
 type IdentifyRequesterPayload struct {
 	Request *request.Request `json:"request"`
 }
@@ -274,6 +288,10 @@ type PrepareRegisterPayload struct {
 	Register *processing.Register `json:"register"`
 }
 
+type ProposeLetterTemplatePayload struct {
+	Template *letter.Template `json:"template"`
+}
+
 type ProposeTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
@@ -288,6 +306,11 @@ type PublishPurposePayload struct {
 
 type PublishRegisterPayload struct {
 	Register *processing.Register `json:"register"`
+}
+
+type RebuildLookupsPayload struct {
+	// Of how many tenants.
+	Tenants int `json:"tenants"`
 }
 
 type RecordDisclosuresPayload struct {
@@ -309,6 +332,10 @@ type RegisterDocumentsPayload struct {
 
 type RejectAssessmentPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type ReleaseKeyQuarantinePayload struct {
+	Quarantine *epoch.Quarantine `json:"quarantine"`
 }
 
 type RemindRequesterPayload struct {
@@ -333,6 +360,10 @@ type RequestEpochClosePayload struct {
 
 type RequestExportPayload struct {
 	Export *export.Export `json:"export"`
+}
+
+type RequestKeyQuarantinePayload struct {
+	Quarantine *epoch.Quarantine `json:"quarantine"`
 }
 
 type RequestSubjectCodePayload struct {
@@ -422,6 +453,10 @@ type RotateAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
 	// The whole key with its new secret. It is shown once.
 	Secret string `json:"secret"`
+}
+
+type RotateDataKeysPayload struct {
+	Rotation *rotation.Rotation `json:"rotation"`
 }
 
 type RotateOAuthClientSecretPayload struct {
@@ -549,6 +584,10 @@ type VerifyWebhookPayload struct {
 	Webhook *webhook.Webhook `json:"webhook"`
 	// The job that asks the endpoint; its error says what was wrong.
 	Job string `json:"job"`
+}
+
+type WithdrawLetterTemplatePayload struct {
+	Template *letter.Template `json:"template"`
 }
 
 type WithdrawMyRequestInput struct {
