@@ -308,7 +308,7 @@ func TestSignedNonsense(t *testing.T) {
 		"another number":       strings.Replace(whole, `"vogter:sequence":2`, `"vogter:sequence":1`, 1),
 		"no predecessor":       strings.Replace(whole, `"vogter:previous":"`, `"vogter:previous":"","dct:title":"`, 1),
 		"another status":       strings.Replace(whole, `"dpv:hasConsentStatus":"dpv:ConsentGiven","dct:language"`, `"dpv:hasConsentStatus":"dpv:ConsentRefused","dct:language"`, 1),
-		"an unknown member":    strings.Replace(whole, `"@id"`, `"more":1,"@id"`, 1),
+		"an unknown member":    strings.Replace(whole, `"dct:publisher"`, `"more":1,"dct:publisher"`, 1),
 		"no document":          `[]`,
 		"nothing that is said": `{}`,
 	} {
