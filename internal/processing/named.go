@@ -25,7 +25,7 @@ func (s *Service) check(ctx context.Context, hat Hat, c *Content) error {
 // exist reports the first thing that c names and the caller can't know of.
 func (s *Service) exist(ctx context.Context, c *Content) error {
 	if c.Owner != nil {
-		if _, err := s.Tenants.Member(ctx, *c.Owner); err != nil {
+		if _, err := s.Tenants.GetMember(ctx, *c.Owner); err != nil {
 			return errs.At(err, "owner")
 		}
 	}

@@ -126,7 +126,8 @@ type Assessments interface {
 // Tenants tells of the tenant (package tenancy).
 type Tenants interface {
 	Get(ctx context.Context) (*tenancy.Tenant, error)
-	Member(ctx context.Context, memberID string) (*tenancy.Member, error)
+	// GetMember fails with tenancy.ErrNoMember.
+	GetMember(ctx context.Context, memberID string) (*tenancy.Member, error)
 }
 
 // Vault makes keys before the transaction that needs them.
