@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -92,7 +93,8 @@ func Start(tb testing.TB) *World {
 	})
 	w.Records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(db, w.Vault, log), Changes: w.Changes, Recorder: w.Recorder, Vault: w.Vault,
-		Looker: permit, Datasets: w.Datasets, Subjects: subjects, Files: w.Files, Regions: denmark{}, Now: w.Now,
+		Looker: permit, Datasets: w.Datasets, Subjects: subjects, Files: w.Files,
+		Kept: retention.NewKeeper(mongo.NewRetentionStore(db, w.Vault), tenants, w.Now), Regions: denmark{}, Now: w.Now,
 	})
 	w.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(db), Objects: w.Bucket, Subjects: subjects, Datasets: w.Datasets, Looker: permit, Records: w.Records,
