@@ -41,6 +41,7 @@ import (
 	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/kms/transit"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mail"
 	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/mongo"
@@ -49,6 +50,7 @@ import (
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
@@ -108,10 +110,12 @@ type Platform struct {
 	documents   *document.Service
 	measures    *measure.Service
 	assessments *assessment.Service
+	processing  *processing.Service
 	disclosures *disclosure.Service
 	keys        lifeOfKeys
 	watch       watch
 	purposes    *purpose.Service
+	letters     *letter.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -237,6 +241,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.documents = document.NewService(document.Config{
 		Store: mongo.NewDocumentStore(p.db), Changes: changes, Check: graph.CheckDocument, Now: p.now,
 	})
+	if err := p.openLetters(changes); err != nil {
+		return err
+	}
 	p.openOAuth(changes)
 	p.Datasets = dataset.NewService(mongo.NewDatasetStore(p.db), changes, p.authorizer, p.now)
 	p.purposes = purpose.NewService(purpose.Config{
@@ -265,6 +272,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Changes: changes, Log: p.log, Now: p.now,
 	})
 	p.openAssessments(v, changes, tenants, subjects)
+	p.openProcessing(v, changes, tenants)
 	p.openSecurity(v, changes, tenants)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
@@ -278,7 +286,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Authorizer: p.authorizer,
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Authorizer: p.authorizer,
 		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return nil
@@ -367,7 +375,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
-			Purposes: p.purposes, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures,
+			Purposes: p.purposes, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
