@@ -14,6 +14,7 @@ import (
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/sign"
 )
 
@@ -100,6 +101,7 @@ func kinds() []kind {
 	return []kind{
 		{is: vogter(proof.PublishedKind), check: published},
 		{is: vogter(proof.ProofKind), check: entry},
+		{is: vogter(processing.FileKind), check: register},
 		{is: isNote, check: note},
 	}
 }
