@@ -24,6 +24,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/machine"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
@@ -87,6 +88,10 @@ type (
 	}
 	worldRequests struct {
 		graph.Requests
+		*world
+	}
+	worldLetters struct {
+		graph.Letters
 		*world
 	}
 	worldPurposes struct {
@@ -165,6 +170,10 @@ func (w worldWebhooks) Get(ctx context.Context, webhookID string) (*webhook.Webh
 
 func (w worldWebhooks) GetDelivery(ctx context.Context, deliveryID string) (*webhook.Delivery, error) {
 	return &webhook.Delivery{ID: deliveryID}, w.note(ctx, "delivery.read")
+}
+
+func (w worldLetters) Get(ctx context.Context, templateID string) (*letter.Template, error) {
+	return &letter.Template{ID: templateID}, w.note(ctx, "letter.read")
 }
 
 func (w worldPurposes) ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error) {
@@ -284,7 +293,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks: worldWebhooks{world: w},
-			Purposes: worldPurposes{world: w}, Requests: worldRequests{world: w},
+			Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Requests: worldRequests{world: w},
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
@@ -392,10 +401,10 @@ func TestNode(t *testing.T) {
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
 		"req_1": {"Request", "REQUEST_READ"},
-		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"},
+		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"}, "ltr_1": {"LetterTemplate", "LETTER_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}
-	operators := []string{"EpochClose"} // see TestNodeOfOperators
+	operators := []string{"EpochClose", "KeyRotation"} // see TestNodeOfOperators
 	for _, def := range load(t).PossibleTypes["Node"] {
 		if slices.Contains(operators, def.Name) {
 			continue
@@ -426,9 +435,11 @@ func TestNode(t *testing.T) {
 func TestNodeOfOperators(t *testing.T) {
 	f, _, _ := newWorld(t)
 	for _, role := range []string{"OWNER", "DPO"} {
-		a := f.ask(t, `{ node(id: "epc_1") { id } }`, nil, "Authorization", "Bearer vgt_as:"+role)
-		if a.code() != "FORBIDDEN" || a.Errors[0].Extensions["rule"] != "VAULT_READ" {
-			t.Errorf("%s: got %s", role, a.body)
+		for _, nodeID := range []string{"epc_1", "rot_1"} {
+			a := f.ask(t, fmt.Sprintf(`{ node(id: %q) { id } }`, nodeID), nil, "Authorization", "Bearer vgt_as:"+role)
+			if a.code() != "FORBIDDEN" || a.Errors[0].Extensions["rule"] != "VAULT_READ" {
+				t.Errorf("%s, %s: got %s", role, nodeID, a.body)
+			}
 		}
 	}
 }

@@ -303,6 +303,8 @@ func costs() generated.ComplexityRoot {
 	c.Query.SecurityEvents = func(child int, _ *security.Filter, first int, _ *string) int { return paged(child, first) }
 	c.SecurityEvent.Activities = func(child int) int { return historyCost * (1 + child) } // a list of its own, of up to 200
 	c.Query.Vocabulary = func(child int, _ *vocabulary.Kind) int { return 1 + child*page.Max }
+	c.Query.StandardLetters = func(child int) int { return 1 + child*page.Max }
+	c.Query.LetterTemplates = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Purposes = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Notices = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
 	c.Query.Requests = func(child int, _ *request.Filter, first int, _ *string) int { return paged(child, first) }

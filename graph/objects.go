@@ -50,6 +50,7 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		}},
 		id.Purpose:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
 		id.Notice:   {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
+		id.Letter:   {authz.LetterRead, func(ctx context.Context) (node.Node, error) { return r.letters.Get(ctx, nodeID) }},
 		id.Request:  {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.requests.Get(ctx, nodeID) }},
 		id.Party:    {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Party(ctx, nodeID) }},
 		id.System:   {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.System(ctx, nodeID) }},

@@ -459,6 +459,7 @@ type Resolver struct {
 	webhooks    Webhooks
 	security    Security
 	purposes    Purposes
+	letters     Letters
 	requests    Requests
 	processing  Processing
 	measures    Measures
@@ -468,6 +469,37 @@ type Resolver struct {
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		s.Authorizer, g, s.Policies, s.Tenants, s.Portal, s.Sessions, s.Access, s.APIKeys, s.Documents, s.OAuth, s.Datasets, s.Subjects, s.Records, s.Files, s.Downloads, s.Imports, s.Exports, s.Audits, s.Epochs, s.Rotations, s.Erasures, s.Jobs, s.Feed, s.Webhooks, s.Security, s.Purposes, s.Requests, s.Processing, s.Measures, s.Assessments, s.Disclosures,
+		authorizer:  s.Authorizer,
+		guard:       g,
+		policies:    s.Policies,
+		tenants:     s.Tenants,
+		portal:      s.Portal,
+		sessions:    s.Sessions,
+		access:      s.Access,
+		apiKeys:     s.APIKeys,
+		documents:   s.Documents,
+		oauth:       s.OAuth,
+		datasets:    s.Datasets,
+		subjects:    s.Subjects,
+		records:     s.Records,
+		files:       s.Files,
+		downloads:   s.Downloads,
+		imports:     s.Imports,
+		exports:     s.Exports,
+		audits:      s.Audits,
+		epochs:      s.Epochs,
+		rotations:   s.Rotations,
+		erasures:    s.Erasures,
+		jobs:        s.Jobs,
+		feed:        s.Feed,
+		webhooks:    s.Webhooks,
+		security:    s.Security,
+		purposes:    s.Purposes,
+		letters:     s.Letters,
+		requests:    s.Requests,
+		processing:  s.Processing,
+		measures:    s.Measures,
+		assessments: s.Assessments,
+		disclosures: s.Disclosures,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/purpose"
@@ -45,6 +46,7 @@ var (
 	_ graph.Webhooks  = (*webhook.Service)(nil)
 	_ graph.Security  = (*security.Service)(nil)
 	_ graph.Purposes  = (*purpose.Service)(nil)
+	_ graph.Letters   = (*letter.Service)(nil)
 	_ graph.Requests  = (*request.Service)(nil)
 	_ graph.Policies  = (*policy.Service)(nil)
 	_ authn.Grants    = (*breakglass.Service)(nil)

@@ -62,7 +62,6 @@ type ResolverRoot interface {
 	DatasetField() DatasetFieldResolver
 	Export() ExportResolver
 	ExportAuditPayload() ExportAuditPayloadResolver
-	KeyQuarantine() KeyQuarantineResolver
 	Mutation() MutationResolver
 	MyRequest() MyRequestResolver
 	ProcessingActivity() ProcessingActivityResolver
@@ -847,9 +846,9 @@ type ComplexityRoot struct {
 		ApprovedBy  func(childComplexity int) int
 		EndedAt     func(childComplexity int) int
 		EndedBy     func(childComplexity int) int
-		Generations func(childComplexity int) int
 		ID          func(childComplexity int) int
 		Key         func(childComplexity int) int
+		Numbers     func(childComplexity int) int
 		Reason      func(childComplexity int) int
 		RequestedAt func(childComplexity int) int
 		RequestedBy func(childComplexity int) int
@@ -5075,12 +5074,6 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.KeyQuarantine.EndedBy(childComplexity), true
-	case "KeyQuarantine.generations":
-		if e.ComplexityRoot.KeyQuarantine.Generations == nil {
-			break
-		}
-
-		return e.ComplexityRoot.KeyQuarantine.Generations(childComplexity), true
 	case "KeyQuarantine.id":
 		if e.ComplexityRoot.KeyQuarantine.ID == nil {
 			break
@@ -5093,6 +5086,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.KeyQuarantine.Key(childComplexity), true
+	case "KeyQuarantine.generations":
+		if e.ComplexityRoot.KeyQuarantine.Numbers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.KeyQuarantine.Numbers(childComplexity), true
 	case "KeyQuarantine.reason":
 		if e.ComplexityRoot.KeyQuarantine.Reason == nil {
 			break

@@ -25,10 +25,6 @@ import (
 
 // region    ************************** generated!.gotpl **************************
 
-type KeyQuarantineResolver interface {
-	Generations(ctx context.Context, obj *epoch.Quarantine) ([]int, error)
-}
-
 // endregion ************************** generated!.gotpl **************************
 
 // region    ***************************** args.gotpl *****************************
@@ -804,7 +800,7 @@ func (ec *executionContext) _KeyQuarantine_generations(ctx context.Context, fiel
 			return ec.fieldContext_KeyQuarantine_generations(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return ec.Resolvers.KeyQuarantine().Generations(ctx, obj)
+			return obj.Numbers(), nil
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []int) graphql.Marshaler {
@@ -815,7 +811,7 @@ func (ec *executionContext) _KeyQuarantine_generations(ctx context.Context, fiel
 	)
 }
 func (ec *executionContext) fieldContext_KeyQuarantine_generations(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("KeyQuarantine", field, true, true, errors.New("field of type Int does not have child fields"))
+	return graphql.NewScalarFieldContext("KeyQuarantine", field, true, false, errors.New("field of type Int does not have child fields"))
 }
 
 func (ec *executionContext) _KeyQuarantine_reason(ctx context.Context, field graphql.CollectedField, obj *epoch.Quarantine) (ret graphql.Marshaler) {
@@ -2832,90 +2828,57 @@ func (ec *executionContext) _KeyQuarantine(ctx context.Context, sel ast.Selectio
 		case "id":
 			out.Values[i] = ec._KeyQuarantine_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "key":
 			out.Values[i] = ec._KeyQuarantine_key(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "generations":
-			field := field
-
-			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
-				defer func() {
-					if r := recover(); r != nil {
-						ec.Error(ctx, ec.Recover(ctx, r))
-					}
-				}()
-				res = ec._KeyQuarantine_generations(ctx, field, obj)
-				if res == graphql.Null {
-					atomic.AddUint32(&fs.Invalids, 1)
-				}
-				return res
+			out.Values[i] = ec._KeyQuarantine_generations(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
 			}
-
-			if field.IsDeferred() {
-				deferredFieldSet.AddField(field)
-				fieldIndex := len(deferredFieldSet.Values) - 1
-				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
-					return innerFunc(ctx, deferredFieldSet)
-				})
-
-				for _, deferrable := range field.Deferrables {
-					view, ok := deferLabelToView[deferrable.Label]
-					if !ok {
-						view = deferredFieldSet.NewView()
-						deferLabelToView[deferrable.Label] = view
-					}
-					view.AddIndices(fieldIndex)
-				}
-
-				// don't run the out.Concurrently() call below
-				out.Values[i] = graphql.Null
-				continue
-			}
-
-			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "reason":
 			out.Values[i] = ec._KeyQuarantine_reason(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "state":
 			out.Values[i] = ec._KeyQuarantine_state(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "requestedBy":
 			out.Values[i] = ec._KeyQuarantine_requestedBy(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "requestedAt":
 			out.Values[i] = ec._KeyQuarantine_requestedAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "approvedBy":
 			out.Values[i] = ec._KeyQuarantine_approvedBy(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "approvedAt":
 			out.Values[i] = ec._KeyQuarantine_approvedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "endedBy":
 			out.Values[i] = ec._KeyQuarantine_endedBy(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		case "endedAt":
 			out.Values[i] = ec._KeyQuarantine_endedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				atomic.AddUint32(&out.Invalids, 1)
+				out.Invalids++
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))

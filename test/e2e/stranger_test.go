@@ -49,6 +49,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	mapping := ask[struct {
 		ImportMappings []struct{ ID, Name string }
 	}](t, mine, `{ importMappings { id name } }`, nil).ImportMappings[0]
+	template := ask[struct {
+		ProposeLetterTemplate struct{ Template struct{ ID string } }
+	}](t, owner, `mutation($input: ProposeLetterTemplateInput!) { proposeLetterTemplate(input: $input) { template { id } } }`,
+		vars{"input": vars{"letter": "one-time-code", "language": "en", "source": standardLetter(t, owner, "one-time-code", "en")}}).ProposeLetterTemplate.Template.ID
 	policy := ask[struct {
 		ProposeTenantPolicy struct{ Policy struct{ ID string } }
 	}](t, owner, `mutation($input: ProposeTenantPolicyInput!) { proposeTenantPolicy(input: $input) { policy { id } } }`,
@@ -183,6 +187,13 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("requestEpochClose", "close { id }", vars{"epoch": 1}, "FORBIDDEN"),
 		mutation("approveEpochClose", "close { id }", vars{"id": "epc_x"}, "FORBIDDEN"),
 		mutation("haltEpochClose", "close { id }", vars{"id": "epc_x"}, "FORBIDDEN"),
+		query("keyRotations", `{ keyRotations { nodes { id tenant } } }`, nil, "FORBIDDEN"),
+		mutation("rotateDataKeys", "rotation { id }", vars{"tenant": foreign}, "FORBIDDEN"),
+		mutation("haltKeyRotation", "rotation { id }", vars{"id": "rot_x"}, "FORBIDDEN"),
+		mutation("rebuildLookups", "tenants", vars{}, "FORBIDDEN"),
+		mutation("requestKeyQuarantine", "quarantine { id }", vars{"key": "x", "reason": "it doesn't open"}, "FORBIDDEN"),
+		mutation("approveKeyQuarantine", "quarantine { id }", vars{"id": "qua_x"}, "FORBIDDEN"),
+		mutation("releaseKeyQuarantine", "quarantine { id }", vars{"id": "qua_x"}, "FORBIDDEN"),
 		mutation("enterTenant", "access { id }", vars{"tenant": foreign, "reason": "ticket 4711", "minutes": 1}, "FORBIDDEN"),
 		mutation("leaveTenant", "access { id }", vars{"tenant": foreign}, "NOT_FOUND"),
 		mutation("addDatasetField", "dataset { id }", vars{"dataset": b.dataset.ID, "expectedVersion": b.dataset.Version, "field": field}, "NOT_FOUND"),
@@ -198,6 +209,11 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("upsertRecord", "record { id }",
 			vars{"subject": b.person.ID, "dataset": b.dataset.ID, "key": "k", "origin": "PROVIDED", "fields": values}, "NOT_FOUND"),
 		mutation("updateRecord", "record { id }", vars{"id": b.record.ID, "expectedVersion": b.record.Version, "fields": values}, "NOT_FOUND"),
+		query("standardLetters", `{ standardLetters { letter } }`, nil, ""),
+		query("letterTemplates", `{ letterTemplates { nodes { id source } } }`, nil, ""),
+		query("previewLetter", `query($input: PreviewLetterInput!) { previewLetter(input: $input) { text } }`, vars{"input": vars{"letter": "one-time-code", "language": "en"}}, ""),
+		mutation("approveLetterTemplate", "template { id }", vars{"id": template}, "NOT_FOUND"),
+		mutation("withdrawLetterTemplate", "template { id }", vars{"id": template}, "NOT_FOUND"),
 		mutation("approveTenantPolicy", "policy { id }", vars{"id": policy}, "NOT_FOUND"),
 		mutation("retireTenantPolicy", "policy { id }", vars{"id": policy}, "NOT_FOUND"),
 		mutation("deleteRecord", "id", vars{"id": b.record.ID}, "NOT_FOUND"),
@@ -221,7 +237,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 			vars{"by": vars{by: value}}, ""))
 	}
 	for _, id := range []string{
-		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy,
+		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy, template,
 		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
 		purpose, notice,
 	} {
@@ -251,7 +267,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createPurpose"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "proposeLetterTemplate", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createPurpose"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)
@@ -271,6 +287,20 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	if len(lists.Datasets)+len(lists.ImportMappings) != 0 {
 		t.Errorf("the stranger sees %+v", lists)
 	}
+}
+
+// standardLetter returns the platform's text of a letter.
+func standardLetter(t *testing.T, c client, letter, language string) string {
+	t.Helper()
+	for _, l := range ask[struct {
+		StandardLetters []struct{ Letter, Language, Source string }
+	}](t, c, `{ standardLetters { letter language source } }`, nil).StandardLetters {
+		if l.Letter == letter && l.Language == language {
+			return l.Source
+		}
+	}
+	t.Fatalf("no letter %s in %s", letter, language)
+	return ""
 }
 
 // secrets are the values noted so far.
