@@ -225,6 +225,9 @@ func reaches(ctx context.Context, subjectID string) bool {
 // sights returns how much the caller may see of the proofs about persons. The proof
 // about one whose data is erased is kept, and as restricted as processing can be.
 func (s *Service) sights(ctx context.Context, subjects []string) (map[string]authz.Sight, error) {
+	if len(subjects) == 0 {
+		return nil, nil
+	}
 	ids := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	found, err := s.Subjects.GetMany(ctx, ids)
 	if err != nil {
@@ -256,10 +259,10 @@ func (s *Service) show(ctx context.Context, events ...*Event) error {
 	var touches []audit.Touch
 	for _, e := range events {
 		sight := sights[e.SubjectID]
-		if e.EvidenceState == personal.Clear && !sight.Clear() {
+		if e.Evidence != nil && !sight.Clear() {
 			e.Evidence, e.EvidenceState, e.EvidenceReason = nil, personal.Withheld, &sight.Reason
 		}
-		if e.EvidenceState == personal.Clear {
+		if e.Evidence != nil {
 			touches = append(touches, audit.Touch{Subject: e.SubjectID, Object: e.ID})
 		}
 	}

@@ -95,6 +95,7 @@ type consentEventDoc struct {
 	ValidUntil *time.Time          `bson:"validUntil,omitempty"`
 	AskAfter   *time.Time          `bson:"askAfter,omitempty"`
 	Evidence   sealed              `bson:"evidence,omitempty"`
+	Erased     bool                `bson:"erased,omitempty"` // the proof is
 }
 
 // standingDoc has its _id made of tenant, person and purpose. ExpiresAt, AskDue and
@@ -382,6 +383,13 @@ func (s *ConsentStore) openEvents(ctx context.Context, docs []consentEventDoc) (
 			ID: d.ID, ConsentID: d.Consent, SubjectID: d.Subject, Purpose: purpose.Ref{ID: d.Ref.ID, Key: d.Purpose, Version: d.Ref.Version},
 			NoticeID: d.Notice, Seq: d.Seq, State: d.State, Expression: d.Expression, Actor: d.Actor, By: d.By, Channel: d.Channel,
 			Cause: d.Cause, At: d.At, CreatedAt: d.CreatedAt, ValidUntil: d.ValidUntil, AskAfter: d.AskAfter, EvidenceState: personal.Clear,
+		}
+		switch {
+		case d.Erased:
+			events[i].EvidenceState, events[i].EvidenceReason = personal.Erased, reason(personal.Erased)
+			continue
+		case d.Evidence == nil: // of what nobody answered
+			continue
 		}
 		open := proofSealer(keys, d.Tenant, d.Subject, consentEventsColl, d.ID)
 		var kept evidenceJSON
@@ -932,7 +940,10 @@ func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
 		return err
 	}
 	for field, c := range e.proof() {
-		if _, err := c.UpdateMany(ctx, filter, bson.D{{Key: "$unset", Value: bson.D{{Key: field, Value: ""}}}}); err != nil {
+		_, err := c.UpdateMany(ctx, filter, bson.D{
+			{Key: "$unset", Value: bson.D{{Key: field, Value: ""}}}, {Key: "$set", Value: bson.D{{Key: "erased", Value: true}}},
+		})
+		if err != nil {
 			return fmt.Errorf("erase proof of consent: %w", translate(err))
 		}
 	}
