@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/vogter/vogter/internal/consent/receipt"
+	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/sign"
 )
 
@@ -106,7 +107,10 @@ const (
 
 // ProblemOf returns the problem that an error of this package reports.
 func ProblemOf(err error) Problem {
+	p, ok := errors.AsType[*pack.Error](err)
 	switch {
+	case ok && p.What == sign.ErrUntrusted.Error():
+		return Untrusted
 	case errors.Is(err, ErrUnknown), errors.Is(err, sign.ErrForm):
 		return Unknown
 	case errors.Is(err, sign.ErrUntrusted):
