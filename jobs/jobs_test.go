@@ -232,7 +232,7 @@ func TestWipedRedis(t *testing.T) {
 		if j.Attempt != 1 {
 			t.Errorf("job %s took %d attempts: a lost delivery is none", jobID, j.Attempt)
 		}
-		for _, want := range []string{"test.effect obj_" + jobID, "job.finish " + jobID} {
+		for _, want := range []string{"test.effect obj_" + jobID, "job.start " + jobID, "job.finish " + jobID} {
 			if entries[want] != 1 {
 				t.Errorf("%s: %d times", want, entries[want])
 			}
@@ -370,6 +370,9 @@ func TestPoisonIsParkedAndRetried(t *testing.T) {
 	}
 	if n := p.entries(t, testenv.One)["job.park "+ids[0]]; n != 1 {
 		t.Errorf("%d entries of parking", n)
+	}
+	if e := p.entries(t, testenv.One); e["job.start "+ids[0]] != 3 || e["job.fail "+ids[0]] != 2 {
+		t.Errorf("the attempts left the entries %v", e)
 	}
 	mended.Store(true)
 	if _, err := p.jobs.Retry(tenant.NewContext(t.Context(), testenv.One), job.RetryInput{ID: ids[0]}); err != nil {

@@ -40,10 +40,18 @@ func TestAnonymousRefusals(t *testing.T) {
 		t.Fatalf("%d entries", len(s.rows))
 	}
 	a.Refused("PUT /v1/uploads", errs.Forbidden)
+	for range 3 {
+		a.Denied(testenv.One, "key_x", "SECRET")
+	}
 	end()
-	if len(s.rows) != 2 {
+	if len(s.rows) != 3 {
 		t.Fatalf("%d entries", len(s.rows))
 	}
+	i := slices.IndexFunc(s.rows, func(r audit.Row) bool { return r.Action == audit.ActionMachine })
+	if i < 0 || s.rows[i].Tenant != testenv.One || s.rows[i].Object != "key_x" || !slices.Equal(s.rows[i].Fields, []string{"SECRET", "3"}) {
+		t.Fatalf("got %+v", s.rows)
+	}
+	s.rows = slices.Delete(s.rows, i, i+1)
 	slices.SortFunc(s.rows, func(a, b audit.Row) int { return len(b.Fields[2]) - len(a.Fields[2]) })
 	if row := s.rows[0]; row.Tenant != testenv.Two || row.Outcome != audit.Refused || !slices.Equal(row.Fields, []string{"POST /graphql", "UNAUTHENTICATED", "500"}) {
 		t.Errorf("got %+v", row.Entry)

@@ -382,6 +382,16 @@ func TestCheckWritesNothing(t *testing.T) {
 	if after := e.contents(t); !maps.Equal(before, after) {
 		t.Errorf("contents changed: %v, %v", before, after)
 	}
+	// Whose data it read is in the log: that of the one person who was there.
+	var person, entry bson.M
+	db := connect(t, e.uri)
+	if err := db.Collection("subjects").FindOne(t.Context(), bson.D{}).Decode(&person); err != nil {
+		t.Fatal(err)
+	}
+	about := bson.D{{Key: "action", Value: "import.check"}, {Key: "subjects.id", Value: person["_id"]}}
+	if err := db.Collection("audit").FindOne(t.Context(), about).Decode(&entry); err != nil {
+		t.Errorf("no entry about the person: %v", err)
+	}
 }
 
 // contents counts what is stored, but for the audit log.

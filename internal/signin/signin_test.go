@@ -55,7 +55,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-func start(t *testing.T, kratos string) *door {
+func start(t *testing.T, kratos string, more ...func(*door, *signin.Config)) *door {
 	t.Helper()
 	d := &door{}
 	var err error
@@ -70,7 +70,11 @@ func start(t *testing.T, kratos string) *door {
 	l, err := ratelimit.New(ratelimit.Config{Redis: d.redis, Table: table, Log: log, Now: now, Key: key})
 	ok(t, err)
 	fail := func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, log) }
-	proxy, err := signin.New(signin.Config{Kratos: kratos, Limits: l, Key: key, Fail: fail, Failed: func() { d.failed.Add(1) }, Log: log, Now: now})
+	c := signin.Config{Kratos: kratos, Limits: l, Key: key, Fail: fail, Failed: func() { d.failed.Add(1) }, Log: log, Now: now}
+	for _, m := range more {
+		m(d, &c)
+	}
+	proxy, err := signin.New(c)
 	ok(t, err)
 	auth, err := authn.New(authn.Config{Now: now})
 	ok(t, err)
