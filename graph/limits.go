@@ -23,6 +23,7 @@ import (
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/vocabulary"
@@ -305,6 +306,10 @@ func costs() generated.ComplexityRoot {
 	c.Query.Vocabulary = func(child int, _ *vocabulary.Kind) int { return 1 + child*page.Max }
 	c.Query.StandardLetters = func(child int) int { return 1 + child*page.Max }
 	c.Query.LetterTemplates = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.ConsentHistory = func(child int, _ string, _ *string, first int, _ *string) int { return paged(child, first) }
+	c.Query.Consents = func(child int, _, _ *string, _ *consent.State, first int, _ *string) int { return paged(child, first) }
+	c.Query.ErasureChecks = func(child int, _ consent.CheckState, first int, _ *string) int { return paged(child, first) }
+	c.Query.MyConsentHistory = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Purposes = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Notices = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
 	c.Query.Requests = func(child int, _ *request.Filter, first int, _ *string) int { return paged(child, first) }

@@ -49,6 +49,13 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 			return r.security.Get(ctx, nodeID)
 		}},
 		id.Purpose:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
+		id.Consent:  {authz.ConsentRead, func(ctx context.Context) (node.Node, error) { return r.consents.Get(ctx, nodeID) }},
+		id.ConsentNote: {authz.ConsentRead, func(ctx context.Context) (node.Node, error) {
+			return r.consents.GetEvent(ctx, nodeID)
+		}},
+		id.ErasureCheck: {authz.ConsentRead, func(ctx context.Context) (node.Node, error) {
+			return r.consents.GetCheck(ctx, nodeID)
+		}},
 		id.Notice:   {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
 		id.Letter:   {authz.LetterRead, func(ctx context.Context) (node.Node, error) { return r.letters.Get(ctx, nodeID) }},
 		id.Request:  {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.requests.Get(ctx, nodeID) }},

@@ -13,6 +13,8 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
@@ -69,6 +71,7 @@ type Services struct {
 	Webhooks    Webhooks
 	Security    Security
 	Purposes    Purposes
+	Consents    Consents
 	Letters     Letters
 	Requests    Requests
 	Processing  Processing
@@ -307,6 +310,33 @@ type Security interface {
 	ChangeDetector(ctx context.Context, in security.ChangeDetectorInput) (*security.Setting, error)
 }
 
+// Consents is what the API needs of package consent.
+type Consents interface {
+	State(ctx context.Context, subjectID, purposeRef string, asOf *time.Time) (*consent.Status, error)
+	States(ctx context.Context, subjectID string) ([]*consent.Status, error)
+	Own(ctx context.Context) ([]*consent.Status, error)
+	Get(ctx context.Context, consentID string) (*consent.Consent, error)
+	GetEvent(ctx context.Context, eventID string) (*consent.Event, error)
+	GetCheck(ctx context.Context, checkID string) (*consent.Check, error)
+	List(ctx context.Context, q consent.Query, r page.Request) (*consent.Connection, error)
+	History(ctx context.Context, subjectID string, purposeRef *string, r page.Request) (*consent.EventConnection, error)
+	OwnHistory(ctx context.Context, r page.Request) (*consent.EventConnection, error)
+	Checks(ctx context.Context, state consent.CheckState, r page.Request) (*consent.CheckConnection, error)
+	Report(ctx context.Context, in consent.ReportInput) (*consent.Report, error)
+	ChildAges() []*consent.ChildAge
+
+	Request(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Give(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Refuse(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Defer(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Withdraw(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Renew(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Revoke(ctx context.Context, in consent.Input) (*consent.Consent, error)
+	Answer(ctx context.Context, in consent.AnswersInput) ([]*consent.Consent, error)
+	AnswerOwn(ctx context.Context, in consent.OwnAnswersInput) ([]*consent.Consent, error)
+	Invalidate(ctx context.Context, in consent.InvalidateInput) (*consent.Invalidation, error)
+}
+
 // Purposes is what the API needs of package purpose.
 type Purposes interface {
 	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
@@ -459,6 +489,7 @@ type Resolver struct {
 	webhooks    Webhooks
 	security    Security
 	purposes    Purposes
+	consents    Consents
 	letters     Letters
 	requests    Requests
 	processing  Processing
@@ -495,6 +526,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		webhooks:    s.Webhooks,
 		security:    s.Security,
 		purposes:    s.Purposes,
+		consents:    s.Consents,
 		letters:     s.Letters,
 		requests:    s.Requests,
 		processing:  s.Processing,

@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/rotation"
 )
 
 func (r *mutationResolver) RequestEpochClose(ctx context.Context, input epoch.RequestInput) (*model.RequestEpochClosePayload, error) {
@@ -29,6 +30,36 @@ func (r *mutationResolver) HaltEpochClose(ctx context.Context, input epoch.Decid
 	return &model.HaltEpochClosePayload{Close: c}, err
 }
 
+func (r *mutationResolver) RotateDataKeys(ctx context.Context, input rotation.RequestInput) (*model.RotateDataKeysPayload, error) {
+	got, err := r.rotations.Request(ctx, input)
+	return &model.RotateDataKeysPayload{Rotation: got}, err
+}
+
+func (r *mutationResolver) HaltKeyRotation(ctx context.Context, input rotation.HaltInput) (*model.HaltKeyRotationPayload, error) {
+	got, err := r.rotations.Halt(ctx, input)
+	return &model.HaltKeyRotationPayload{Rotation: got}, err
+}
+
+func (r *mutationResolver) RebuildLookups(ctx context.Context, input epoch.RebuildInput) (*model.RebuildLookupsPayload, error) {
+	got, err := r.epochs.RebuildLookups(ctx, input)
+	return &model.RebuildLookupsPayload{Tenants: got}, err
+}
+
+func (r *mutationResolver) RequestKeyQuarantine(ctx context.Context, input epoch.QuarantineInput) (*model.RequestKeyQuarantinePayload, error) {
+	got, err := r.epochs.RequestQuarantine(ctx, input)
+	return &model.RequestKeyQuarantinePayload{Quarantine: got}, err
+}
+
+func (r *mutationResolver) ApproveKeyQuarantine(ctx context.Context, input epoch.DecideInput) (*model.ApproveKeyQuarantinePayload, error) {
+	got, err := r.epochs.ApproveQuarantine(ctx, input)
+	return &model.ApproveKeyQuarantinePayload{Quarantine: got}, err
+}
+
+func (r *mutationResolver) ReleaseKeyQuarantine(ctx context.Context, input epoch.DecideInput) (*model.ReleaseKeyQuarantinePayload, error) {
+	got, err := r.epochs.ReleaseQuarantine(ctx, input)
+	return &model.ReleaseKeyQuarantinePayload{Quarantine: got}, err
+}
+
 func (r *queryResolver) VaultStatus(ctx context.Context) (*epoch.Status, error) {
 	return r.epochs.Status(ctx)
 }
@@ -39,4 +70,8 @@ func (r *queryResolver) VaultErasures(ctx context.Context, first int, after *str
 
 func (r *queryResolver) EpochClose(ctx context.Context, id string) (*epoch.Close, error) {
 	return r.epochs.Get(ctx, id)
+}
+
+func (r *queryResolver) KeyRotations(ctx context.Context, first int, after *string) (*page.Connection[*rotation.Rotation], error) {
+	return r.rotations.List(ctx, page.Request{First: first, After: after})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
@@ -59,6 +60,16 @@ type AdviseOnAssessmentPayload struct {
 
 type AnnounceFeePayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type AnswerConsentsPayload struct {
+	// In the order of the answers.
+	Consents []*consent.Consent `json:"consents"`
+}
+
+type AnswerMyConsentsPayload struct {
+	// In the order of the answers.
+	Consents []*consent.Consent `json:"consents"`
 }
 
 type AnswerSearchPayload struct {
@@ -203,6 +214,10 @@ type DecideItemPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type DeferConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
+}
+
 type DeleteRecordPayload struct {
 	ID string `json:"id"`
 }
@@ -240,6 +255,10 @@ type ForwardRequestPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type GiveConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
+}
+
 type GiveUpIdentityPayload struct {
 	Request *request.Request `json:"request"`
 }
@@ -258,6 +277,10 @@ type HaltKeyRotationPayload struct {
 
 type IdentifyRequesterPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type InvalidateConsentsPayload struct {
+	Invalidation *consent.Invalidation `json:"invalidation"`
 }
 
 type InviteMemberPayload struct {
@@ -325,6 +348,10 @@ type RedeliverPayload struct {
 	Delivery *webhook.Delivery `json:"delivery"`
 }
 
+type RefuseConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
+}
+
 type RegisterDocumentsPayload struct {
 	// In the order of the input.
 	Documents []*document.Document `json:"documents"`
@@ -350,8 +377,16 @@ type RenameDatasetFieldPayload struct {
 	Dataset *dataset.Dataset `json:"dataset"`
 }
 
+type RenewConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
+}
+
 type ReopenRequestPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type RequestConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
 }
 
 type RequestEpochClosePayload struct {
@@ -434,6 +469,10 @@ type RevisePurposePayload struct {
 
 type RevokeAPIKeyPayload struct {
 	APIKey *apikey.APIKey `json:"apiKey"`
+}
+
+type RevokeConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
 }
 
 type RevokeOAuthClientPayload struct {
@@ -584,6 +623,10 @@ type VerifyWebhookPayload struct {
 	Webhook *webhook.Webhook `json:"webhook"`
 	// The job that asks the endpoint; its error says what was wrong.
 	Job string `json:"job"`
+}
+
+type WithdrawConsentPayload struct {
+	Consent *consent.Consent `json:"consent"`
 }
 
 type WithdrawLetterTemplatePayload struct {

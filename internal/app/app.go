@@ -383,11 +383,15 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 	if err != nil {
 		return nil, err
 	}
+	open, err := p.pages()
+	if err != nil {
+		return nil, err
+	}
 	return server.New(server.Config{
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
-		Routes: append(append(api.Routes(), signIn...),
+		Routes: append(slices.Concat(api.Routes(), signIn, open),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

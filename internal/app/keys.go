@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -24,6 +25,8 @@ import (
 // lifeOfKeys is what ends keys: epochs, and erasures with their ledger.
 type lifeOfKeys struct {
 	epochs    *epoch.Service
+	rotations *rotation.Service
+	lookups   *mongo.LookupRenewal
 	erasures  *erasure.Service
 	evictions *erasure.Evictions
 	ledger    *ledger.Ledger
@@ -34,18 +37,23 @@ func (p *Platform) openKeys(
 	v *vault.Vault, keys *mongo.KeyStore, wrapper kms.Wrapper, changes *change.Runner, tenants tenancy.Store, subjects *mongo.SubjectStore,
 ) {
 	k := &p.keys
+	k.lookups = mongo.NewLookupRenewal(mongo.RenewalConfig{
+		DB: p.db, Keys: keys, Vault: v, Subjects: subjects, Records: mongo.NewRecordStore(p.db, v, p.log),
+		RecordKeys: p.Records.LookupKeys, Log: p.log, Now: p.now,
+	})
 	k.epochs = epoch.NewService(epoch.Config{
 		Store: mongo.NewEpochStore(p.db), Keys: keys, KMS: wrapper, Vault: v, Provider: tenants, Changes: changes, Log: p.log, Now: p.now,
-		Alarm: p.alarm,
-		Lookups: mongo.NewLookupRenewal(mongo.RenewalConfig{
-			DB: p.db, Keys: keys, Vault: v, Subjects: subjects, Records: mongo.NewRecordStore(p.db, v, p.log),
-			RecordKeys: p.Records.LookupKeys, Log: p.log, Now: p.now,
-		}),
+		Alarm: p.alarm, Lookups: k.lookups,
 	})
 	k.ledger = ledger.New(ledger.Config{
 		Store: mongo.NewLedgerStore(p.db), Objects: p.bucket, Signer: p.audit.ring, Now: p.now, Keep: p.Config.LedgerRetention,
 	})
 	k.evictions = erasure.NewEvictions(p.redis, v, p.log)
+	// The ledger is kept for longer than any backup: see config.Config.LedgerRetention.
+	k.rotations = rotation.NewService(rotation.Config{
+		Store: mongo.NewRotationStore(p.db), Values: mongo.NewSealedValues(p.db, keys, v), Keys: keys, Vault: v, Caches: k.evictions,
+		Backups: rotation.Fixed(p.Config.LedgerRetention), Provider: tenants, Changes: changes, Log: p.log, Now: p.now, Alarm: p.alarm,
+	})
 	k.erasures = erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(p.db), Keys: keys, Caches: k.evictions, Ledger: k.ledger, Lookups: mongo.LookupEraser(p.db),
 		Data: mongo.Erasers(p.db, p.bucket, changes), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
@@ -89,6 +97,8 @@ func (p *Platform) VerifyLedger(ctx context.Context) (entries int64, err error) 
 func (p *Platform) workKeys(mux jobs.Mux, sweeper *jobs.Sweeper) {
 	mux.Handle(erasure.JobShred, func(ctx context.Context, r *job.Run) error { return p.keys.erasures.Run(ctx, r) })
 	sweeper.Sweep("epochs", time.Minute, p.keys.epochs.Sweep)
+	sweeper.Sweep("lookups", time.Minute, p.keys.lookups.Advance)
+	sweeper.Sweep("key rotations", time.Minute, p.keys.rotations.Sweep)
 	sweeper.Sweep("late epochs", 6*time.Hour, p.keys.epochs.Watch)
 }
 

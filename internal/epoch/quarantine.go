@@ -43,6 +43,15 @@ type Quarantine struct {
 	Version     int64
 }
 
+// Numbers returns the numbers of the generations.
+func (q *Quarantine) Numbers() []int {
+	numbers := make([]int, len(q.Generations))
+	for i, n := range q.Generations {
+		numbers[i] = int(n)
+	}
+	return numbers
+}
+
 // Sentinels of quarantines.
 var (
 	ErrNoQuarantine = errs.New(errs.NotFound, "no such quarantine of a key")
