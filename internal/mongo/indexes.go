@@ -71,6 +71,7 @@ const (
 	retentionRunsColl     = "retentionRuns"
 	retentionSettingsColl = "retentionSettings"
 	holdsColl             = "holds"
+	holidaysColl          = "holidays" // what tenants change in the calendars
 
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
@@ -180,6 +181,7 @@ func indexes() map[string][]index {
 			{"outdated", "_id"},
 		},
 		retentionRunsColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "state"}},
+		holidaysColl:      {{"tenant", "calendar", "-number"}},
 		holdsColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "state", "-createdAt", "-_id"},
