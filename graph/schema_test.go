@@ -52,7 +52,7 @@ func TestEveryRootFieldIsGuarded(t *testing.T) {
 			if idempotent && !can {
 				t.Errorf("%s.%s is idempotent for nobody", root.Name, f.Name)
 			}
-			creates := slices.ContainsFunc([]string{"create", "write", "start", "request", "invite", "enter", "propose", "export", "record", "addSecurityEventActivity"}, func(verb string) bool {
+			creates := slices.ContainsFunc([]string{"create", "write", "start", "request", "invite", "enter", "propose", "export", "record", "open", "addSecurityEventActivity"}, func(verb string) bool {
 				return strings.HasPrefix(f.Name, verb)
 			})
 			if root == s.Mutation && (creates && can) != idempotent {

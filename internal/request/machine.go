@@ -17,6 +17,7 @@ const (
 	BySubject  Actor = "DATA_SUBJECT" // or who represents them
 	ByHandler  Actor = "CASE_HANDLER"
 	ByApprover Actor = "APPROVER"
+	ByDPO      Actor = "DPO" // who advises, and moves nothing
 	BySystem   Actor = "SYSTEM"
 )
 
@@ -241,14 +242,14 @@ func (r *Request) settle(o Outcome) {
 // Question is what a person is asked to prove who they are: only on reasonable
 // doubt, and no more than fits the data at stake (Art. 12(6)).
 type Question struct {
-	Doubt, Asked, Proportionate personal.Text
+	Doubt, Asked, Proportionality personal.Text
 }
 
 func (q *Question) complete(rule Rule) error {
 	return first(
 		unless(q.Doubt.Reveal() != "", refuse(rule, "say why there is reasonable doubt about who asks: without doubt nothing more may be asked (Art. 12(6))")),
 		unless(q.Asked.Reveal() != "", refuse(rule, "say what the person is asked for")),
-		unless(q.Proportionate.Reveal() != "", refuse(rule, "say why nothing less would do")),
+		unless(q.Proportionality.Reveal() != "", refuse(rule, "say why nothing less would do")),
 	)
 }
 
@@ -262,12 +263,12 @@ func (r *Request) AskIdentity(a Act, q Question, inTime bool) (Event, error) {
 		return Event{}, err
 	}
 	r.ask(a, q)
-	r.Pauses = append(r.Pauses, Pause{Why: ForIdentity, From: a.At, Counts: inTime})
+	r.Pauses = append(r.Pauses, Pause{Reason: ForIdentity, From: a.At, Counts: inTime})
 	return r.move(AskIdentity, a)
 }
 
 func (r *Request) ask(a Act, q Question) {
-	r.Identity.ReasonForDoubt, r.Identity.Asked, r.Identity.Proportionate = q.Doubt, q.Asked, q.Proportionate
+	r.Identity.ReasonForDoubt, r.Identity.Asked, r.Identity.Proportionality = q.Doubt, q.Asked, q.Proportionality
 	r.Identity.AskedAt = &a.At
 }
 
@@ -342,7 +343,7 @@ func (r *Request) AskAgain(a Act, q Question, inTime bool) (Event, error) {
 	last := r.pause()
 	switch {
 	case inTime && last == nil:
-		r.Pauses = append(r.Pauses, Pause{Why: ForIdentity, From: a.At, Counts: true})
+		r.Pauses = append(r.Pauses, Pause{Reason: ForIdentity, From: a.At, Counts: true})
 	case !inTime && last != nil:
 		last.Until = &a.At
 	}
@@ -404,7 +405,7 @@ func (r *Request) AskToClarify(a Act, large, inTime bool) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	r.Pauses = append(r.Pauses, Pause{Why: ForClarification, From: a.At, Counts: inTime})
+	r.Pauses = append(r.Pauses, Pause{Reason: ForClarification, From: a.At, Counts: inTime})
 	return r.move(AskToClarify, a)
 }
 

@@ -36,7 +36,7 @@ func act(as request.Actor, by string, on int, reason ...string) request.Act {
 }
 
 var (
-	question = request.Question{Doubt: text("another address"), Asked: text("a code"), Proportionate: text("bank data")}
+	question = request.Question{Doubt: text("another address"), Asked: text("a code"), Proportionality: text("bank data")}
 	proof    = request.Proof{Method: request.CallBack, Subject: "sub"}
 	reply    = request.Reply{Channel: request.ByPortal, Hash: "ab", At: day(20)}
 	checked  = request.Check{Holds: true, Exceptions: true, Others: true, Secrecy: true}
@@ -183,7 +183,7 @@ func TestGuards(t *testing.T) {
 			return second(r.Forward(act(request.ByHandler, "a", 1), text("")))
 		}},
 		{"asked without doubt", request.Received, func(r *request.Request) error {
-			return second(r.AskIdentity(act(request.ByHandler, "a", 1), request.Question{Asked: text("passport"), Proportionate: text("x")}, true))
+			return second(r.AskIdentity(act(request.ByHandler, "a", 1), request.Question{Asked: text("passport"), Proportionality: text("x")}, true))
 		}},
 		{"asked out of proportion", request.Received, func(r *request.Request) error {
 			return second(r.AskIdentity(act(request.ByHandler, "a", 1), request.Question{Asked: text("passport"), Doubt: text("x")}, true))

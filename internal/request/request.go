@@ -171,18 +171,18 @@ const (
 // Identity is how the person was identified. No copy of a document is kept:
 // Document says what was checked and its last characters.
 type Identity struct {
-	Method         IdentityMethod
-	Assurance      Assurance
-	ReasonForDoubt personal.Text `json:"-"` // required when something was asked
-	Asked          personal.Text `json:"-"` // what was asked
-	Proportionate  personal.Text `json:"-"` // why no less would do
-	Document       personal.Text `json:"-"`
-	AskedAt        *time.Time
-	RemindedAt     *time.Time
-	AnsweredAt     *time.Time
-	VerifiedAt     *time.Time
-	VerifiedBy     string
-	Attempts       int // answers that weren't enough
+	Method          IdentityMethod
+	Assurance       Assurance
+	ReasonForDoubt  personal.Text `json:"-"` // required when something was asked
+	Asked           personal.Text `json:"-"` // what was asked
+	Proportionality personal.Text `json:"-"` // why no less would do
+	Document        personal.Text `json:"-"`
+	AskedAt         *time.Time
+	RemindedAt      *time.Time
+	AnsweredAt      *time.Time
+	VerifiedAt      *time.Time
+	VerifiedBy      string
+	Attempts        int // answers that weren't enough
 }
 
 // Verified reports whether it is settled who asks.
@@ -243,14 +243,14 @@ func (p *Proposal) Refuses() bool {
 
 // Pause is a time in which the clock stood still, DOMAIN §2.5.
 type Pause struct {
-	Why   PauseReason
-	From  time.Time
-	Until *time.Time // nil while it lasts
+	Reason PauseReason
+	From   time.Time
+	Until  *time.Time // nil while it lasts
 	// Counts is false for one that was asked for too late: it is noted and moves no
 	// date, unless an approver decides otherwise and says why.
-	Counts     bool
-	OverruleBy string
-	Overrule   personal.Text `json:"-"`
+	Counts      bool
+	OverruledBy string
+	Overruled   personal.Text `json:"-"`
 }
 
 // PauseReason is why the clock may stand still; there are no others.
@@ -372,6 +372,7 @@ type Request struct {
 	// go on without an answer, to close.
 	Look      time.Time
 	Escalated deadline.Urgency // how far it was escalated since the date last moved
+	Urgency   deadline.Urgency `json:"-"` // when it was read
 	Gone      bool             // its own time is over: no more is left than that it was
 }
 
@@ -380,7 +381,7 @@ type Request struct {
 func (r *Request) Texts() map[string]*personal.Text {
 	texts := map[string]*personal.Text{
 		"message": &r.Message, "contact": &r.Contact, "forwardedTo": &r.ForwardedTo, "doubt": &r.Identity.ReasonForDoubt,
-		"asked": &r.Identity.Asked, "proportionate": &r.Identity.Proportionate, "document": &r.Identity.Document,
+		"asked": &r.Identity.Asked, "proportionate": &r.Identity.Proportionality, "document": &r.Identity.Document,
 	}
 	if r.Representative != nil {
 		texts["representative.name"], texts["representative.contact"] = &r.Representative.Name, &r.Representative.Contact
@@ -394,7 +395,7 @@ func (r *Request) Texts() map[string]*personal.Text {
 		}
 	}
 	for i := range r.Pauses {
-		texts["pause."+strconv.Itoa(i)+".overrule"] = &r.Pauses[i].Overrule
+		texts["pause."+strconv.Itoa(i)+".overrule"] = &r.Pauses[i].Overruled
 	}
 	if r.Extension != nil {
 		texts["extension"] = &r.Extension.Reason

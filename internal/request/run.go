@@ -84,8 +84,8 @@ func (s *Service) inTime(ctx context.Context, r *Request, since, asked time.Time
 	return err == nil && !deadline.AskedLate(f, asked, policy()), err
 }
 
-// Urgency returns how the due date calls at a time. None closes or blocks anything.
-func (r *Request) Urgency(now time.Time) deadline.Urgency {
+// UrgencyAt returns how the due date calls at a time. None closes or blocks anything.
+func (r *Request) UrgencyAt(now time.Time) deadline.Urgency {
 	d := &r.Deadline
 	switch {
 	case !r.State.Open():
@@ -117,7 +117,7 @@ func (r *Request) nextLook(now time.Time) (next time.Time) {
 	for _, at := range []*time.Time{r.Deadline.AmberFrom, r.Deadline.RedFrom, r.Deadline.DueBefore} {
 		soonest(at)
 	}
-	if p := r.pause(); p != nil && p.Why == ForClarification {
+	if p := r.pause(); p != nil && p.Reason == ForClarification {
 		until := p.From.Add(clarifyWait)
 		if soonest(&until); !until.After(now) {
 			return now
@@ -131,7 +131,7 @@ func (r *Request) nextLook(now time.Time) (next time.Time) {
 
 // calls reports whether the due date calls louder than it was told.
 func (r *Request) calls(now time.Time) bool {
-	u := r.Urgency(now)
+	u := r.UrgencyAt(now)
 	return u != r.Escalated && slices.Contains([]deadline.Urgency{deadline.Amber, deadline.Red, deadline.Overdue}, u)
 }
 
@@ -158,7 +158,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 func (s *Service) look(ctx context.Context, requestID string) error {
 	_, err := s.step(ctx, requestID, "request.escalate", nil, func(r *Request) (events []Event, err error) {
 		a := s.act(ctx, BySystem, nil)
-		if p := r.pause(); p != nil && p.Why == ForClarification && !a.At.Before(p.From.Add(clarifyWait)) {
+		if p := r.pause(); p != nil && p.Reason == ForClarification && !a.At.Before(p.From.Add(clarifyWait)) {
 			silent := s.act(ctx, BySystem, reasoned("no answer: everything is given"))
 			e, err := r.Clarify(silent)
 			if err != nil {
@@ -167,7 +167,7 @@ func (s *Service) look(ctx context.Context, requestID string) error {
 			events = append(events, e)
 		}
 		if r.calls(a.At) {
-			r.Escalated = r.Urgency(a.At)
+			r.Escalated = r.UrgencyAt(a.At)
 			e := r.note(NoteEscalated, s.act(ctx, BySystem, reasoned(string(r.Escalated))))
 			e.Private = true
 			events = append(events, e)

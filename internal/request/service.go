@@ -187,6 +187,7 @@ func (s *Service) find(ctx context.Context, requestID string) (*Request, error) 
 	if p := authz.FromContext(ctx); p.Kind == authz.KindSubject && (r.Subject == "" || r.Subject != p.Subject) {
 		return nil, ErrNotFound
 	}
+	r.Urgency = r.UrgencyAt(s.now())
 	return r, nil
 }
 
@@ -224,6 +225,9 @@ func (s *Service) List(ctx context.Context, f *Filter, r page.Request) (*Connect
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range c.Nodes() {
+		r.Urgency = r.UrgencyAt(s.now())
 	}
 	return c, s.read(ctx, c.Nodes()...)
 }

@@ -415,7 +415,11 @@ type CommentInput struct {
 // protection officer who advises.
 func (s *Service) Comment(ctx context.Context, in CommentInput) (*Request, error) {
 	return s.one(ctx, in.ID, "request.comment", nil, func(r *Request) (Event, error) {
-		return r.Comment(s.act(ctx, ByHandler, &in.Text))
+		as := ByHandler
+		if authz.FromContext(ctx).Role == authz.RoleDPO {
+			as = ByDPO
+		}
+		return r.Comment(s.act(ctx, as, &in.Text))
 	})
 }
 
@@ -454,7 +458,7 @@ func (s *Service) OverrulePause(ctx context.Context, in OverruleInput) (*Request
 			return Event{}, err
 		}
 		p := &r.Pauses[in.Pause]
-		p.Counts, p.OverruleBy, p.Overrule, r.UpdatedAt = true, a.By, a.Reason, a.At
+		p.Counts, p.OverruledBy, p.Overruled, r.UpdatedAt = true, a.By, a.Reason, a.At
 		return r.note(NoteOverruled, a), nil
 	})
 }
