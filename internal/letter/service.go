@@ -247,11 +247,11 @@ func (f *Form) sample(today civil.Date) Fields {
 // Forms returns all letters of the platform, by name and then language.
 func (s *Service) Forms() []*Form { return s.Library.Forms() }
 
-// Connection is a page of templates, and Edge a template in it.
-type (
-	Connection = page.Connection[*Template]
-	Edge       = page.Edge[*Template]
-)
+// Connection is a page of templates.
+type Connection = page.Connection[*Template]
+
+// Edge is a template in a Connection.
+type Edge = page.Edge[*Template]
 
 // List returns a page of the tenant's texts in all versions, the newest first.
 func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error) {
