@@ -149,11 +149,14 @@ type fixture struct {
 		Ref, Term string
 		Text      processing.Words
 	}
-	Provider, Accountant []struct {
-		Hat          processing.Hat
-		NextReviewOn civil.Date
-		Content      json.RawMessage
-	}
+	Provider, Accountant []fixed
+}
+
+// fixed is an activity of the fixture.
+type fixed struct {
+	Hat          processing.Hat
+	NextReviewOn civil.Date
+	Content      json.RawMessage
 }
 
 func (o *office) fixture() *fixture {
@@ -179,7 +182,7 @@ func (o *office) base(ctx context.Context, f *fixture) map[string]string {
 	}
 	refs := map[string]string{"owner": o.member(of)}
 	for _, p := range f.Parties {
-		in := processing.PartyFields{LegalName: p.LegalName, Country: p.Country, Roles: p.Roles}
+		in := processing.PartyFields{LegalName: p.LegalName, Country: p.Country, Roles: p.Roles, Own: p.Ref == "own"}
 		if p.Scheme != "" {
 			in.Registration = &tenancy.Registration{Scheme: p.Scheme, Number: p.Number}
 		}
@@ -213,10 +216,14 @@ func (o *office) base(ctx context.Context, f *fixture) map[string]string {
 
 func (o *office) purpose(ctx context.Context, key, term, basis string, art9 *string, name processing.Words) *purpose.Purpose {
 	o.Helper()
+	data := []purpose.Data{{Term: "pd:Name", Class: dataset.Ordinary}}
+	if art9 != nil {
+		data = append(data, purpose.Data{Term: "pd:Health", Class: dataset.Art9})
+	}
 	p := must[*purpose.Purpose](o)(o.purposes.Create(ctx, purpose.CreateInput{Key: key, Content: purpose.Content{
 		Term: term, LegalBasis: basis, Art9Basis: art9,
 		Texts: []purpose.Text{{Language: "da", Name: name.Da, Description: name.Da}, {Language: "en", Name: name.En, Description: name.En}},
-		Data:  []purpose.Data{{Term: "pd:Name", Class: dataset.Ordinary}},
+		Data:  data,
 	}}))
 	return must[*purpose.Purpose](o)(o.purposes.Publish(ctx, purpose.PublishInput{ID: p.ID, ExpectedEdit: p.Edit}))
 }
@@ -257,9 +264,13 @@ func (o *office) content(raw json.RawMessage, refs map[string]string) processing
 }
 
 // activated makes an activity and activates it.
-func (o *office) activated(ctx context.Context, hat processing.Hat, c processing.Content) *processing.Activity {
+func (o *office) activated(ctx context.Context, hat processing.Hat, c processing.Content, reviews ...civil.Date) *processing.Activity {
 	o.Helper()
-	a := must[*processing.Activity](o)(o.Create(ctx, processing.CreateInput{Hat: hat, Content: c}))
+	in := processing.CreateInput{Hat: hat, Content: c}
+	if len(reviews) > 0 {
+		in.NextReviewOn = &reviews[0]
+	}
+	a := must[*processing.Activity](o)(o.Create(ctx, in))
 	return must[*processing.Activity](o)(o.Activate(ctx, processing.ActivateInput{ID: a.ID, ExpectedVersion: a.Version}))
 }
 
