@@ -13,12 +13,14 @@ import (
 
 	"github.com/vogter/vogter/graph"
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
@@ -26,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/machine"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/oauth"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
@@ -134,6 +137,18 @@ type (
 	}
 	worldJobs struct {
 		graph.Jobs
+		*world
+	}
+	worldMeasures struct {
+		graph.Measures
+		*world
+	}
+	worldAssessments struct {
+		graph.Assessments
+		*world
+	}
+	worldDisclosures struct {
+		graph.Disclosures
 		*world
 	}
 )
@@ -280,6 +295,18 @@ func (w worldExports) Get(ctx context.Context, exportID string) (*export.Export,
 	return &export.Export{ID: exportID}, w.note(ctx, "export.read")
 }
 
+func (w worldMeasures) Get(ctx context.Context, measureID string) (*measure.Measure, error) {
+	return &measure.Measure{ID: measureID}, w.note(ctx, "measure.read")
+}
+
+func (w worldAssessments) Get(ctx context.Context, assessmentID string) (*assessment.Assessment, error) {
+	return &assessment.Assessment{ID: assessmentID}, w.note(ctx, "assessment.read")
+}
+
+func (w worldDisclosures) Get(ctx context.Context, disclosureID string) (*disclosure.Disclosure, error) {
+	return &disclosure.Disclosure{ID: disclosureID}, w.note(ctx, "disclosure.read")
+}
+
 func (w worldJobs) Get(ctx context.Context, jobID string) (*job.Job, error) {
 	return &job.Job{ID: jobID}, w.note(ctx, "job.read")
 }
@@ -297,7 +324,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
-			Jobs: worldJobs{world: w},
+			Jobs: worldJobs{world: w}, Measures: worldMeasures{world: w}, Assessments: worldAssessments{world: w}, Disclosures: worldDisclosures{world: w},
 		}
 	})
 	return f, w, subjects
@@ -401,6 +428,7 @@ func TestNode(t *testing.T) {
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
 		"req_1": {"Request", "REQUEST_READ"},
+		"mea_1": {"SecurityMeasure", "PROCESSING_READ"}, "asm_1": {"Assessment", "PROCESSING_READ"}, "dsc_1": {"Disclosure", "DISCLOSURE_READ"},
 		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"}, "ltr_1": {"LetterTemplate", "LETTER_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}

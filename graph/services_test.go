@@ -3,10 +3,12 @@ package graph_test
 import (
 	"github.com/vogter/vogter/graph"
 	"github.com/vogter/vogter/internal/apikey"
+	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/dataset"
+	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
@@ -14,6 +16,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/letter"
+	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/purpose"
@@ -28,28 +31,31 @@ import (
 
 // The services are what the edge takes them for.
 var (
-	_ graph.Recorder  = (*audit.Recorder)(nil)
-	_ graph.Tenants   = (*tenancy.Service)(nil)
-	_ graph.Portal    = (*portal.Service)(nil)
-	_ graph.Sessions  = (*session.Service)(nil)
-	_ graph.Access    = (*breakglass.Service)(nil)
-	_ graph.APIKeys   = (*apikey.Service)(nil)
-	_ graph.Datasets  = (*dataset.Service)(nil)
-	_ graph.Subjects  = (*subject.Service)(nil)
-	_ graph.Records   = (*record.Service)(nil)
-	_ graph.Files     = (*file.Service)(nil)
-	_ graph.Downloads = (*download.Service)(nil)
-	_ graph.Imports   = (*imports.Service)(nil)
-	_ graph.Exports   = (*export.Service)(nil)
-	_ graph.Jobs      = (*job.Service)(nil)
-	_ graph.Feed      = (*feed.Service)(nil)
-	_ graph.Webhooks  = (*webhook.Service)(nil)
-	_ graph.Security  = (*security.Service)(nil)
-	_ graph.Purposes  = (*purpose.Service)(nil)
-	_ graph.Letters   = (*letter.Service)(nil)
-	_ graph.Requests  = (*request.Service)(nil)
-	_ graph.Policies  = (*policy.Service)(nil)
-	_ authn.Grants    = (*breakglass.Service)(nil)
-	_ authn.Keys      = (*apikey.Service)(nil)
-	_ authn.Members   = (*tenancy.Service)(nil)
+	_ graph.Recorder    = (*audit.Recorder)(nil)
+	_ graph.Measures    = (*measure.Service)(nil)
+	_ graph.Assessments = (*assessment.Service)(nil)
+	_ graph.Disclosures = (*disclosure.Service)(nil)
+	_ graph.Tenants     = (*tenancy.Service)(nil)
+	_ graph.Portal      = (*portal.Service)(nil)
+	_ graph.Sessions    = (*session.Service)(nil)
+	_ graph.Access      = (*breakglass.Service)(nil)
+	_ graph.APIKeys     = (*apikey.Service)(nil)
+	_ graph.Datasets    = (*dataset.Service)(nil)
+	_ graph.Subjects    = (*subject.Service)(nil)
+	_ graph.Records     = (*record.Service)(nil)
+	_ graph.Files       = (*file.Service)(nil)
+	_ graph.Downloads   = (*download.Service)(nil)
+	_ graph.Imports     = (*imports.Service)(nil)
+	_ graph.Exports     = (*export.Service)(nil)
+	_ graph.Jobs        = (*job.Service)(nil)
+	_ graph.Feed        = (*feed.Service)(nil)
+	_ graph.Webhooks    = (*webhook.Service)(nil)
+	_ graph.Security    = (*security.Service)(nil)
+	_ graph.Purposes    = (*purpose.Service)(nil)
+	_ graph.Letters     = (*letter.Service)(nil)
+	_ graph.Requests    = (*request.Service)(nil)
+	_ graph.Policies    = (*policy.Service)(nil)
+	_ authn.Grants      = (*breakglass.Service)(nil)
+	_ authn.Keys        = (*apikey.Service)(nil)
+	_ authn.Members     = (*tenancy.Service)(nil)
 )
