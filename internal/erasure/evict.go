@@ -2,71 +2,46 @@ package erasure
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/vogter/vogter/internal/broadcast"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
 
 // Evictions carries word to all processes that keys are destroyed, so that each
-// drops what it has cached. It is an acceleration: caches forget within five
-// minutes, and a person's state is asked for with every read.
+// drops what it has cached. Who misses a word forgets within five minutes, and a
+// person's state is asked for with every read.
 type Evictions struct {
-	redis redis.UniversalClient
-	vault *vault.Vault
-	log   *slog.Logger
+	channel broadcast.Channel // of ids of owners, which are opaque
+	vault   *vault.Vault
 }
-
-const (
-	// channel carries ids of owners, which are opaque.
-	channel        = "vogter:keys"
-	publishTimeout = time.Second
-)
 
 // NewEvictions returns Evictions over a Redis.
 func NewEvictions(r redis.UniversalClient, v *vault.Vault, log *slog.Logger) *Evictions {
-	return &Evictions{r, v, log}
+	return &Evictions{broadcast.Channel{
+		Redis: r, Name: "vogter:keys", Lost: "other processes remember destroyed keys for up to 5 min", Log: log,
+	}, v}
 }
 
 var _ Evictor = (*Evictions)(nil)
 
-// Evict drops the owners' keys here at once, and elsewhere as soon as it is heard
-// of. A Redis that doesn't answer is logged.
+// Evict drops the owners' keys here at once, and elsewhere as soon as it is heard of.
 func (e *Evictions) Evict(ctx context.Context, owners ...vault.Owner) {
 	e.vault.Evict(owners...)
 	ids := make([]string, len(owners))
 	for i, o := range owners {
 		ids[i] = o.ID()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-	defer cancel()
-	if err := e.redis.Publish(ctx, channel, strings.Join(ids, "\n")).Err(); err != nil {
-		e.log.WarnContext(ctx, "other processes remember destroyed keys for up to 5 min", "err", err)
-	}
+	e.channel.Send(ctx, strings.Join(ids, "\n"))
 }
 
-// Run hears what other processes have to say until ctx ends. The connection is
-// made anew when it is lost.
+// Run hears what other processes have to say until ctx ends.
 func (e *Evictions) Run(ctx context.Context) error {
-	heard := e.redis.Subscribe(ctx, channel)
-	defer func() { _ = heard.Close() }()
-	messages := heard.Channel()
-	for {
-		select {
-		case m, ok := <-messages:
-			if !ok {
-				return fmt.Errorf("hear of destroyed keys: %w", redis.ErrClosed)
-			}
-			e.vault.Evict(parseOwners(m.Payload)...)
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return e.channel.Listen(ctx, func(message string) { e.vault.Evict(parseOwners(message)...) })
 }
 
 func parseOwners(message string) []vault.Owner {
