@@ -52,10 +52,16 @@ func (q quiet) Evict(_ context.Context, owners ...vault.Owner) { q.Vault.Evict(o
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{World: world.Start(t), trace: func(string) {}}
-	r.ledger = ledger.New(ledger.Config{Store: mongo.NewLedgerStore(r.DB), Objects: r.Bucket, Signer: testenv.Ring(t, r.DB, r.Vault, r.Changes), Now: r.Now, Keep: time.Hour})
+	return openRig(world.Start(t))
+}
+
+// openRig is one process of a platform.
+func openRig(w *world.World) *rig {
+	w.Helper()
+	r := &rig{World: w, trace: func(string) {}}
+	r.ledger = ledger.New(ledger.Config{Store: mongo.NewLedgerStore(r.DB), Objects: r.Bucket, Signer: testenv.Ring(w, r.DB, r.Vault, r.Changes), Now: r.Now, Keep: time.Hour})
 	r.s = r.service(r.DB)
-	r.ok(r.ledger.Check(t.Context(), "db-1", r.replay))
+	r.ok(r.ledger.Check(w.Context(), "db-1", r.replay))
 	r.Handle(erasure.JobShred, func(ctx context.Context, run *job.Run) error { return r.s.Run(ctx, run) })
 	return r
 }
@@ -282,17 +288,22 @@ func TestShredUnit(t *testing.T) {
 
 var errStopped = errors.New("stopped")
 
+// points are where a shredding can stop.
+func points() []string {
+	all := []string{"destroyed a key", "erased records", "erased files", "erased packages", "erased persons"}
+	for _, s := range erasure.Steps() {
+		all = append(all, "did "+string(s), "recorded "+string(s))
+	}
+	return all
+}
+
 // A shredding that stops at any point is finished by the next attempt.
 func TestStopAnywhere(t *testing.T) {
-	points := []string{"destroyed a key", "erased records", "erased files", "erased packages", "erased persons"}
-	for _, s := range erasure.Steps() {
-		points = append(points, "did "+string(s), "recorded "+string(s))
-	}
 	r := newRig(t)
 	ctx := r.As(testenv.One)
 	kyc, marketing := r.datasets(ctx)
 	bo := r.person(ctx, "Bo", kyc, marketing)
-	for i, point := range points {
+	for i, point := range points() {
 		t.Run(point, func(t *testing.T) {
 			anna := r.person(ctx, fmt.Sprint("Anna", i), kyc, marketing)
 			sh, err := r.s.Begin(ctx, erasure.Plan{Subject: anna.ID})

@@ -5,6 +5,9 @@ package world
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
@@ -48,6 +52,7 @@ type World struct {
 	testing.TB
 
 	DB       *mongo.DB
+	Places   Places
 	Storage  *s3.Server
 	Bucket   *blob.Bucket
 	Keys     *mongo.KeyStore
@@ -69,15 +74,49 @@ type World struct {
 	handlers map[string]func(ctx context.Context, r *job.Run) error
 }
 
+// Places are where a World keeps things, for other processes of the same platform.
+type Places struct {
+	Data, Keys string // connection strings
+	Masters    string // path of the file of master keys
+	Objects    blob.Config
+}
+
 // Start makes a World with three tenants.
 func Start(tb testing.TB) *World {
 	tb.Helper()
-	uri := testenv.MongoURI(tb)
-	db, log := testenv.Data(tb, uri), testenv.Logger(tb)
-	w := &World{TB: tb, DB: db, handlers: map[string]func(context.Context, *job.Run) error{}, Storage: s3.Start(tb), Keys: testenv.KeyStore(tb), data: raw(tb, uri)}
-	w.Bucket = w.Storage.Bucket(tb)
+	storage := s3.Start(tb)
+	bucket := storage.Config
+	bucket.Bucket = "test-" + strings.ToLower(rand.Text())
+	w := Open(tb, Places{
+		Data: testenv.MongoURI(tb), Keys: testenv.MongoURI(tb), Masters: filepath.Join(tb.TempDir(), "masters.json"), Objects: bucket,
+	})
+	w.Storage = storage
+	w.ok(w.Bucket.Ensure(tb.Context()))
+	tenants := mongo.NewTenantStore(w.DB, w.Vault)
+	for _, t := range []tenancy.Tenant{
+		{ID: Provider, Kind: tenancy.Provider, LegalName: "Vogter Drift A/S"},
+		{ID: testenv.One, Kind: tenancy.Customer, LegalName: "Første ApS"},
+		{ID: testenv.Two, Kind: tenancy.Customer, LegalName: "Anden ApS"},
+	} {
+		t.Country, t.TimeZone, t.Languages, t.Version = "DK", "Europe/Copenhagen", []string{"da-DK", "en"}, 1
+		w.ok(w.DB.InTransaction(w.As(t.ID), func(ctx context.Context) error { return tenants.Insert(ctx, &t) }))
+	}
+	return w
+}
+
+// Open is another process of the World that keeps its things there: without Storage.
+func Open(tb testing.TB, at Places) *World {
+	tb.Helper()
+	db, log := testenv.Data(tb, at.Data), testenv.Logger(tb)
+	w := &World{
+		TB: tb, DB: db, Places: at, handlers: map[string]func(context.Context, *job.Run) error{},
+		Keys: mongo.NewKeyStore(testenv.Connect(tb, at.Keys)), data: raw(tb, at.Data),
+	}
 	var err error
-	w.KMS = testenv.KMS(tb)
+	w.Bucket, err = blob.New(at.Objects)
+	w.ok(err)
+	w.KMS, err = localfile.Open(at.Masters, testenv.Now)
+	w.ok(err)
 	w.Vault, err = vault.New(vault.Config{Store: w.Keys, KMS: w.KMS, Now: w.Now})
 	w.ok(err)
 	w.Changes, w.Recorder = testenv.Changes(tb, db, w.Vault, vault.Hasher{Vault: w.Vault}, nil)
@@ -105,14 +144,6 @@ func Start(tb testing.TB) *World {
 		Store: mongo.NewDownloadStore(db), Files: w.Files, Exports: w.Exports, Authorizer: permit, Recorder: w.Recorder,
 		Changes: w.Changes, Log: log, Now: w.Now, BaseURL: BaseURL,
 	})
-	for _, t := range []tenancy.Tenant{
-		{ID: Provider, Kind: tenancy.Provider, LegalName: "Vogter Drift A/S"},
-		{ID: testenv.One, Kind: tenancy.Customer, LegalName: "Første ApS"},
-		{ID: testenv.Two, Kind: tenancy.Customer, LegalName: "Anden ApS"},
-	} {
-		t.Country, t.TimeZone, t.Languages, t.Version = "DK", "Europe/Copenhagen", []string{"da-DK", "en"}, 1
-		w.ok(db.InTransaction(w.As(t.ID), func(ctx context.Context) error { return tenants.Insert(ctx, &t) }))
-	}
 	return w
 }
 
