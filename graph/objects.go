@@ -48,8 +48,8 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.SecurityEvent: {authz.SecurityEventRead, func(ctx context.Context) (node.Node, error) {
 			return r.security.Get(ctx, nodeID)
 		}},
-		id.Purpose:  {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
-		id.Consent:  {authz.ConsentRead, func(ctx context.Context) (node.Node, error) { return r.consents.Get(ctx, nodeID) }},
+		id.Purpose: {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.ByID(ctx, nodeID) }},
+		id.Consent: {authz.ConsentRead, func(ctx context.Context) (node.Node, error) { return r.consents.Get(ctx, nodeID) }},
 		id.ConsentNote: {authz.ConsentRead, func(ctx context.Context) (node.Node, error) {
 			return r.consents.GetEvent(ctx, nodeID)
 		}},
@@ -210,4 +210,12 @@ func optional(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+// zero returns what p points to, or nothing for nil.
+func zero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/calendar"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
@@ -35,6 +36,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
@@ -77,6 +79,8 @@ type Services struct {
 	Measures    Measures
 	Assessments Assessments
 	Disclosures Disclosures
+	Retention   Retention
+	Calendars   Calendars
 }
 
 // Authorizer is what the API needs of package authz.
@@ -459,6 +463,36 @@ type Disclosures interface {
 	Record(ctx context.Context, in disclosure.RecordInput) ([]*disclosure.Disclosure, error)
 }
 
+// Retention is what the API needs of package retention.
+type Retention interface {
+	Rule(ctx context.Context, ruleID string) (*retention.Rule, error)
+	Rules(ctx context.Context, r page.Request) (*retention.Connection, error)
+	Templates() ([]*retention.Template, error)
+	Create(ctx context.Context, in retention.CreateInput) (*retention.Rule, error)
+	Revise(ctx context.Context, in retention.ReviseInput) (*retention.Rule, error)
+	Retire(ctx context.Context, in retention.RetireInput) (*retention.Rule, error)
+
+	Hold(ctx context.Context, holdID string) (*retention.Hold, error)
+	Holds(ctx context.Context, state *retention.HoldState, r page.Request) (*retention.HoldConnection, error)
+	Place(ctx context.Context, in retention.PlaceInput) (*retention.Hold, error)
+	Release(ctx context.Context, in retention.ReleaseInput) (*retention.Hold, error)
+
+	Of(ctx context.Context, person string, requested bool) ([]*retention.Decided, error)
+	Due(ctx context.Context, by *civil.Date, r page.Request) (*retention.DueConnection, error)
+	RunOf(ctx context.Context, runID string) (*retention.Run, error)
+	Runs(ctx context.Context, r page.Request) (*retention.RunConnection, error)
+	Approve(ctx context.Context, in retention.RunInput) (*retention.Run, error)
+	Dismiss(ctx context.Context, in retention.RunInput) (*retention.Run, error)
+	Settings(ctx context.Context) (*retention.Settings, error)
+	ChangeSettings(ctx context.Context, in retention.SettingsInput) (*retention.Settings, error)
+}
+
+// Calendars is what the API needs of package calendar.
+type Calendars interface {
+	Year(ctx context.Context, year int) (*calendar.Year, error)
+	Change(ctx context.Context, in calendar.ChangeInput) (*calendar.Calendar, error)
+}
+
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
@@ -495,6 +529,8 @@ type Resolver struct {
 	measures    Measures
 	assessments Assessments
 	disclosures Disclosures
+	retention   Retention
+	calendars   Calendars
 }
 
 func newResolver(s Services, g *guard) *Resolver {
@@ -532,5 +568,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		measures:    s.Measures,
 		assessments: s.Assessments,
 		disclosures: s.Disclosures,
+		retention:   s.Retention,
+		calendars:   s.Calendars,
 	}
 }

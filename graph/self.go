@@ -16,6 +16,10 @@ func (r *Resolver) own(ctx context.Context, p authz.Principal, nodeID string) (n
 	case p.Subject != "" && nodeID == p.Subject:
 	case id.TypeOf(nodeID) == id.Record:
 		do, get = authz.RecordRead, func(ctx context.Context) (node.Node, error) { return r.records.Get(ctx, nodeID) }
+	case id.TypeOf(nodeID) == id.Consent:
+		do, get = authz.SelfRead, func(ctx context.Context) (node.Node, error) { return r.consents.Get(ctx, nodeID) }
+	case id.TypeOf(nodeID) == id.ConsentNote:
+		do, get = authz.SelfRead, func(ctx context.Context) (node.Node, error) { return r.consents.GetEvent(ctx, nodeID) }
 	default:
 		return nil, id.ErrUnknown
 	}

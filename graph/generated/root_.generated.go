@@ -19,7 +19,9 @@ import (
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/calendar"
 	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
@@ -38,6 +40,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
@@ -58,10 +61,14 @@ type ResolverRoot interface {
 	Assessment() AssessmentResolver
 	AuditExport() AuditExportResolver
 	Change() ChangeResolver
+	Consent() ConsentResolver
+	ConsentEvidence() ConsentEvidenceResolver
+	ConsentStatus() ConsentStatusResolver
 	Dataset() DatasetResolver
 	DatasetField() DatasetFieldResolver
 	Export() ExportResolver
 	ExportAuditPayload() ExportAuditPayloadResolver
+	InvalidateConsentsPayload() InvalidateConsentsPayloadResolver
 	Mutation() MutationResolver
 	MyRequest() MyRequestResolver
 	ProcessingActivity() ProcessingActivityResolver
@@ -119,6 +126,11 @@ type ComplexityRoot struct {
 		Event func(childComplexity int) int
 	}
 
+	AddedHoliday struct {
+		Date func(childComplexity int) int
+		Name func(childComplexity int) int
+	}
+
 	AdoptSecurityMeasuresPayload struct {
 		Measures func(childComplexity int) int
 	}
@@ -129,6 +141,14 @@ type ComplexityRoot struct {
 
 	AnnounceFeePayload struct {
 		Request func(childComplexity int) int
+	}
+
+	AnswerConsentsPayload struct {
+		Consents func(childComplexity int) int
+	}
+
+	AnswerMyConsentsPayload struct {
+		Consents func(childComplexity int) int
 	}
 
 	AnswerSearchPayload struct {
@@ -181,6 +201,10 @@ type ComplexityRoot struct {
 
 	ApproveRequestPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	ApproveRetentionRunPayload struct {
+		Run func(childComplexity int) int
 	}
 
 	ApproveTenantPolicyPayload struct {
@@ -408,8 +432,23 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	ChangeHolidaysPayload struct {
+		Version func(childComplexity int) int
+	}
+
 	ChangeMemberPayload struct {
 		Member func(childComplexity int) int
+	}
+
+	ChangeRetentionSettingsPayload struct {
+		Settings func(childComplexity int) int
+	}
+
+	ChildAge struct {
+		Age     func(childComplexity int) int
+		Country func(childComplexity int) int
+		From    func(childComplexity int) int
+		Source  func(childComplexity int) int
 	}
 
 	ClarifyRequestPayload struct {
@@ -426,6 +465,123 @@ type ComplexityRoot struct {
 
 	ConfirmDeliveryPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	Consent struct {
+		Channel    func(childComplexity int) int
+		CreatedAt  func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Language   func(childComplexity int) int
+		NoticeID   func(childComplexity int) int
+		Purpose    func(childComplexity int) int
+		State      func(childComplexity int) int
+		SubjectID  func(childComplexity int) int
+		Supersedes func(childComplexity int) int
+		UpdatedAt  func(childComplexity int) int
+		ValidUntil func(childComplexity int) int
+		Version    func(childComplexity int) int
+	}
+
+	ConsentConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ConsentEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ConsentEvent struct {
+		Actor          func(childComplexity int) int
+		AskAfter       func(childComplexity int) int
+		At             func(childComplexity int) int
+		By             func(childComplexity int) int
+		Cause          func(childComplexity int) int
+		Channel        func(childComplexity int) int
+		ConsentID      func(childComplexity int) int
+		CreatedAt      func(childComplexity int) int
+		Evidence       func(childComplexity int) int
+		EvidenceReason func(childComplexity int) int
+		EvidenceState  func(childComplexity int) int
+		Expression     func(childComplexity int) int
+		ID             func(childComplexity int) int
+		NoticeID       func(childComplexity int) int
+		Purpose        func(childComplexity int) int
+		Seq            func(childComplexity int) int
+		State          func(childComplexity int) int
+		SubjectID      func(childComplexity int) int
+		ValidUntil     func(childComplexity int) int
+	}
+
+	ConsentEventConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ConsentEventEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	ConsentEvidence struct {
+		Age        func(childComplexity int) int
+		AppVersion func(childComplexity int) int
+		Component  func(childComplexity int) int
+		Country    func(childComplexity int) int
+		GPC        func(childComplexity int) int
+		Language   func(childComplexity int) int
+		Locale     func(childComplexity int) int
+		Name       func(childComplexity int) int
+		Note       func(childComplexity int) int
+		Proof      func(childComplexity int) int
+		ScreenHash func(childComplexity int) int
+		Session    func(childComplexity int) int
+		TextHash   func(childComplexity int) int
+	}
+
+	ConsentInvalidation struct {
+		Before    func(childComplexity int) int
+		Cause     func(childComplexity int) int
+		CreatedAt func(childComplexity int) int
+		ID        func(childComplexity int) int
+		Reason    func(childComplexity int) int
+	}
+
+	ConsentMonthCount struct {
+		Channel func(childComplexity int) int
+		Count   func(childComplexity int) int
+		Month   func(childComplexity int) int
+		Purpose func(childComplexity int) int
+		State   func(childComplexity int) int
+	}
+
+	ConsentReport struct {
+		AsOf     func(childComplexity int) int
+		Months   func(childComplexity int) int
+		Standing func(childComplexity int) int
+	}
+
+	ConsentStandingCount struct {
+		Channel func(childComplexity int) int
+		Count   func(childComplexity int) int
+		Purpose func(childComplexity int) int
+		State   func(childComplexity int) int
+	}
+
+	ConsentStatus struct {
+		AsOf       func(childComplexity int) int
+		AskAfter   func(childComplexity int) int
+		ConflictAt func(childComplexity int) int
+		Consent    func(childComplexity int) int
+		PurposeKey func(childComplexity int) int
+		Since      func(childComplexity int) int
+		State      func(childComplexity int) int
+		SubjectID  func(childComplexity int) int
+		Valid      func(childComplexity int) int
+		ValidUntil func(childComplexity int) int
 	}
 
 	ConsultAuthorityPayload struct {
@@ -498,6 +654,10 @@ type ComplexityRoot struct {
 
 	CreatePurposePayload struct {
 		Purpose func(childComplexity int) int
+	}
+
+	CreateRetentionRulePayload struct {
+		Rule func(childComplexity int) int
 	}
 
 	CreateSecurityMeasurePayload struct {
@@ -601,6 +761,10 @@ type ComplexityRoot struct {
 		Rule     func(childComplexity int) int
 	}
 
+	DeferConsentPayload struct {
+		Consent func(childComplexity int) int
+	}
+
 	DeleteRecordPayload struct {
 		ID func(childComplexity int) int
 	}
@@ -674,6 +838,10 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	DismissRetentionRunPayload struct {
+		Run func(childComplexity int) int
+	}
+
 	DisposeSecurityEventPayload struct {
 		Event func(childComplexity int) int
 	}
@@ -727,6 +895,30 @@ type ComplexityRoot struct {
 		Step func(childComplexity int) int
 	}
 
+	ErasureCheck struct {
+		CheckedAt  func(childComplexity int) int
+		ConsentID  func(childComplexity int) int
+		CreatedAt  func(childComplexity int) int
+		Datasets   func(childComplexity int) int
+		Ended      func(childComplexity int) int
+		Ground     func(childComplexity int) int
+		ID         func(childComplexity int) int
+		PurposeKey func(childComplexity int) int
+		State      func(childComplexity int) int
+		SubjectID  func(childComplexity int) int
+	}
+
+	ErasureCheckConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	ErasureCheckEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Export struct {
 		CreatedAt func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
@@ -759,6 +951,10 @@ type ComplexityRoot struct {
 		Request func(childComplexity int) int
 	}
 
+	GiveConsentPayload struct {
+		Consent func(childComplexity int) int
+	}
+
 	GiveUpIdentityPayload struct {
 		Request func(childComplexity int) int
 	}
@@ -775,6 +971,21 @@ type ComplexityRoot struct {
 		Rotation func(childComplexity int) int
 	}
 
+	Holiday struct {
+		Danish  func(childComplexity int) int
+		Date    func(childComplexity int) int
+		English func(childComplexity int) int
+	}
+
+	HolidayCalendar struct {
+		Added    func(childComplexity int) int
+		Calendar func(childComplexity int) int
+		Holidays func(childComplexity int) int
+		Number   func(childComplexity int) int
+		Removed  func(childComplexity int) int
+		Version  func(childComplexity int) int
+	}
+
 	IdentifyRequesterPayload struct {
 		Request func(childComplexity int) int
 	}
@@ -785,6 +996,11 @@ type ComplexityRoot struct {
 		Name      func(childComplexity int) int
 		UpdatedAt func(childComplexity int) int
 		Version   func(childComplexity int) int
+	}
+
+	InvalidateConsentsPayload struct {
+		Invalidation func(childComplexity int) int
+		Job          func(childComplexity int) int
 	}
 
 	InviteMemberPayload struct {
@@ -888,6 +1104,37 @@ type ComplexityRoot struct {
 		Access func(childComplexity int) int
 	}
 
+	LegalHold struct {
+		Exception   func(childComplexity int) int
+		ID          func(childComplexity int) int
+		LegalSource func(childComplexity int) int
+		PlacedAt    func(childComplexity int) int
+		PlacedBy    func(childComplexity int) int
+		Reason      func(childComplexity int) int
+		ReleasedAt  func(childComplexity int) int
+		ReleasedBy  func(childComplexity int) int
+		ReviewOn    func(childComplexity int) int
+		Scope       func(childComplexity int) int
+		State       func(childComplexity int) int
+	}
+
+	LegalHoldConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	LegalHoldEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	LegalHoldScope struct {
+		Cases    func(childComplexity int) int
+		Datasets func(childComplexity int) int
+		Persons  func(childComplexity int) int
+	}
+
 	LetterField struct {
 		Name     func(childComplexity int) int
 		Required func(childComplexity int) int
@@ -986,19 +1233,24 @@ type ComplexityRoot struct {
 		AdoptSecurityMeasures      func(childComplexity int, input measure.AdoptInput) int
 		AdviseOnAssessment         func(childComplexity int, input assessment.AdviseInput) int
 		AnnounceFee                func(childComplexity int, input request.ReasonInput) int
+		AnswerConsents             func(childComplexity int, input consent.AnswersInput) int
+		AnswerMyConsents           func(childComplexity int, input consent.OwnAnswersInput) int
 		AnswerSearch               func(childComplexity int, input request.AnswerInput) int
 		ApproveAssessment          func(childComplexity int, input assessment.ApproveInput) int
 		ApproveEpochClose          func(childComplexity int, input epoch.DecideInput) int
 		ApproveKeyQuarantine       func(childComplexity int, input epoch.DecideInput) int
 		ApproveLetterTemplate      func(childComplexity int, input letter.ApproveInput) int
 		ApproveRequest             func(childComplexity int, input request.ApproveInput) int
+		ApproveRetentionRun        func(childComplexity int, input retention.RunInput) int
 		ApproveTenantPolicy        func(childComplexity int, input policy.ApproveInput) int
 		AskIdentity                func(childComplexity int, input request.AskInput) int
 		AskToClarify               func(childComplexity int, input request.ReasonInput) int
 		AssignRequest              func(childComplexity int, input request.AssignInput) int
 		BeginAssessment            func(childComplexity int, input assessment.Input) int
 		ChangeDetector             func(childComplexity int, input security.ChangeDetectorInput) int
+		ChangeHolidays             func(childComplexity int, input calendar.ChangeInput) int
 		ChangeMember               func(childComplexity int, input tenancy.ChangeInput) int
+		ChangeRetentionSettings    func(childComplexity int, input retention.SettingsInput) int
 		ClarifyRequest             func(childComplexity int, input request.ReasonInput) int
 		CloseRequest               func(childComplexity int, input request.CloseInput) int
 		CommentRequest             func(childComplexity int, input request.CommentInput) int
@@ -1015,31 +1267,37 @@ type ComplexityRoot struct {
 		CreateParty                func(childComplexity int, input processing.CreatePartyInput) int
 		CreateProcessingActivity   func(childComplexity int, input processing.CreateInput) int
 		CreatePurpose              func(childComplexity int, input purpose.CreateInput) int
+		CreateRetentionRule        func(childComplexity int, input retention.CreateInput) int
 		CreateSecurityMeasure      func(childComplexity int, input measure.CreateInput) int
 		CreateSubject              func(childComplexity int, input subject.CreateInput) int
 		CreateTenant               func(childComplexity int, input tenancy.CreateInput) int
 		CreateWebhook              func(childComplexity int, input webhook.CreateInput) int
 		DecideItem                 func(childComplexity int, input request.ProposeInput) int
+		DeferConsent               func(childComplexity int, input consent.Input) int
 		DeleteRecord               func(childComplexity int, input record.DeleteInput) int
 		DeleteWebhook              func(childComplexity int, input webhook.Input) int
 		DemandAssessmentReview     func(childComplexity int, input assessment.ReasonInput) int
+		DismissRetentionRun        func(childComplexity int, input retention.RunInput) int
 		DisposeSecurityEvent       func(childComplexity int, input security.DisposeInput) int
 		EndRelation                func(childComplexity int, input subject.EndRelationInput) int
 		EnterTenant                func(childComplexity int, input breakglass.EnterInput) int
 		ExportAudit                func(childComplexity int, input trail.ExportAuditInput) int
 		ExtendRequest              func(childComplexity int, input request.ExtendInput) int
 		ForwardRequest             func(childComplexity int, input request.ForwardInput) int
+		GiveConsent                func(childComplexity int, input consent.Input) int
 		GiveUpIdentity             func(childComplexity int, input request.ReplyInput) int
 		GrantDownload              func(childComplexity int, input download.GrantInput) int
 		HaltEpochClose             func(childComplexity int, input epoch.DecideInput) int
 		HaltKeyRotation            func(childComplexity int, input rotation.HaltInput) int
 		IdentifyRequester          func(childComplexity int, input request.IdentifyInput) int
+		InvalidateConsents         func(childComplexity int, input consent.InvalidateInput) int
 		InviteMember               func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant                func(childComplexity int, input breakglass.LeaveInput) int
 		NoteConsultation           func(childComplexity int, input assessment.NoteInput) int
 		OpenMyRequest              func(childComplexity int, input request.MyInput) int
 		OpenRequest                func(childComplexity int, input request.OpenInput) int
 		OverrulePause              func(childComplexity int, input request.OverruleInput) int
+		PlaceHold                  func(childComplexity int, input retention.PlaceInput) int
 		PrepareRegister            func(childComplexity int, input processing.PrepareInput) int
 		ProposeLetterTemplate      func(childComplexity int, input letter.ProposeInput) int
 		ProposeTenantPolicy        func(childComplexity int, input policy.ProposeInput) int
@@ -1050,13 +1308,17 @@ type ComplexityRoot struct {
 		RecordDisclosures          func(childComplexity int, input disclosure.RecordInput) int
 		RecordSecurityEvent        func(childComplexity int, input security.RecordInput) int
 		Redeliver                  func(childComplexity int, input webhook.RedeliverInput) int
+		RefuseConsent              func(childComplexity int, input consent.Input) int
 		RegisterDocuments          func(childComplexity int, input document.RegisterInput) int
 		RejectAssessment           func(childComplexity int, input assessment.ReasonInput) int
+		ReleaseHold                func(childComplexity int, input retention.ReleaseInput) int
 		ReleaseKeyQuarantine       func(childComplexity int, input epoch.DecideInput) int
 		RemindRequester            func(childComplexity int, input request.IDInput) int
 		RemoveMember               func(childComplexity int, input tenancy.RemoveInput) int
 		RenameDatasetField         func(childComplexity int, input dataset.RenameFieldInput) int
+		RenewConsent               func(childComplexity int, input consent.Input) int
 		ReopenRequest              func(childComplexity int, input request.ReopenInput) int
+		RequestConsent             func(childComplexity int, input consent.Input) int
 		RequestEpochClose          func(childComplexity int, input epoch.RequestInput) int
 		RequestExport              func(childComplexity int, input export.RequestInput) int
 		RequestKeyQuarantine       func(childComplexity int, input epoch.QuarantineInput) int
@@ -1068,6 +1330,7 @@ type ComplexityRoot struct {
 		RetireParty                func(childComplexity int, input processing.RetireInput) int
 		RetireProcessingActivity   func(childComplexity int, input processing.RetireInput) int
 		RetirePurpose              func(childComplexity int, input purpose.EndInput) int
+		RetireRetentionRule        func(childComplexity int, input retention.RetireInput) int
 		RetireSecurityMeasure      func(childComplexity int, input measure.RetireInput) int
 		RetireTenantPolicy         func(childComplexity int, input policy.RetireInput) int
 		RetryJob                   func(childComplexity int, input job.RetryInput) int
@@ -1076,7 +1339,9 @@ type ComplexityRoot struct {
 		ReviseNotice               func(childComplexity int, input purpose.ReviseInput) int
 		ReviseProcessingActivity   func(childComplexity int, input processing.ReviseInput) int
 		RevisePurpose              func(childComplexity int, input purpose.ReviseInput) int
+		ReviseRetentionRule        func(childComplexity int, input retention.ReviseInput) int
 		RevokeAPIKey               func(childComplexity int, input apikey.RevokeInput) int
+		RevokeConsent              func(childComplexity int, input consent.Input) int
 		RevokeOAuthClient          func(childComplexity int, input oauth.RevokeInput) int
 		RevokeOtherSessions        func(childComplexity int, input session.RevokeOthersInput) int
 		RevokeSession              func(childComplexity int, input session.RevokeInput) int
@@ -1110,6 +1375,7 @@ type ComplexityRoot struct {
 		UpsertRecord               func(childComplexity int, input record.UpsertInput) int
 		UpsertSubject              func(childComplexity int, input subject.UpsertInput) int
 		VerifyWebhook              func(childComplexity int, input webhook.Input) int
+		WithdrawConsent            func(childComplexity int, input consent.Input) int
 		WithdrawLetterTemplate     func(childComplexity int, input letter.WithdrawInput) int
 		WithdrawMyRequest          func(childComplexity int, input model.WithdrawMyRequestInput) int
 		WithdrawNotice             func(childComplexity int, input purpose.EndInput) int
@@ -1346,6 +1612,10 @@ type ComplexityRoot struct {
 		Family func(childComplexity int) int
 		Full   func(childComplexity int) int
 		Given  func(childComplexity int) int
+	}
+
+	PlaceHoldPayload struct {
+		Hold func(childComplexity int) int
 	}
 
 	PrepareRegisterPayload struct {
@@ -1603,6 +1873,12 @@ type ComplexityRoot struct {
 		AuditProof             func(childComplexity int, entry string) int
 		Can                    func(childComplexity int, action authz.Permission, on *string) int
 		Changes                func(childComplexity int, after *string, first int) int
+		ChildAges              func(childComplexity int) int
+		ConsentHistory         func(childComplexity int, subject string, purpose *string, first int, after *string) int
+		ConsentReport          func(childComplexity int, purposes []string, asOf *civil.Date) int
+		ConsentState           func(childComplexity int, subject string, purpose string, asOf *time.Time) int
+		ConsentStates          func(childComplexity int, subject string) int
+		Consents               func(childComplexity int, subject *string, purpose *string, state *consent.State, first int, after *string) int
 		CurrentNotice          func(childComplexity int, tenantSlug string, purpose string, language *string) int
 		DataMap                func(childComplexity int, around *string, fields bool) int
 		DataSystem             func(childComplexity int, id string) int
@@ -1615,16 +1891,21 @@ type ComplexityRoot struct {
 		Disclosures            func(childComplexity int, subject string, first int, after *string) int
 		Documents              func(childComplexity int) int
 		EpochClose             func(childComplexity int, id string) int
+		ErasureChecks          func(childComplexity int, state consent.CheckState, first int, after *string) int
 		ExplainDecision        func(childComplexity int, input policy.ExplainInput) int
 		Export                 func(childComplexity int, id string) int
 		FindRecords            func(childComplexity int, by record.By, first int, after *string) int
 		FindSubjects           func(childComplexity int, by subject.By, first int, after *string) int
+		Holds                  func(childComplexity int, state *retention.HoldState, first int, after *string) int
+		HolidayCalendar        func(childComplexity int, year int) int
 		ImportMappings         func(childComplexity int) int
 		Job                    func(childComplexity int, id string) int
 		KeyRotations           func(childComplexity int, first int, after *string) int
 		LetterTemplates        func(childComplexity int, first int, after *string) int
 		Member                 func(childComplexity int, id string) int
 		Members                func(childComplexity int, first int, after *string) int
+		MyConsentHistory       func(childComplexity int, first int, after *string) int
+		MyConsents             func(childComplexity int) int
 		MyRecipients           func(childComplexity int, first int, after *string) int
 		MyRequests             func(childComplexity int, first int, after *string) int
 		Node                   func(childComplexity int, id string) int
@@ -1649,6 +1930,12 @@ type ComplexityRoot struct {
 		Request                func(childComplexity int, id string) int
 		RequestStatistics      func(childComplexity int, from civil.Date, to civil.Date) int
 		Requests               func(childComplexity int, filter *request.Filter, first int, after *string) int
+		RetentionDue           func(childComplexity int, by *civil.Date, first int, after *string) int
+		RetentionOf            func(childComplexity int, subject string, requested bool) int
+		RetentionRules         func(childComplexity int, first int, after *string) int
+		RetentionRuns          func(childComplexity int, first int, after *string) int
+		RetentionSettings      func(childComplexity int) int
+		RetentionTemplates     func(childComplexity int) int
 		SecurityEvent          func(childComplexity int, id string) int
 		SecurityEvents         func(childComplexity int, filter *security.Filter, first int, after *string) int
 		SecurityMeasure        func(childComplexity int, id string) int
@@ -1728,6 +2015,10 @@ type ComplexityRoot struct {
 		Count func(childComplexity int) int
 	}
 
+	RefuseConsentPayload struct {
+		Consent func(childComplexity int) int
+	}
+
 	RegisterDocumentsPayload struct {
 		Documents func(childComplexity int) int
 	}
@@ -1755,6 +2046,10 @@ type ComplexityRoot struct {
 		StartedOn func(childComplexity int) int
 	}
 
+	ReleaseHoldPayload struct {
+		Hold func(childComplexity int) int
+	}
+
 	ReleaseKeyQuarantinePayload struct {
 		Quarantine func(childComplexity int) int
 	}
@@ -1769,6 +2064,10 @@ type ComplexityRoot struct {
 
 	RenameDatasetFieldPayload struct {
 		Dataset func(childComplexity int) int
+	}
+
+	RenewConsentPayload struct {
+		Consent func(childComplexity int) int
 	}
 
 	ReopenRequestPayload struct {
@@ -1825,6 +2124,10 @@ type ComplexityRoot struct {
 		Edges    func(childComplexity int) int
 		Nodes    func(childComplexity int) int
 		PageInfo func(childComplexity int) int
+	}
+
+	RequestConsentPayload struct {
+		Consent func(childComplexity int) int
 	}
 
 	RequestDeadline struct {
@@ -1970,6 +2273,118 @@ type ComplexityRoot struct {
 		Request func(childComplexity int) int
 	}
 
+	RetentionDecision struct {
+		Article   func(childComplexity int) int
+		DatasetID func(childComplexity int) int
+		Date      func(childComplexity int) int
+		DueOn     func(childComplexity int) int
+		Ended     func(childComplexity int) int
+		HoldID    func(childComplexity int) int
+		ID        func(childComplexity int) int
+		KeepUntil func(childComplexity int) int
+		Outcome   func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Rule      func(childComplexity int) int
+		Subject   func(childComplexity int) int
+	}
+
+	RetentionDecisionConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RetentionDecisionEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	RetentionRule struct {
+		Activity    func(childComplexity int) int
+		Assessment  func(childComplexity int) int
+		CreatedAt   func(childComplexity int) int
+		CreatedBy   func(childComplexity int) int
+		Dataset     func(childComplexity int) int
+		Exception   func(childComplexity int) int
+		ID          func(childComplexity int) int
+		Kind        func(childComplexity int) int
+		LegalSource func(childComplexity int) int
+		PeriodText  func(childComplexity int) int
+		Restricted  func(childComplexity int) int
+		State       func(childComplexity int) int
+		Template    func(childComplexity int) int
+		TextDa      func(childComplexity int) int
+		TextEn      func(childComplexity int) int
+		Trigger     func(childComplexity int) int
+		UpdatedAt   func(childComplexity int) int
+		ValidFrom   func(childComplexity int) int
+		ValidTo     func(childComplexity int) int
+		Version     func(childComplexity int) int
+		YearEnd     func(childComplexity int) int
+	}
+
+	RetentionRuleConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RetentionRuleEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	RetentionRun struct {
+		AsOf       func(childComplexity int) int
+		DecidedAt  func(childComplexity int) int
+		DecidedBy  func(childComplexity int) int
+		DoneAt     func(childComplexity int) int
+		Erased     func(childComplexity int) int
+		Found      func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Kept       func(childComplexity int) int
+		More       func(childComplexity int) int
+		ProposedAt func(childComplexity int) int
+		State      func(childComplexity int) int
+	}
+
+	RetentionRunConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RetentionRunEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	RetentionSettings struct {
+		Approval func(childComplexity int) int
+		Cap      func(childComplexity int) int
+		SweptOn  func(childComplexity int) int
+		Version  func(childComplexity int) int
+	}
+
+	RetentionTemplate struct {
+		Adjustable       func(childComplexity int) int
+		Certainty        func(childComplexity int) int
+		DataCategories   func(childComplexity int) int
+		EnabledByDefault func(childComplexity int) int
+		Exception        func(childComplexity int) int
+		ID               func(childComplexity int) int
+		Kind             func(childComplexity int) int
+		LegalSource      func(childComplexity int) int
+		NeedsAssessment  func(childComplexity int) int
+		PeriodText       func(childComplexity int) int
+		Restricted       func(childComplexity int) int
+		TextDa           func(childComplexity int) int
+		TextEn           func(childComplexity int) int
+		Trigger          func(childComplexity int) int
+		ValidFrom        func(childComplexity int) int
+		ValidTo          func(childComplexity int) int
+	}
+
 	RetireDataSystemPayload struct {
 		System func(childComplexity int) int
 	}
@@ -1988,6 +2403,10 @@ type ComplexityRoot struct {
 
 	RetirePurposePayload struct {
 		Purpose func(childComplexity int) int
+	}
+
+	RetireRetentionRulePayload struct {
+		Rule func(childComplexity int) int
 	}
 
 	RetireSecurityMeasurePayload struct {
@@ -2022,8 +2441,16 @@ type ComplexityRoot struct {
 		Purpose func(childComplexity int) int
 	}
 
+	ReviseRetentionRulePayload struct {
+		Rule func(childComplexity int) int
+	}
+
 	RevokeApiKeyPayload struct {
 		APIKey func(childComplexity int) int
+	}
+
+	RevokeConsentPayload struct {
+		Consent func(childComplexity int) int
 	}
 
 	RevokeOAuthClientPayload struct {
@@ -2462,6 +2889,10 @@ type ComplexityRoot struct {
 		Version      func(childComplexity int) int
 	}
 
+	WithdrawConsentPayload struct {
+		Consent func(childComplexity int) int
+	}
+
 	WithdrawLetterTemplatePayload struct {
 		Template func(childComplexity int) int
 	}
@@ -2600,6 +3031,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AddSecurityEventActivityPayload.Event(childComplexity), true
 
+	case "AddedHoliday.date":
+		if e.ComplexityRoot.AddedHoliday.Date == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AddedHoliday.Date(childComplexity), true
+	case "AddedHoliday.name":
+		if e.ComplexityRoot.AddedHoliday.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AddedHoliday.Name(childComplexity), true
+
 	case "AdoptSecurityMeasuresPayload.measures":
 		if e.ComplexityRoot.AdoptSecurityMeasuresPayload.Measures == nil {
 			break
@@ -2620,6 +3064,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AnnounceFeePayload.Request(childComplexity), true
+
+	case "AnswerConsentsPayload.consents":
+		if e.ComplexityRoot.AnswerConsentsPayload.Consents == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnswerConsentsPayload.Consents(childComplexity), true
+
+	case "AnswerMyConsentsPayload.consents":
+		if e.ComplexityRoot.AnswerMyConsentsPayload.Consents == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnswerMyConsentsPayload.Consents(childComplexity), true
 
 	case "AnswerSearchPayload.request":
 		if e.ComplexityRoot.AnswerSearchPayload.Request == nil {
@@ -2779,6 +3237,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ApproveRequestPayload.Request(childComplexity), true
+
+	case "ApproveRetentionRunPayload.run":
+		if e.ComplexityRoot.ApproveRetentionRunPayload.Run == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ApproveRetentionRunPayload.Run(childComplexity), true
 
 	case "ApproveTenantPolicyPayload.policy":
 		if e.ComplexityRoot.ApproveTenantPolicyPayload.Policy == nil {
@@ -3620,12 +4085,51 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ChangeEdge.Node(childComplexity), true
 
+	case "ChangeHolidaysPayload.version":
+		if e.ComplexityRoot.ChangeHolidaysPayload.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeHolidaysPayload.Version(childComplexity), true
+
 	case "ChangeMemberPayload.member":
 		if e.ComplexityRoot.ChangeMemberPayload.Member == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ChangeMemberPayload.Member(childComplexity), true
+
+	case "ChangeRetentionSettingsPayload.settings":
+		if e.ComplexityRoot.ChangeRetentionSettingsPayload.Settings == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChangeRetentionSettingsPayload.Settings(childComplexity), true
+
+	case "ChildAge.age":
+		if e.ComplexityRoot.ChildAge.Age == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChildAge.Age(childComplexity), true
+	case "ChildAge.country":
+		if e.ComplexityRoot.ChildAge.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChildAge.Country(childComplexity), true
+	case "ChildAge.from":
+		if e.ComplexityRoot.ChildAge.From == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChildAge.From(childComplexity), true
+	case "ChildAge.source":
+		if e.ComplexityRoot.ChildAge.Source == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChildAge.Source(childComplexity), true
 
 	case "ClarifyRequestPayload.request":
 		if e.ComplexityRoot.ClarifyRequestPayload.Request == nil {
@@ -3654,6 +4158,504 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ConfirmDeliveryPayload.Request(childComplexity), true
+
+	case "Consent.channel":
+		if e.ComplexityRoot.Consent.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.Channel(childComplexity), true
+	case "Consent.createdAt":
+		if e.ComplexityRoot.Consent.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.CreatedAt(childComplexity), true
+	case "Consent.id":
+		if e.ComplexityRoot.Consent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.ID(childComplexity), true
+	case "Consent.language":
+		if e.ComplexityRoot.Consent.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.Language(childComplexity), true
+	case "Consent.notice":
+		if e.ComplexityRoot.Consent.NoticeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.NoticeID(childComplexity), true
+	case "Consent.purpose":
+		if e.ComplexityRoot.Consent.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.Purpose(childComplexity), true
+	case "Consent.state":
+		if e.ComplexityRoot.Consent.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.State(childComplexity), true
+	case "Consent.subject":
+		if e.ComplexityRoot.Consent.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.SubjectID(childComplexity), true
+	case "Consent.supersedes":
+		if e.ComplexityRoot.Consent.Supersedes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.Supersedes(childComplexity), true
+	case "Consent.updatedAt":
+		if e.ComplexityRoot.Consent.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.UpdatedAt(childComplexity), true
+	case "Consent.validUntil":
+		if e.ComplexityRoot.Consent.ValidUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.ValidUntil(childComplexity), true
+	case "Consent.version":
+		if e.ComplexityRoot.Consent.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Consent.Version(childComplexity), true
+
+	case "ConsentConnection.edges":
+		if e.ComplexityRoot.ConsentConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentConnection.Edges(childComplexity), true
+	case "ConsentConnection.nodes":
+		if e.ComplexityRoot.ConsentConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentConnection.Nodes(childComplexity), true
+	case "ConsentConnection.pageInfo":
+		if e.ComplexityRoot.ConsentConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentConnection.PageInfo(childComplexity), true
+
+	case "ConsentEdge.cursor":
+		if e.ComplexityRoot.ConsentEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEdge.Cursor(childComplexity), true
+	case "ConsentEdge.node":
+		if e.ComplexityRoot.ConsentEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEdge.Node(childComplexity), true
+
+	case "ConsentEvent.actor":
+		if e.ComplexityRoot.ConsentEvent.Actor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Actor(childComplexity), true
+	case "ConsentEvent.askAfter":
+		if e.ComplexityRoot.ConsentEvent.AskAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.AskAfter(childComplexity), true
+	case "ConsentEvent.at":
+		if e.ComplexityRoot.ConsentEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.At(childComplexity), true
+	case "ConsentEvent.by":
+		if e.ComplexityRoot.ConsentEvent.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.By(childComplexity), true
+	case "ConsentEvent.cause":
+		if e.ComplexityRoot.ConsentEvent.Cause == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Cause(childComplexity), true
+	case "ConsentEvent.channel":
+		if e.ComplexityRoot.ConsentEvent.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Channel(childComplexity), true
+	case "ConsentEvent.consent":
+		if e.ComplexityRoot.ConsentEvent.ConsentID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.ConsentID(childComplexity), true
+	case "ConsentEvent.createdAt":
+		if e.ComplexityRoot.ConsentEvent.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.CreatedAt(childComplexity), true
+	case "ConsentEvent.evidence":
+		if e.ComplexityRoot.ConsentEvent.Evidence == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Evidence(childComplexity), true
+	case "ConsentEvent.evidenceReason":
+		if e.ComplexityRoot.ConsentEvent.EvidenceReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.EvidenceReason(childComplexity), true
+	case "ConsentEvent.evidenceState":
+		if e.ComplexityRoot.ConsentEvent.EvidenceState == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.EvidenceState(childComplexity), true
+	case "ConsentEvent.expression":
+		if e.ComplexityRoot.ConsentEvent.Expression == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Expression(childComplexity), true
+	case "ConsentEvent.id":
+		if e.ComplexityRoot.ConsentEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.ID(childComplexity), true
+	case "ConsentEvent.notice":
+		if e.ComplexityRoot.ConsentEvent.NoticeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.NoticeID(childComplexity), true
+	case "ConsentEvent.purpose":
+		if e.ComplexityRoot.ConsentEvent.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Purpose(childComplexity), true
+	case "ConsentEvent.seq":
+		if e.ComplexityRoot.ConsentEvent.Seq == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.Seq(childComplexity), true
+	case "ConsentEvent.state":
+		if e.ComplexityRoot.ConsentEvent.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.State(childComplexity), true
+	case "ConsentEvent.subject":
+		if e.ComplexityRoot.ConsentEvent.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.SubjectID(childComplexity), true
+	case "ConsentEvent.validUntil":
+		if e.ComplexityRoot.ConsentEvent.ValidUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvent.ValidUntil(childComplexity), true
+
+	case "ConsentEventConnection.edges":
+		if e.ComplexityRoot.ConsentEventConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEventConnection.Edges(childComplexity), true
+	case "ConsentEventConnection.nodes":
+		if e.ComplexityRoot.ConsentEventConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEventConnection.Nodes(childComplexity), true
+	case "ConsentEventConnection.pageInfo":
+		if e.ComplexityRoot.ConsentEventConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEventConnection.PageInfo(childComplexity), true
+
+	case "ConsentEventEdge.cursor":
+		if e.ComplexityRoot.ConsentEventEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEventEdge.Cursor(childComplexity), true
+	case "ConsentEventEdge.node":
+		if e.ComplexityRoot.ConsentEventEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEventEdge.Node(childComplexity), true
+
+	case "ConsentEvidence.age":
+		if e.ComplexityRoot.ConsentEvidence.Age == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Age(childComplexity), true
+	case "ConsentEvidence.appVersion":
+		if e.ComplexityRoot.ConsentEvidence.AppVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.AppVersion(childComplexity), true
+	case "ConsentEvidence.component":
+		if e.ComplexityRoot.ConsentEvidence.Component == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Component(childComplexity), true
+	case "ConsentEvidence.country":
+		if e.ComplexityRoot.ConsentEvidence.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Country(childComplexity), true
+	case "ConsentEvidence.gpc":
+		if e.ComplexityRoot.ConsentEvidence.GPC == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.GPC(childComplexity), true
+	case "ConsentEvidence.language":
+		if e.ComplexityRoot.ConsentEvidence.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Language(childComplexity), true
+	case "ConsentEvidence.locale":
+		if e.ComplexityRoot.ConsentEvidence.Locale == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Locale(childComplexity), true
+	case "ConsentEvidence.actorName":
+		if e.ComplexityRoot.ConsentEvidence.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Name(childComplexity), true
+	case "ConsentEvidence.note":
+		if e.ComplexityRoot.ConsentEvidence.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Note(childComplexity), true
+	case "ConsentEvidence.proof":
+		if e.ComplexityRoot.ConsentEvidence.Proof == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Proof(childComplexity), true
+	case "ConsentEvidence.screenHash":
+		if e.ComplexityRoot.ConsentEvidence.ScreenHash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.ScreenHash(childComplexity), true
+	case "ConsentEvidence.session":
+		if e.ComplexityRoot.ConsentEvidence.Session == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.Session(childComplexity), true
+	case "ConsentEvidence.textHash":
+		if e.ComplexityRoot.ConsentEvidence.TextHash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentEvidence.TextHash(childComplexity), true
+
+	case "ConsentInvalidation.givenBefore":
+		if e.ComplexityRoot.ConsentInvalidation.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentInvalidation.Before(childComplexity), true
+	case "ConsentInvalidation.cause":
+		if e.ComplexityRoot.ConsentInvalidation.Cause == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentInvalidation.Cause(childComplexity), true
+	case "ConsentInvalidation.createdAt":
+		if e.ComplexityRoot.ConsentInvalidation.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentInvalidation.CreatedAt(childComplexity), true
+	case "ConsentInvalidation.id":
+		if e.ComplexityRoot.ConsentInvalidation.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentInvalidation.ID(childComplexity), true
+	case "ConsentInvalidation.reason":
+		if e.ComplexityRoot.ConsentInvalidation.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentInvalidation.Reason(childComplexity), true
+
+	case "ConsentMonthCount.channel":
+		if e.ComplexityRoot.ConsentMonthCount.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentMonthCount.Channel(childComplexity), true
+	case "ConsentMonthCount.count":
+		if e.ComplexityRoot.ConsentMonthCount.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentMonthCount.Count(childComplexity), true
+	case "ConsentMonthCount.month":
+		if e.ComplexityRoot.ConsentMonthCount.Month == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentMonthCount.Month(childComplexity), true
+	case "ConsentMonthCount.purpose":
+		if e.ComplexityRoot.ConsentMonthCount.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentMonthCount.Purpose(childComplexity), true
+	case "ConsentMonthCount.state":
+		if e.ComplexityRoot.ConsentMonthCount.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentMonthCount.State(childComplexity), true
+
+	case "ConsentReport.asOf":
+		if e.ComplexityRoot.ConsentReport.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReport.AsOf(childComplexity), true
+	case "ConsentReport.months":
+		if e.ComplexityRoot.ConsentReport.Months == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReport.Months(childComplexity), true
+	case "ConsentReport.standing":
+		if e.ComplexityRoot.ConsentReport.Standing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReport.Standing(childComplexity), true
+
+	case "ConsentStandingCount.channel":
+		if e.ComplexityRoot.ConsentStandingCount.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStandingCount.Channel(childComplexity), true
+	case "ConsentStandingCount.count":
+		if e.ComplexityRoot.ConsentStandingCount.Count == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStandingCount.Count(childComplexity), true
+	case "ConsentStandingCount.purpose":
+		if e.ComplexityRoot.ConsentStandingCount.Purpose == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStandingCount.Purpose(childComplexity), true
+	case "ConsentStandingCount.state":
+		if e.ComplexityRoot.ConsentStandingCount.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStandingCount.State(childComplexity), true
+
+	case "ConsentStatus.asOf":
+		if e.ComplexityRoot.ConsentStatus.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.AsOf(childComplexity), true
+	case "ConsentStatus.askAfter":
+		if e.ComplexityRoot.ConsentStatus.AskAfter == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.AskAfter(childComplexity), true
+	case "ConsentStatus.conflictAt":
+		if e.ComplexityRoot.ConsentStatus.ConflictAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.ConflictAt(childComplexity), true
+	case "ConsentStatus.consent":
+		if e.ComplexityRoot.ConsentStatus.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.Consent(childComplexity), true
+	case "ConsentStatus.purpose":
+		if e.ComplexityRoot.ConsentStatus.PurposeKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.PurposeKey(childComplexity), true
+	case "ConsentStatus.since":
+		if e.ComplexityRoot.ConsentStatus.Since == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.Since(childComplexity), true
+	case "ConsentStatus.state":
+		if e.ComplexityRoot.ConsentStatus.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.State(childComplexity), true
+	case "ConsentStatus.subject":
+		if e.ComplexityRoot.ConsentStatus.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.SubjectID(childComplexity), true
+	case "ConsentStatus.valid":
+		if e.ComplexityRoot.ConsentStatus.Valid == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.Valid(childComplexity), true
+	case "ConsentStatus.validUntil":
+		if e.ComplexityRoot.ConsentStatus.ValidUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentStatus.ValidUntil(childComplexity), true
 
 	case "ConsultAuthorityPayload.assessment":
 		if e.ComplexityRoot.ConsultAuthorityPayload.Assessment == nil {
@@ -3848,6 +4850,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreatePurposePayload.Purpose(childComplexity), true
+
+	case "CreateRetentionRulePayload.rule":
+		if e.ComplexityRoot.CreateRetentionRulePayload.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateRetentionRulePayload.Rule(childComplexity), true
 
 	case "CreateSecurityMeasurePayload.measure":
 		if e.ComplexityRoot.CreateSecurityMeasurePayload.Measure == nil {
@@ -4222,6 +5231,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DecisionExplanation.Rule(childComplexity), true
 
+	case "DeferConsentPayload.consent":
+		if e.ComplexityRoot.DeferConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeferConsentPayload.Consent(childComplexity), true
+
 	case "DeleteRecordPayload.id":
 		if e.ComplexityRoot.DeleteRecordPayload.ID == nil {
 			break
@@ -4490,6 +5506,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DisclosureEdge.Node(childComplexity), true
 
+	case "DismissRetentionRunPayload.run":
+		if e.ComplexityRoot.DismissRetentionRunPayload.Run == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DismissRetentionRunPayload.Run(childComplexity), true
+
 	case "DisposeSecurityEventPayload.event":
 		if e.ComplexityRoot.DisposeSecurityEventPayload.Event == nil {
 			break
@@ -4672,6 +5695,99 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.EpochCloseStepDone.Step(childComplexity), true
 
+	case "ErasureCheck.checkedAt":
+		if e.ComplexityRoot.ErasureCheck.CheckedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.CheckedAt(childComplexity), true
+	case "ErasureCheck.consent":
+		if e.ComplexityRoot.ErasureCheck.ConsentID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.ConsentID(childComplexity), true
+	case "ErasureCheck.createdAt":
+		if e.ComplexityRoot.ErasureCheck.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.CreatedAt(childComplexity), true
+	case "ErasureCheck.datasets":
+		if e.ComplexityRoot.ErasureCheck.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.Datasets(childComplexity), true
+	case "ErasureCheck.ended":
+		if e.ComplexityRoot.ErasureCheck.Ended == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.Ended(childComplexity), true
+	case "ErasureCheck.ground":
+		if e.ComplexityRoot.ErasureCheck.Ground == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.Ground(childComplexity), true
+	case "ErasureCheck.id":
+		if e.ComplexityRoot.ErasureCheck.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.ID(childComplexity), true
+	case "ErasureCheck.purpose":
+		if e.ComplexityRoot.ErasureCheck.PurposeKey == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.PurposeKey(childComplexity), true
+	case "ErasureCheck.state":
+		if e.ComplexityRoot.ErasureCheck.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.State(childComplexity), true
+	case "ErasureCheck.subject":
+		if e.ComplexityRoot.ErasureCheck.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheck.SubjectID(childComplexity), true
+
+	case "ErasureCheckConnection.edges":
+		if e.ComplexityRoot.ErasureCheckConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheckConnection.Edges(childComplexity), true
+	case "ErasureCheckConnection.nodes":
+		if e.ComplexityRoot.ErasureCheckConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheckConnection.Nodes(childComplexity), true
+	case "ErasureCheckConnection.pageInfo":
+		if e.ComplexityRoot.ErasureCheckConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheckConnection.PageInfo(childComplexity), true
+
+	case "ErasureCheckEdge.cursor":
+		if e.ComplexityRoot.ErasureCheckEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheckEdge.Cursor(childComplexity), true
+	case "ErasureCheckEdge.node":
+		if e.ComplexityRoot.ErasureCheckEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCheckEdge.Node(childComplexity), true
+
 	case "Export.createdAt":
 		if e.ComplexityRoot.Export.CreatedAt == nil {
 			break
@@ -4779,6 +5895,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ForwardRequestPayload.Request(childComplexity), true
 
+	case "GiveConsentPayload.consent":
+		if e.ComplexityRoot.GiveConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.GiveConsentPayload.Consent(childComplexity), true
+
 	case "GiveUpIdentityPayload.request":
 		if e.ComplexityRoot.GiveUpIdentityPayload.Request == nil {
 			break
@@ -4806,6 +5929,62 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.HaltKeyRotationPayload.Rotation(childComplexity), true
+
+	case "Holiday.danish":
+		if e.ComplexityRoot.Holiday.Danish == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Holiday.Danish(childComplexity), true
+	case "Holiday.date":
+		if e.ComplexityRoot.Holiday.Date == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Holiday.Date(childComplexity), true
+	case "Holiday.english":
+		if e.ComplexityRoot.Holiday.English == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Holiday.English(childComplexity), true
+
+	case "HolidayCalendar.added":
+		if e.ComplexityRoot.HolidayCalendar.Added == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Added(childComplexity), true
+	case "HolidayCalendar.calendar":
+		if e.ComplexityRoot.HolidayCalendar.Calendar == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Calendar(childComplexity), true
+	case "HolidayCalendar.holidays":
+		if e.ComplexityRoot.HolidayCalendar.Holidays == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Holidays(childComplexity), true
+	case "HolidayCalendar.number":
+		if e.ComplexityRoot.HolidayCalendar.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Number(childComplexity), true
+	case "HolidayCalendar.removed":
+		if e.ComplexityRoot.HolidayCalendar.Removed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Removed(childComplexity), true
+	case "HolidayCalendar.version":
+		if e.ComplexityRoot.HolidayCalendar.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.HolidayCalendar.Version(childComplexity), true
 
 	case "IdentifyRequesterPayload.request":
 		if e.ComplexityRoot.IdentifyRequesterPayload.Request == nil {
@@ -4844,6 +6023,19 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ImportMapping.Version(childComplexity), true
+
+	case "InvalidateConsentsPayload.invalidation":
+		if e.ComplexityRoot.InvalidateConsentsPayload.Invalidation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InvalidateConsentsPayload.Invalidation(childComplexity), true
+	case "InvalidateConsentsPayload.job":
+		if e.ComplexityRoot.InvalidateConsentsPayload.Job == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InvalidateConsentsPayload.Job(childComplexity), true
 
 	case "InviteMemberPayload.member":
 		if e.ComplexityRoot.InviteMemberPayload.Member == nil {
@@ -5246,6 +6438,124 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.LeaveTenantPayload.Access(childComplexity), true
+
+	case "LegalHold.exception":
+		if e.ComplexityRoot.LegalHold.Exception == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.Exception(childComplexity), true
+	case "LegalHold.id":
+		if e.ComplexityRoot.LegalHold.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.ID(childComplexity), true
+	case "LegalHold.legalSource":
+		if e.ComplexityRoot.LegalHold.LegalSource == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.LegalSource(childComplexity), true
+	case "LegalHold.placedAt":
+		if e.ComplexityRoot.LegalHold.PlacedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.PlacedAt(childComplexity), true
+	case "LegalHold.placedBy":
+		if e.ComplexityRoot.LegalHold.PlacedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.PlacedBy(childComplexity), true
+	case "LegalHold.reason":
+		if e.ComplexityRoot.LegalHold.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.Reason(childComplexity), true
+	case "LegalHold.releasedAt":
+		if e.ComplexityRoot.LegalHold.ReleasedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.ReleasedAt(childComplexity), true
+	case "LegalHold.releasedBy":
+		if e.ComplexityRoot.LegalHold.ReleasedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.ReleasedBy(childComplexity), true
+	case "LegalHold.reviewOn":
+		if e.ComplexityRoot.LegalHold.ReviewOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.ReviewOn(childComplexity), true
+	case "LegalHold.scope":
+		if e.ComplexityRoot.LegalHold.Scope == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.Scope(childComplexity), true
+	case "LegalHold.state":
+		if e.ComplexityRoot.LegalHold.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHold.State(childComplexity), true
+
+	case "LegalHoldConnection.edges":
+		if e.ComplexityRoot.LegalHoldConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldConnection.Edges(childComplexity), true
+	case "LegalHoldConnection.nodes":
+		if e.ComplexityRoot.LegalHoldConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldConnection.Nodes(childComplexity), true
+	case "LegalHoldConnection.pageInfo":
+		if e.ComplexityRoot.LegalHoldConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldConnection.PageInfo(childComplexity), true
+
+	case "LegalHoldEdge.cursor":
+		if e.ComplexityRoot.LegalHoldEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldEdge.Cursor(childComplexity), true
+	case "LegalHoldEdge.node":
+		if e.ComplexityRoot.LegalHoldEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldEdge.Node(childComplexity), true
+
+	case "LegalHoldScope.cases":
+		if e.ComplexityRoot.LegalHoldScope.Cases == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldScope.Cases(childComplexity), true
+	case "LegalHoldScope.datasets":
+		if e.ComplexityRoot.LegalHoldScope.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldScope.Datasets(childComplexity), true
+	case "LegalHoldScope.persons":
+		if e.ComplexityRoot.LegalHoldScope.Persons == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LegalHoldScope.Persons(childComplexity), true
 
 	case "LetterField.name":
 		if e.ComplexityRoot.LetterField.Name == nil {
@@ -5694,6 +7004,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AnnounceFee(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.answerConsents":
+		if e.ComplexityRoot.Mutation.AnswerConsents == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_answerConsents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnswerConsents(childComplexity, args["input"].(consent.AnswersInput)), true
+	case "Mutation.answerMyConsents":
+		if e.ComplexityRoot.Mutation.AnswerMyConsents == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_answerMyConsents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnswerMyConsents(childComplexity, args["input"].(consent.OwnAnswersInput)), true
 	case "Mutation.answerSearch":
 		if e.ComplexityRoot.Mutation.AnswerSearch == nil {
 			break
@@ -5760,6 +7092,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ApproveRequest(childComplexity, args["input"].(request.ApproveInput)), true
+	case "Mutation.approveRetentionRun":
+		if e.ComplexityRoot.Mutation.ApproveRetentionRun == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_approveRetentionRun_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ApproveRetentionRun(childComplexity, args["input"].(retention.RunInput)), true
 	case "Mutation.approveTenantPolicy":
 		if e.ComplexityRoot.Mutation.ApproveTenantPolicy == nil {
 			break
@@ -5826,6 +7169,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangeDetector(childComplexity, args["input"].(security.ChangeDetectorInput)), true
+	case "Mutation.changeHolidays":
+		if e.ComplexityRoot.Mutation.ChangeHolidays == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_changeHolidays_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ChangeHolidays(childComplexity, args["input"].(calendar.ChangeInput)), true
 	case "Mutation.changeMember":
 		if e.ComplexityRoot.Mutation.ChangeMember == nil {
 			break
@@ -5837,6 +7191,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangeMember(childComplexity, args["input"].(tenancy.ChangeInput)), true
+	case "Mutation.changeRetentionSettings":
+		if e.ComplexityRoot.Mutation.ChangeRetentionSettings == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_changeRetentionSettings_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ChangeRetentionSettings(childComplexity, args["input"].(retention.SettingsInput)), true
 	case "Mutation.clarifyRequest":
 		if e.ComplexityRoot.Mutation.ClarifyRequest == nil {
 			break
@@ -6013,6 +7378,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreatePurpose(childComplexity, args["input"].(purpose.CreateInput)), true
+	case "Mutation.createRetentionRule":
+		if e.ComplexityRoot.Mutation.CreateRetentionRule == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createRetentionRule_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateRetentionRule(childComplexity, args["input"].(retention.CreateInput)), true
 	case "Mutation.createSecurityMeasure":
 		if e.ComplexityRoot.Mutation.CreateSecurityMeasure == nil {
 			break
@@ -6068,6 +7444,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DecideItem(childComplexity, args["input"].(request.ProposeInput)), true
+	case "Mutation.deferConsent":
+		if e.ComplexityRoot.Mutation.DeferConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_deferConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DeferConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.deleteRecord":
 		if e.ComplexityRoot.Mutation.DeleteRecord == nil {
 			break
@@ -6101,6 +7488,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DemandAssessmentReview(childComplexity, args["input"].(assessment.ReasonInput)), true
+	case "Mutation.dismissRetentionRun":
+		if e.ComplexityRoot.Mutation.DismissRetentionRun == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_dismissRetentionRun_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DismissRetentionRun(childComplexity, args["input"].(retention.RunInput)), true
 	case "Mutation.disposeSecurityEvent":
 		if e.ComplexityRoot.Mutation.DisposeSecurityEvent == nil {
 			break
@@ -6167,6 +7565,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ForwardRequest(childComplexity, args["input"].(request.ForwardInput)), true
+	case "Mutation.giveConsent":
+		if e.ComplexityRoot.Mutation.GiveConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_giveConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.GiveConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.giveUpIdentity":
 		if e.ComplexityRoot.Mutation.GiveUpIdentity == nil {
 			break
@@ -6222,6 +7631,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.IdentifyRequester(childComplexity, args["input"].(request.IdentifyInput)), true
+	case "Mutation.invalidateConsents":
+		if e.ComplexityRoot.Mutation.InvalidateConsents == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_invalidateConsents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.InvalidateConsents(childComplexity, args["input"].(consent.InvalidateInput)), true
 	case "Mutation.inviteMember":
 		if e.ComplexityRoot.Mutation.InviteMember == nil {
 			break
@@ -6288,6 +7708,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.OverrulePause(childComplexity, args["input"].(request.OverruleInput)), true
+	case "Mutation.placeHold":
+		if e.ComplexityRoot.Mutation.PlaceHold == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_placeHold_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PlaceHold(childComplexity, args["input"].(retention.PlaceInput)), true
 	case "Mutation.prepareRegister":
 		if e.ComplexityRoot.Mutation.PrepareRegister == nil {
 			break
@@ -6398,6 +7829,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.Redeliver(childComplexity, args["input"].(webhook.RedeliverInput)), true
+	case "Mutation.refuseConsent":
+		if e.ComplexityRoot.Mutation.RefuseConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_refuseConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RefuseConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.registerDocuments":
 		if e.ComplexityRoot.Mutation.RegisterDocuments == nil {
 			break
@@ -6420,6 +7862,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RejectAssessment(childComplexity, args["input"].(assessment.ReasonInput)), true
+	case "Mutation.releaseHold":
+		if e.ComplexityRoot.Mutation.ReleaseHold == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_releaseHold_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReleaseHold(childComplexity, args["input"].(retention.ReleaseInput)), true
 	case "Mutation.releaseKeyQuarantine":
 		if e.ComplexityRoot.Mutation.ReleaseKeyQuarantine == nil {
 			break
@@ -6464,6 +7917,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RenameDatasetField(childComplexity, args["input"].(dataset.RenameFieldInput)), true
+	case "Mutation.renewConsent":
+		if e.ComplexityRoot.Mutation.RenewConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_renewConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RenewConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.reopenRequest":
 		if e.ComplexityRoot.Mutation.ReopenRequest == nil {
 			break
@@ -6475,6 +7939,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ReopenRequest(childComplexity, args["input"].(request.ReopenInput)), true
+	case "Mutation.requestConsent":
+		if e.ComplexityRoot.Mutation.RequestConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.requestEpochClose":
 		if e.ComplexityRoot.Mutation.RequestEpochClose == nil {
 			break
@@ -6596,6 +8071,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetirePurpose(childComplexity, args["input"].(purpose.EndInput)), true
+	case "Mutation.retireRetentionRule":
+		if e.ComplexityRoot.Mutation.RetireRetentionRule == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireRetentionRule_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireRetentionRule(childComplexity, args["input"].(retention.RetireInput)), true
 	case "Mutation.retireSecurityMeasure":
 		if e.ComplexityRoot.Mutation.RetireSecurityMeasure == nil {
 			break
@@ -6684,6 +8170,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevisePurpose(childComplexity, args["input"].(purpose.ReviseInput)), true
+	case "Mutation.reviseRetentionRule":
+		if e.ComplexityRoot.Mutation.ReviseRetentionRule == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviseRetentionRule_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviseRetentionRule(childComplexity, args["input"].(retention.ReviseInput)), true
 	case "Mutation.revokeApiKey":
 		if e.ComplexityRoot.Mutation.RevokeAPIKey == nil {
 			break
@@ -6695,6 +8192,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RevokeAPIKey(childComplexity, args["input"].(apikey.RevokeInput)), true
+	case "Mutation.revokeConsent":
+		if e.ComplexityRoot.Mutation.RevokeConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_revokeConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RevokeConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.revokeOAuthClient":
 		if e.ComplexityRoot.Mutation.RevokeOAuthClient == nil {
 			break
@@ -7058,6 +8566,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.withdrawConsent":
+		if e.ComplexityRoot.Mutation.WithdrawConsent == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_withdrawConsent_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WithdrawConsent(childComplexity, args["input"].(consent.Input)), true
 	case "Mutation.withdrawLetterTemplate":
 		if e.ComplexityRoot.Mutation.WithdrawLetterTemplate == nil {
 			break
@@ -7994,6 +9513,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PersonName.Given(childComplexity), true
+
+	case "PlaceHoldPayload.hold":
+		if e.ComplexityRoot.PlaceHoldPayload.Hold == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PlaceHoldPayload.Hold(childComplexity), true
 
 	case "PrepareRegisterPayload.register":
 		if e.ComplexityRoot.PrepareRegisterPayload.Register == nil {
@@ -9042,6 +10568,67 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Changes(childComplexity, args["after"].(*string), args["first"].(int)), true
+	case "Query.childAges":
+		if e.ComplexityRoot.Query.ChildAges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.ChildAges(childComplexity), true
+	case "Query.consentHistory":
+		if e.ComplexityRoot.Query.ConsentHistory == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consentHistory_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ConsentHistory(childComplexity, args["subject"].(string), args["purpose"].(*string), args["first"].(int), args["after"].(*string)), true
+	case "Query.consentReport":
+		if e.ComplexityRoot.Query.ConsentReport == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consentReport_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ConsentReport(childComplexity, args["purposes"].([]string), args["asOf"].(*civil.Date)), true
+	case "Query.consentState":
+		if e.ComplexityRoot.Query.ConsentState == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consentState_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ConsentState(childComplexity, args["subject"].(string), args["purpose"].(string), args["asOf"].(*time.Time)), true
+	case "Query.consentStates":
+		if e.ComplexityRoot.Query.ConsentStates == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consentStates_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ConsentStates(childComplexity, args["subject"].(string)), true
+	case "Query.consents":
+		if e.ComplexityRoot.Query.Consents == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Consents(childComplexity, args["subject"].(*string), args["purpose"].(*string), args["state"].(*consent.State), args["first"].(int), args["after"].(*string)), true
 	case "Query.currentNotice":
 		if e.ComplexityRoot.Query.CurrentNotice == nil {
 			break
@@ -9159,6 +10746,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.EpochClose(childComplexity, args["id"].(string)), true
+	case "Query.erasureChecks":
+		if e.ComplexityRoot.Query.ErasureChecks == nil {
+			break
+		}
+
+		args, err := ec.field_Query_erasureChecks_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ErasureChecks(childComplexity, args["state"].(consent.CheckState), args["first"].(int), args["after"].(*string)), true
 	case "Query.explainDecision":
 		if e.ComplexityRoot.Query.ExplainDecision == nil {
 			break
@@ -9203,6 +10801,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.FindSubjects(childComplexity, args["by"].(subject.By), args["first"].(int), args["after"].(*string)), true
+	case "Query.holds":
+		if e.ComplexityRoot.Query.Holds == nil {
+			break
+		}
+
+		args, err := ec.field_Query_holds_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Holds(childComplexity, args["state"].(*retention.HoldState), args["first"].(int), args["after"].(*string)), true
+	case "Query.holidayCalendar":
+		if e.ComplexityRoot.Query.HolidayCalendar == nil {
+			break
+		}
+
+		args, err := ec.field_Query_holidayCalendar_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.HolidayCalendar(childComplexity, args["year"].(int)), true
 	case "Query.importMappings":
 		if e.ComplexityRoot.Query.ImportMappings == nil {
 			break
@@ -9265,6 +10885,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Members(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myConsentHistory":
+		if e.ComplexityRoot.Query.MyConsentHistory == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myConsentHistory_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyConsentHistory(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myConsents":
+		if e.ComplexityRoot.Query.MyConsents == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.MyConsents(childComplexity), true
 	case "Query.myRecipients":
 		if e.ComplexityRoot.Query.MyRecipients == nil {
 			break
@@ -9519,6 +11156,62 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Requests(childComplexity, args["filter"].(*request.Filter), args["first"].(int), args["after"].(*string)), true
+	case "Query.retentionDue":
+		if e.ComplexityRoot.Query.RetentionDue == nil {
+			break
+		}
+
+		args, err := ec.field_Query_retentionDue_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RetentionDue(childComplexity, args["by"].(*civil.Date), args["first"].(int), args["after"].(*string)), true
+	case "Query.retentionOf":
+		if e.ComplexityRoot.Query.RetentionOf == nil {
+			break
+		}
+
+		args, err := ec.field_Query_retentionOf_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RetentionOf(childComplexity, args["subject"].(string), args["requested"].(bool)), true
+	case "Query.retentionRules":
+		if e.ComplexityRoot.Query.RetentionRules == nil {
+			break
+		}
+
+		args, err := ec.field_Query_retentionRules_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RetentionRules(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.retentionRuns":
+		if e.ComplexityRoot.Query.RetentionRuns == nil {
+			break
+		}
+
+		args, err := ec.field_Query_retentionRuns_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RetentionRuns(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.retentionSettings":
+		if e.ComplexityRoot.Query.RetentionSettings == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.RetentionSettings(childComplexity), true
+	case "Query.retentionTemplates":
+		if e.ComplexityRoot.Query.RetentionTemplates == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.RetentionTemplates(childComplexity), true
 	case "Query.securityEvent":
 		if e.ComplexityRoot.Query.SecurityEvent == nil {
 			break
@@ -9879,6 +11572,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RefusalCount.Count(childComplexity), true
 
+	case "RefuseConsentPayload.consent":
+		if e.ComplexityRoot.RefuseConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RefuseConsentPayload.Consent(childComplexity), true
+
 	case "RegisterDocumentsPayload.documents":
 		if e.ComplexityRoot.RegisterDocumentsPayload.Documents == nil {
 			break
@@ -9956,6 +11656,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Relation.StartedOn(childComplexity), true
 
+	case "ReleaseHoldPayload.hold":
+		if e.ComplexityRoot.ReleaseHoldPayload.Hold == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReleaseHoldPayload.Hold(childComplexity), true
+
 	case "ReleaseKeyQuarantinePayload.quarantine":
 		if e.ComplexityRoot.ReleaseKeyQuarantinePayload.Quarantine == nil {
 			break
@@ -9983,6 +11690,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RenameDatasetFieldPayload.Dataset(childComplexity), true
+
+	case "RenewConsentPayload.consent":
+		if e.ComplexityRoot.RenewConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RenewConsentPayload.Consent(childComplexity), true
 
 	case "ReopenRequestPayload.request":
 		if e.ComplexityRoot.ReopenRequestPayload.Request == nil {
@@ -10256,6 +11970,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RequestConnection.PageInfo(childComplexity), true
+
+	case "RequestConsentPayload.consent":
+		if e.ComplexityRoot.RequestConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestConsentPayload.Consent(childComplexity), true
 
 	case "RequestDeadline.base":
 		if e.ComplexityRoot.RequestDeadline.Base == nil {
@@ -10797,6 +12518,491 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RespondRequestPayload.Request(childComplexity), true
 
+	case "RetentionDecision.article":
+		if e.ComplexityRoot.RetentionDecision.Article == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Article(childComplexity), true
+	case "RetentionDecision.dataset":
+		if e.ComplexityRoot.RetentionDecision.DatasetID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.DatasetID(childComplexity), true
+	case "RetentionDecision.date":
+		if e.ComplexityRoot.RetentionDecision.Date == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Date(childComplexity), true
+	case "RetentionDecision.dueOn":
+		if e.ComplexityRoot.RetentionDecision.DueOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.DueOn(childComplexity), true
+	case "RetentionDecision.ended":
+		if e.ComplexityRoot.RetentionDecision.Ended == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Ended(childComplexity), true
+	case "RetentionDecision.hold":
+		if e.ComplexityRoot.RetentionDecision.HoldID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.HoldID(childComplexity), true
+	case "RetentionDecision.id":
+		if e.ComplexityRoot.RetentionDecision.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.ID(childComplexity), true
+	case "RetentionDecision.keepUntil":
+		if e.ComplexityRoot.RetentionDecision.KeepUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.KeepUntil(childComplexity), true
+	case "RetentionDecision.outcome":
+		if e.ComplexityRoot.RetentionDecision.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Outcome(childComplexity), true
+	case "RetentionDecision.reason":
+		if e.ComplexityRoot.RetentionDecision.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Reason(childComplexity), true
+	case "RetentionDecision.rule":
+		if e.ComplexityRoot.RetentionDecision.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Rule(childComplexity), true
+	case "RetentionDecision.subject":
+		if e.ComplexityRoot.RetentionDecision.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecision.Subject(childComplexity), true
+
+	case "RetentionDecisionConnection.edges":
+		if e.ComplexityRoot.RetentionDecisionConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecisionConnection.Edges(childComplexity), true
+	case "RetentionDecisionConnection.nodes":
+		if e.ComplexityRoot.RetentionDecisionConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecisionConnection.Nodes(childComplexity), true
+	case "RetentionDecisionConnection.pageInfo":
+		if e.ComplexityRoot.RetentionDecisionConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecisionConnection.PageInfo(childComplexity), true
+
+	case "RetentionDecisionEdge.cursor":
+		if e.ComplexityRoot.RetentionDecisionEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecisionEdge.Cursor(childComplexity), true
+	case "RetentionDecisionEdge.node":
+		if e.ComplexityRoot.RetentionDecisionEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionDecisionEdge.Node(childComplexity), true
+
+	case "RetentionRule.activity":
+		if e.ComplexityRoot.RetentionRule.Activity == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Activity(childComplexity), true
+	case "RetentionRule.assessment":
+		if e.ComplexityRoot.RetentionRule.Assessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Assessment(childComplexity), true
+	case "RetentionRule.createdAt":
+		if e.ComplexityRoot.RetentionRule.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.CreatedAt(childComplexity), true
+	case "RetentionRule.createdBy":
+		if e.ComplexityRoot.RetentionRule.CreatedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.CreatedBy(childComplexity), true
+	case "RetentionRule.dataset":
+		if e.ComplexityRoot.RetentionRule.Dataset == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Dataset(childComplexity), true
+	case "RetentionRule.exception":
+		if e.ComplexityRoot.RetentionRule.Exception == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Exception(childComplexity), true
+	case "RetentionRule.id":
+		if e.ComplexityRoot.RetentionRule.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.ID(childComplexity), true
+	case "RetentionRule.kind":
+		if e.ComplexityRoot.RetentionRule.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Kind(childComplexity), true
+	case "RetentionRule.legalSource":
+		if e.ComplexityRoot.RetentionRule.LegalSource == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.LegalSource(childComplexity), true
+	case "RetentionRule.period":
+		if e.ComplexityRoot.RetentionRule.PeriodText == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.PeriodText(childComplexity), true
+	case "RetentionRule.restricted":
+		if e.ComplexityRoot.RetentionRule.Restricted == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Restricted(childComplexity), true
+	case "RetentionRule.state":
+		if e.ComplexityRoot.RetentionRule.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.State(childComplexity), true
+	case "RetentionRule.template":
+		if e.ComplexityRoot.RetentionRule.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Template(childComplexity), true
+	case "RetentionRule.textDa":
+		if e.ComplexityRoot.RetentionRule.TextDa == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.TextDa(childComplexity), true
+	case "RetentionRule.textEn":
+		if e.ComplexityRoot.RetentionRule.TextEn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.TextEn(childComplexity), true
+	case "RetentionRule.trigger":
+		if e.ComplexityRoot.RetentionRule.Trigger == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Trigger(childComplexity), true
+	case "RetentionRule.updatedAt":
+		if e.ComplexityRoot.RetentionRule.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.UpdatedAt(childComplexity), true
+	case "RetentionRule.validFrom":
+		if e.ComplexityRoot.RetentionRule.ValidFrom == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.ValidFrom(childComplexity), true
+	case "RetentionRule.validTo":
+		if e.ComplexityRoot.RetentionRule.ValidTo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.ValidTo(childComplexity), true
+	case "RetentionRule.version":
+		if e.ComplexityRoot.RetentionRule.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.Version(childComplexity), true
+	case "RetentionRule.yearEnd":
+		if e.ComplexityRoot.RetentionRule.YearEnd == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRule.YearEnd(childComplexity), true
+
+	case "RetentionRuleConnection.edges":
+		if e.ComplexityRoot.RetentionRuleConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRuleConnection.Edges(childComplexity), true
+	case "RetentionRuleConnection.nodes":
+		if e.ComplexityRoot.RetentionRuleConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRuleConnection.Nodes(childComplexity), true
+	case "RetentionRuleConnection.pageInfo":
+		if e.ComplexityRoot.RetentionRuleConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRuleConnection.PageInfo(childComplexity), true
+
+	case "RetentionRuleEdge.cursor":
+		if e.ComplexityRoot.RetentionRuleEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRuleEdge.Cursor(childComplexity), true
+	case "RetentionRuleEdge.node":
+		if e.ComplexityRoot.RetentionRuleEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRuleEdge.Node(childComplexity), true
+
+	case "RetentionRun.asOf":
+		if e.ComplexityRoot.RetentionRun.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.AsOf(childComplexity), true
+	case "RetentionRun.decidedAt":
+		if e.ComplexityRoot.RetentionRun.DecidedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.DecidedAt(childComplexity), true
+	case "RetentionRun.decidedBy":
+		if e.ComplexityRoot.RetentionRun.DecidedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.DecidedBy(childComplexity), true
+	case "RetentionRun.doneAt":
+		if e.ComplexityRoot.RetentionRun.DoneAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.DoneAt(childComplexity), true
+	case "RetentionRun.erased":
+		if e.ComplexityRoot.RetentionRun.Erased == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.Erased(childComplexity), true
+	case "RetentionRun.found":
+		if e.ComplexityRoot.RetentionRun.Found == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.Found(childComplexity), true
+	case "RetentionRun.id":
+		if e.ComplexityRoot.RetentionRun.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.ID(childComplexity), true
+	case "RetentionRun.kept":
+		if e.ComplexityRoot.RetentionRun.Kept == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.Kept(childComplexity), true
+	case "RetentionRun.more":
+		if e.ComplexityRoot.RetentionRun.More == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.More(childComplexity), true
+	case "RetentionRun.proposedAt":
+		if e.ComplexityRoot.RetentionRun.ProposedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.ProposedAt(childComplexity), true
+	case "RetentionRun.state":
+		if e.ComplexityRoot.RetentionRun.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRun.State(childComplexity), true
+
+	case "RetentionRunConnection.edges":
+		if e.ComplexityRoot.RetentionRunConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRunConnection.Edges(childComplexity), true
+	case "RetentionRunConnection.nodes":
+		if e.ComplexityRoot.RetentionRunConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRunConnection.Nodes(childComplexity), true
+	case "RetentionRunConnection.pageInfo":
+		if e.ComplexityRoot.RetentionRunConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRunConnection.PageInfo(childComplexity), true
+
+	case "RetentionRunEdge.cursor":
+		if e.ComplexityRoot.RetentionRunEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRunEdge.Cursor(childComplexity), true
+	case "RetentionRunEdge.node":
+		if e.ComplexityRoot.RetentionRunEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionRunEdge.Node(childComplexity), true
+
+	case "RetentionSettings.approval":
+		if e.ComplexityRoot.RetentionSettings.Approval == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionSettings.Approval(childComplexity), true
+	case "RetentionSettings.cap":
+		if e.ComplexityRoot.RetentionSettings.Cap == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionSettings.Cap(childComplexity), true
+	case "RetentionSettings.sweptOn":
+		if e.ComplexityRoot.RetentionSettings.SweptOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionSettings.SweptOn(childComplexity), true
+	case "RetentionSettings.version":
+		if e.ComplexityRoot.RetentionSettings.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionSettings.Version(childComplexity), true
+
+	case "RetentionTemplate.adjustable":
+		if e.ComplexityRoot.RetentionTemplate.Adjustable == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Adjustable(childComplexity), true
+	case "RetentionTemplate.certainty":
+		if e.ComplexityRoot.RetentionTemplate.Certainty == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Certainty(childComplexity), true
+	case "RetentionTemplate.dataCategories":
+		if e.ComplexityRoot.RetentionTemplate.DataCategories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.DataCategories(childComplexity), true
+	case "RetentionTemplate.enabledByDefault":
+		if e.ComplexityRoot.RetentionTemplate.EnabledByDefault == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.EnabledByDefault(childComplexity), true
+	case "RetentionTemplate.exception":
+		if e.ComplexityRoot.RetentionTemplate.Exception == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Exception(childComplexity), true
+	case "RetentionTemplate.id":
+		if e.ComplexityRoot.RetentionTemplate.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.ID(childComplexity), true
+	case "RetentionTemplate.kind":
+		if e.ComplexityRoot.RetentionTemplate.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Kind(childComplexity), true
+	case "RetentionTemplate.legalSource":
+		if e.ComplexityRoot.RetentionTemplate.LegalSource == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.LegalSource(childComplexity), true
+	case "RetentionTemplate.needsAssessment":
+		if e.ComplexityRoot.RetentionTemplate.NeedsAssessment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.NeedsAssessment(childComplexity), true
+	case "RetentionTemplate.period":
+		if e.ComplexityRoot.RetentionTemplate.PeriodText == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.PeriodText(childComplexity), true
+	case "RetentionTemplate.restricted":
+		if e.ComplexityRoot.RetentionTemplate.Restricted == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Restricted(childComplexity), true
+	case "RetentionTemplate.textDa":
+		if e.ComplexityRoot.RetentionTemplate.TextDa == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.TextDa(childComplexity), true
+	case "RetentionTemplate.textEn":
+		if e.ComplexityRoot.RetentionTemplate.TextEn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.TextEn(childComplexity), true
+	case "RetentionTemplate.trigger":
+		if e.ComplexityRoot.RetentionTemplate.Trigger == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.Trigger(childComplexity), true
+	case "RetentionTemplate.validFrom":
+		if e.ComplexityRoot.RetentionTemplate.ValidFrom == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.ValidFrom(childComplexity), true
+	case "RetentionTemplate.validTo":
+		if e.ComplexityRoot.RetentionTemplate.ValidTo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionTemplate.ValidTo(childComplexity), true
+
 	case "RetireDataSystemPayload.system":
 		if e.ComplexityRoot.RetireDataSystemPayload.System == nil {
 			break
@@ -10831,6 +13037,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RetirePurposePayload.Purpose(childComplexity), true
+
+	case "RetireRetentionRulePayload.rule":
+		if e.ComplexityRoot.RetireRetentionRulePayload.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireRetentionRulePayload.Rule(childComplexity), true
 
 	case "RetireSecurityMeasurePayload.measure":
 		if e.ComplexityRoot.RetireSecurityMeasurePayload.Measure == nil {
@@ -10888,12 +13101,26 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RevisePurposePayload.Purpose(childComplexity), true
 
+	case "ReviseRetentionRulePayload.rule":
+		if e.ComplexityRoot.ReviseRetentionRulePayload.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviseRetentionRulePayload.Rule(childComplexity), true
+
 	case "RevokeApiKeyPayload.apiKey":
 		if e.ComplexityRoot.RevokeApiKeyPayload.APIKey == nil {
 			break
 		}
 
 		return e.ComplexityRoot.RevokeApiKeyPayload.APIKey(childComplexity), true
+
+	case "RevokeConsentPayload.consent":
+		if e.ComplexityRoot.RevokeConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RevokeConsentPayload.Consent(childComplexity), true
 
 	case "RevokeOAuthClientPayload.oauthClient":
 		if e.ComplexityRoot.RevokeOAuthClientPayload.OauthClient == nil {
@@ -12433,6 +14660,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
+	case "WithdrawConsentPayload.consent":
+		if e.ComplexityRoot.WithdrawConsentPayload.Consent == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WithdrawConsentPayload.Consent(childComplexity), true
+
 	case "WithdrawLetterTemplatePayload.template":
 		if e.ComplexityRoot.WithdrawLetterTemplatePayload.Template == nil {
 			break
@@ -12480,9 +14714,12 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputActivateProcessingActivityInput,
 		ec.unmarshalInputAddDatasetFieldInput,
 		ec.unmarshalInputAddSecurityEventActivityInput,
+		ec.unmarshalInputAddedHolidayInput,
 		ec.unmarshalInputAdoptSecurityMeasuresInput,
 		ec.unmarshalInputAdviseOnAssessmentInput,
 		ec.unmarshalInputAnnounceFeeInput,
+		ec.unmarshalInputAnswerConsentsInput,
+		ec.unmarshalInputAnswerMyConsentsInput,
 		ec.unmarshalInputAnswerSearchInput,
 		ec.unmarshalInputApproveAssessmentInput,
 		ec.unmarshalInputApproveEpochCloseInput,
@@ -12499,11 +14736,15 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputBeginAssessmentInput,
 		ec.unmarshalInputBilingualTextInput,
 		ec.unmarshalInputChangeDetectorInput,
+		ec.unmarshalInputChangeHolidaysInput,
 		ec.unmarshalInputChangeMemberInput,
+		ec.unmarshalInputChangeRetentionSettingsInput,
 		ec.unmarshalInputClarifyRequestInput,
 		ec.unmarshalInputCloseRequestInput,
 		ec.unmarshalInputCommentRequestInput,
 		ec.unmarshalInputConfirmDeliveryInput,
+		ec.unmarshalInputConsentAnswerInput,
+		ec.unmarshalInputConsentContextInput,
 		ec.unmarshalInputConsultAuthorityInput,
 		ec.unmarshalInputControllerProcessingInput,
 		ec.unmarshalInputCorrectReceiptInput,
@@ -12517,6 +14758,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputCreatePartyInput,
 		ec.unmarshalInputCreateProcessingActivityInput,
 		ec.unmarshalInputCreatePurposeInput,
+		ec.unmarshalInputCreateRetentionRuleInput,
 		ec.unmarshalInputCreateSecurityMeasureInput,
 		ec.unmarshalInputCreateSubjectInput,
 		ec.unmarshalInputCreateTenantInput,
@@ -12524,6 +14766,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputDataSystemInput,
 		ec.unmarshalInputDatasetFieldInput,
 		ec.unmarshalInputDecideItemInput,
+		ec.unmarshalInputDecideRetentionRunInput,
+		ec.unmarshalInputDeferConsentInput,
 		ec.unmarshalInputDeleteRecordInput,
 		ec.unmarshalInputDeleteWebhookInput,
 		ec.unmarshalInputDemandAssessmentReviewInput,
@@ -12538,13 +14782,16 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputExtendRequestInput,
 		ec.unmarshalInputFirstOwnerInput,
 		ec.unmarshalInputForwardRequestInput,
+		ec.unmarshalInputGiveConsentInput,
 		ec.unmarshalInputGiveUpIdentityInput,
 		ec.unmarshalInputGrantDownloadInput,
 		ec.unmarshalInputHaltEpochCloseInput,
 		ec.unmarshalInputHaltKeyRotationInput,
 		ec.unmarshalInputIdentifyRequesterInput,
+		ec.unmarshalInputInvalidateConsentsInput,
 		ec.unmarshalInputInviteMemberInput,
 		ec.unmarshalInputLeaveTenantInput,
+		ec.unmarshalInputLegalHoldScopeInput,
 		ec.unmarshalInputLiaInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
@@ -12558,6 +14805,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPartyContactInput,
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
+		ec.unmarshalInputPlaceHoldInput,
 		ec.unmarshalInputPrepareRegisterInput,
 		ec.unmarshalInputPreviewLetterInput,
 		ec.unmarshalInputProcessingCategoryInput,
@@ -12581,17 +14829,21 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRecordSecurityEventInput,
 		ec.unmarshalInputRedeliverInput,
+		ec.unmarshalInputRefuseConsentInput,
 		ec.unmarshalInputRegisterDocumentsInput,
 		ec.unmarshalInputRegisterFormInput,
 		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
 		ec.unmarshalInputRejectAssessmentInput,
+		ec.unmarshalInputReleaseHoldInput,
 		ec.unmarshalInputReleaseKeyQuarantineInput,
 		ec.unmarshalInputRemindRequesterInput,
 		ec.unmarshalInputRemoveMemberInput,
 		ec.unmarshalInputRenameDatasetFieldInput,
+		ec.unmarshalInputRenewConsentInput,
 		ec.unmarshalInputReopenRequestInput,
 		ec.unmarshalInputRepresentativeInput,
+		ec.unmarshalInputRequestConsentInput,
 		ec.unmarshalInputRequestEpochCloseInput,
 		ec.unmarshalInputRequestExportInput,
 		ec.unmarshalInputRequestFilter,
@@ -12600,11 +14852,13 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRequestSubjectCodeInput,
 		ec.unmarshalInputResendInvitationInput,
 		ec.unmarshalInputRespondRequestInput,
+		ec.unmarshalInputRetentionRuleContentInput,
 		ec.unmarshalInputRetireDataSystemInput,
 		ec.unmarshalInputRetireDatasetInput,
 		ec.unmarshalInputRetirePartyInput,
 		ec.unmarshalInputRetireProcessingActivityInput,
 		ec.unmarshalInputRetirePurposeInput,
+		ec.unmarshalInputRetireRetentionRuleInput,
 		ec.unmarshalInputRetireSecurityMeasureInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
@@ -12613,7 +14867,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputReviseNoticeInput,
 		ec.unmarshalInputReviseProcessingActivityInput,
 		ec.unmarshalInputRevisePurposeInput,
+		ec.unmarshalInputReviseRetentionRuleInput,
 		ec.unmarshalInputRevokeApiKeyInput,
+		ec.unmarshalInputRevokeConsentInput,
 		ec.unmarshalInputRevokeOAuthClientInput,
 		ec.unmarshalInputRevokeOtherSessionsInput,
 		ec.unmarshalInputRevokeSessionInput,
@@ -12651,6 +14907,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
 		ec.unmarshalInputVerifyWebhookInput,
+		ec.unmarshalInputWithdrawConsentInput,
 		ec.unmarshalInputWithdrawLetterTemplateInput,
 		ec.unmarshalInputWithdrawMyRequestInput,
 		ec.unmarshalInputWithdrawNoticeInput,
@@ -13644,6 +15901,58 @@ type Mutation
 
 type Subscription
 `, BuiltIn: false},
+	{Name: "../../schema/calendar.graphql", Input: `"A public holiday of a year, as Regulation (EEC, Euratom) 1182/71 means it."
+type Holiday {
+  date: Date!
+  danish: String!
+  english: String!
+}
+
+"A holiday that the tenant adds."
+type AddedHoliday {
+  date: Date!
+  name: String!
+}
+
+"The tenant's holidays of a year: a deadline doesn't end on one of them, nor on a Saturday or Sunday."
+type HolidayCalendar {
+  "Of the data, as in DK."
+  calendar: String!
+  "What deadlines are computed with, and cases keep: as in DK/1, or DK/1+3 with the tenant's changes number 3."
+  version: String!
+  "Of the tenant's changes, 0 before there are any."
+  number: Int!
+  holidays: [Holiday!]!
+  "All that the tenant changes, of any year."
+  added: [AddedHoliday!]!
+  removed: [Date!]!
+}
+
+input AddedHolidayInput {
+  date: Date!
+  name: String!
+}
+
+"All of the tenant's changes; they replace those of before."
+input ChangeHolidaysInput {
+  expectedNumber: Int!
+  added: [AddedHolidayInput!]! = []
+  removed: [Date!]! = []
+}
+
+type ChangeHolidaysPayload {
+  "The calendar's version from now on."
+  version: String!
+}
+
+extend type Query {
+  holidayCalendar(year: Int!): HolidayCalendar! @can(do: TENANT_READ)
+}
+
+extend type Mutation {
+  changeHolidays(input: ChangeHolidaysInput!): ChangeHolidaysPayload! @can(do: TENANT_UPDATE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/client.graphql", Input: `"""
 A key of a machine client. Its secret is shown once, when it is made, and is kept
 as a keyed hash only.
@@ -13831,6 +16140,522 @@ extend type Mutation {
   rotateOAuthClientSecret(input: RotateOAuthClientSecretInput!): RotateOAuthClientSecretPayload! @can(do: OAUTH_CLIENT_MANAGE)
   "Ends a client and all its tokens at once. Revoking it again changes nothing."
   revokeOAuthClient(input: RevokeOAuthClientInput!): RevokeOAuthClientPayload! @can(do: OAUTH_CLIENT_MANAGE)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/consent.graphql", Input: `"Where a consent stands, with its term in the Data Privacy Vocabulary. Data may be used in GIVEN and RECONFIRMED only."
+enum ConsentState {
+  "dpv:ConsentUnknown: the person was never asked."
+  UNKNOWN
+  "dpv:ConsentRequested"
+  REQUESTED
+  "dpv:ConsentRequestDeferred: later, said the person."
+  DEFERRED
+  "dpv:ConsentRefused"
+  REFUSED
+  "dpv:ConsentGiven"
+  GIVEN
+  "dpv:RenewedConsentGiven"
+  RECONFIRMED
+  "dpv:ConsentWithdrawn, by the person (GDPR Art. 7(3))"
+  WITHDRAWN
+  "dpv:ConsentRevoked, by the controller or a third party"
+  REVOKED
+  "dpv:ConsentExpired"
+  EXPIRED
+  "dpv:ConsentInvalidated: it didn't hold, or doesn't cover what is done now."
+  INVALIDATED
+}
+
+"Who expressed what an event tells."
+enum ConsentActor {
+  "The person."
+  SELF
+  "The holder of parental responsibility (GDPR Art. 8)."
+  PARENT
+  "Staff, entering what the person said by phone or on paper. Needs its proof."
+  STAFF
+  "The tenant's own decision."
+  CONTROLLER
+  "A rule: the request was shown, the time is over."
+  SYSTEM
+}
+
+enum ConsentExpression {
+  "A clear affirmative act (GDPR Art. 4(11)): dpv:ExpressedConsent."
+  EXPRESSED
+  "A statement (GDPR Art. 9(2)(a)): dpv:ExplicitlyExpressedConsent."
+  EXPLICIT
+}
+
+"On which way an answer came."
+enum ConsentChannel {
+  WEB
+  APP
+  EMAIL
+  PHONE
+  PAPER
+  IN_PERSON
+  OTHER
+  "Of what nobody answered: sweepers, decisions of the controller."
+  INTERNAL
+}
+
+"Why something happened without the person's doing."
+enum ConsentCause {
+  "Its time is over."
+  VALIDITY
+  "By a consent under another notice."
+  REPLACED
+  "Of purpose, controller, recipients or notice."
+  MATERIAL_CHANGE
+  "Bundled, wrong notice …"
+  DEFECTIVE
+  "GDPR Art. 8."
+  UNDER_AGE
+  "The controller uses the data no more."
+  STOPPED
+  "Refused by Global Privacy Control."
+  SIGNAL
+  "A restored database didn't know of it."
+  RESTORED
+}
+
+"""
+The record of one person, purpose and version of a notice (ISO/IEC TS 27560). A
+consent that is over never comes back: a new yes is a new record.
+"""
+type Consent implements Node {
+  id: ID!
+  subject: ID!
+  "In the version that the notice names."
+  purpose: NoticePurpose!
+  "Id of the version that was shown."
+  notice: ID!
+  state: ConsentState!
+  "When a given consent ends by itself; null until it is withdrawn."
+  validUntil: Time
+  "By which the person answered last."
+  channel: ConsentChannel!
+  "The record before, of the same person and purpose."
+  supersedes: ID
+  "Of the notice as shown, BCP 47. Null when it can't be shown."
+  language: String @personal
+  "Counts its events."
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+type ConsentEdge {
+  cursor: String!
+  node: Consent!
+}
+
+type ConsentConnection {
+  edges: [ConsentEdge!]!
+  nodes: [Consent!]!
+  pageInfo: PageInfo!
+}
+
+"Something that happened to a consent. It never changes."
+type ConsentEvent implements Node {
+  id: ID!
+  consent: ID!
+  subject: ID!
+  purpose: NoticePurpose!
+  notice: ID!
+  "Its place among all events of the person and purpose, from 1."
+  seq: Int64!
+  "That it leads to."
+  state: ConsentState!
+  "Of a yes."
+  expression: ConsentExpression
+  actor: ConsentActor!
+  "Id of the member, client, session or job that told of it."
+  by: ID!
+  channel: ConsentChannel!
+  cause: ConsentCause
+  "When it happened."
+  at: Time!
+  "When it was noted."
+  createdAt: Time!
+  "Of a yes."
+  validUntil: Time
+  "Of a no, or later: until when nobody asks again."
+  askAfter: Time
+  "Null unless its state is CLEAR, and of what nobody answered."
+  evidence: ConsentEvidence @personal
+  evidenceState: ValueState!
+  "Why it isn't CLEAR. The proof about a person whose data is erased is RESTRICTED."
+  evidenceReason: ValueReason
+}
+
+type ConsentEventEdge {
+  cursor: String!
+  node: ConsentEvent!
+}
+
+type ConsentEventConnection {
+  edges: [ConsentEventEdge!]!
+  nodes: [ConsentEvent!]!
+  pageInfo: PageInfo!
+}
+
+"What shows that it happened so (GDPR Art. 7(1))."
+type ConsentEvidence {
+  "Of the notice as shown."
+  language: String @personal
+  "Hexadecimal SHA-256 of the notice's text as shown."
+  textHash: String @personal
+  "Of who expressed it, when not the person."
+  actorName: String @personal
+  "Of the user interface."
+  component: String @personal
+  "Hexadecimal SHA-256 of what the component showed."
+  screenHash: String @personal
+  locale: String @personal
+  appVersion: String @personal
+  "Id of a session or request."
+  session: String @personal
+  "Id of an uploaded file."
+  proof: ID
+  note: String @personal
+  "The request carried Global Privacy Control."
+  gpc: Boolean!
+  "In years, as stated."
+  age: Int @personal
+  country: String @personal
+}
+
+"Where a person stands on a purpose."
+type ConsentStatus {
+  subject: ID!
+  "Its key."
+  purpose: String!
+  state: ConsentState!
+  "Whether data may be used for the purpose: the consent is in force, and covers the purpose as it is published."
+  valid: Boolean!
+  "The record that governs."
+  consent: ID
+  "Since when it is so."
+  since: Time
+  validUntil: Time
+  "Until when nobody asks again."
+  askAfter: Time
+  "When a request carried Global Privacy Control although the consent is given: ask the person once which they mean."
+  conflictAt: Time
+  asOf: Time!
+}
+
+"How many persons stood in a state at the end of a day."
+type ConsentStandingCount {
+  purpose: String!
+  state: ConsentState!
+  "That brought them there."
+  channel: ConsentChannel!
+  count: Int64!
+}
+
+"How often persons came to a state in a month."
+type ConsentMonthCount {
+  purpose: String!
+  "YYYY-MM, UTC."
+  month: String!
+  state: ConsentState!
+  channel: ConsentChannel!
+  count: Int64!
+}
+
+type ConsentReport {
+  asOf: Date!
+  standing: [ConsentStandingCount!]!
+  "Up to that day."
+  months: [ConsentMonthCount!]!
+}
+
+"From which age a child's own consent to a service of the information society holds (GDPR Art. 8). Before, and elsewhere, it is 16."
+type ChildAge {
+  "ISO 3166-1 alpha-2."
+  country: String!
+  from: Date!
+  "In years."
+  age: Int!
+  source: String!
+}
+
+"Why data may have to be erased when a consent has ended."
+enum ErasureGround {
+  "GDPR Art. 17(1)(b)"
+  CONSENT_WITHDRAWN
+  "GDPR Art. 17(1)(a)"
+  NO_LONGER_NECESSARY
+  "GDPR Art. 17(1)(d)"
+  UNLAWFUL
+}
+
+enum ErasureCheckState {
+  PENDING
+  "A decision about erasure is due."
+  DUE
+  "No data is left without a basis."
+  NONE
+}
+
+"Which data has no basis any more since a consent has ended. It erases nothing: it is for a decision under GDPR Art. 17."
+type ErasureCheck implements Node {
+  id: ID!
+  subject: ID!
+  consent: ID!
+  "Its key."
+  purpose: String!
+  "In which state the consent ended."
+  ended: ConsentState!
+  ground: ErasureGround!
+  state: ErasureCheckState!
+  "Datasets that hold data on the person for this purpose, and for no other that has a basis."
+  datasets: [ID!]!
+  createdAt: Time!
+  checkedAt: Time
+}
+
+type ErasureCheckEdge {
+  cursor: String!
+  node: ErasureCheck!
+}
+
+type ErasureCheckConnection {
+  edges: [ErasureCheckEdge!]!
+  nodes: [ErasureCheck!]!
+  pageInfo: PageInfo!
+}
+
+"A decision that consents don't hold, carried out by a job."
+type ConsentInvalidation {
+  id: ID!
+  cause: ConsentCause!
+  reason: String!
+  "Consents given later are left alone."
+  givenBefore: Time!
+  createdAt: Time!
+}
+
+"What an answer came with: its evidence. It is sealed, and outlives the erasure of all else on the person."
+input ConsentContextInput {
+  "SELF when absent, or STAFF of what a member enters. A data subject is SELF."
+  actor: ConsentActor
+  "OTHER when absent."
+  channel: ConsentChannel
+  "Of the notice as shown, BCP 47. Needed with a notice."
+  language: String
+  "Of who expressed it, when not the person."
+  actorName: String @personal
+  "Of the user interface: \"signup form 3\"."
+  component: String @personal
+  "Hexadecimal SHA-256 of what the component showed."
+  screenHash: String @personal
+  locale: String @personal
+  appVersion: String @personal
+  "Id of a session or request."
+  session: String @personal
+  "Id of a file, uploaded as proof: a recording, a signed form. Needed of what staff enter; of a no, a note does."
+  proof: ID
+  note: String @personal
+  "The request carried Global Privacy Control: a no to what is optional or marketing. It withdraws nothing that was given before."
+  gpc: Boolean! = false
+  "The person was asked which they mean, this answer or the signal."
+  gpcConfirmed: Boolean! = false
+  "In years, as stated, where no birth date is on file."
+  age: Int @personal
+  "Of the person, ISO 3166-1 alpha-2; the tenant's when absent. For the age of children."
+  country: String @personal
+}
+
+input RequestConsentInput {
+  subject: ID!
+  "The key of a purpose, or the id of a version."
+  purpose: String!
+  "Id of the version shown."
+  notice: ID!
+  context: ConsentContextInput
+}
+
+input GiveConsentInput {
+  subject: ID!
+  "The key of a purpose, or the id of a version."
+  purpose: String!
+  "Id of the version shown."
+  notice: ID!
+  "EXPLICIT where special categories of data are used."
+  expression: ConsentExpression
+  context: ConsentContextInput
+}
+
+input RefuseConsentInput {
+  subject: ID!
+  purpose: String!
+  notice: ID!
+  context: ConsentContextInput
+}
+
+input DeferConsentInput {
+  subject: ID!
+  purpose: String!
+  notice: ID!
+  context: ConsentContextInput
+}
+
+input WithdrawConsentInput {
+  subject: ID!
+  purpose: String!
+  context: ConsentContextInput
+}
+
+input RenewConsentInput {
+  subject: ID!
+  purpose: String!
+  expression: ConsentExpression
+  context: ConsentContextInput
+}
+
+input RevokeConsentInput {
+  subject: ID!
+  purpose: String!
+  context: ConsentContextInput
+}
+
+enum ConsentAnswer {
+  GIVE
+  REFUSE
+  DEFER
+  WITHDRAW
+  RENEW
+}
+
+input ConsentAnswerInput {
+  purpose: String!
+  "Id of the version shown. Not of WITHDRAW and RENEW."
+  notice: ID
+  answer: ConsentAnswer!
+  expression: ConsentExpression
+}
+
+"1 to 50 answers, as one form has them: all are noted, or none."
+input AnswerConsentsInput {
+  subject: ID!
+  answers: [ConsentAnswerInput!]!
+  context: ConsentContextInput
+}
+
+input AnswerMyConsentsInput {
+  answers: [ConsentAnswerInput!]!
+  context: ConsentContextInput
+}
+
+"Exactly one of purpose and notice."
+input InvalidateConsentsInput {
+  "The key of a purpose, or the id of a version."
+  purpose: String
+  "Id of a version."
+  notice: ID
+  "MATERIAL_CHANGE, DEFECTIVE or UNDER_AGE."
+  cause: ConsentCause!
+  "About the consents, and no person."
+  reason: String!
+  "Consents given later are left alone; now when absent."
+  givenBefore: Time
+}
+
+type RequestConsentPayload {
+  consent: Consent!
+}
+
+type GiveConsentPayload {
+  consent: Consent!
+}
+
+type RefuseConsentPayload {
+  consent: Consent!
+}
+
+type DeferConsentPayload {
+  consent: Consent!
+}
+
+type WithdrawConsentPayload {
+  consent: Consent!
+}
+
+type RenewConsentPayload {
+  consent: Consent!
+}
+
+type RevokeConsentPayload {
+  consent: Consent!
+}
+
+type AnswerConsentsPayload {
+  "In the order of the answers."
+  consents: [Consent!]!
+}
+
+type AnswerMyConsentsPayload {
+  "In the order of the answers."
+  consents: [Consent!]!
+}
+
+type InvalidateConsentsPayload {
+  invalidation: ConsentInvalidation!
+  job: Job! @goField(forceResolver: true)
+}
+
+extend type Query {
+  """
+  Where a person stands on a purpose, by its key or the id of a version: to be asked
+  before each use. It is one look at an id, and isn't written to the audit log. With
+  asOf, where they stood then, as it is known today.
+  """
+  consentState(subject: ID!, purpose: String!, asOf: Time): ConsentStatus! @can(do: CONSENT_READ)
+  "Where a person stands on all purposes that they were asked about."
+  consentStates(subject: ID!): [ConsentStatus!]! @can(do: CONSENT_READ)
+  "What happened to a person's consents, what was noted last first. It stays when the person's data is erased."
+  consentHistory(subject: ID!, purpose: String, first: Int! = 50, after: String): ConsentEventConnection! @can(do: CONSENT_READ)
+  "The tenant's consents, those begun last first. A state goes with a purpose."
+  consents(subject: ID, purpose: String, state: ConsentState, first: Int! = 50, after: String): ConsentConnection! @can(do: CONSENT_READ)
+  "Counts, of 1 to 20 purposes by their keys, up to the end of a day in UTC: today when absent. Erased persons are counted as they stood."
+  consentReport(purposes: [String!]!, asOf: Date): ConsentReport! @can(do: CONSENT_REPORT)
+  "What is to be decided since consents have ended."
+  erasureChecks(state: ErasureCheckState! = DUE, first: Int! = 50, after: String): ErasureCheckConnection! @can(do: CONSENT_READ)
+  childAges: [ChildAge!]! @can(do: PURPOSE_READ)
+  "Of data subjects: where they stand on all purposes that they were asked about."
+  myConsents: [ConsentStatus!]! @can(do: SELF_READ)
+  "Of data subjects: what happened to their consents."
+  myConsentHistory(first: Int! = 50, after: String): ConsentEventConnection! @can(do: SELF_READ)
+}
+
+extend type Mutation {
+  "Notes that a person is shown a request. PRECONDITION when it is too early to ask again, and for purposes that don't rest on consent."
+  requestConsent(input: RequestConsentInput!): RequestConsentPayload! @can(do: CONSENT_WRITE) @idempotent
+  "Notes a yes. What is given already, under the same notice, is not noted again."
+  giveConsent(input: GiveConsentInput!): GiveConsentPayload! @can(do: CONSENT_WRITE) @idempotent
+  "Notes a no."
+  refuseConsent(input: RefuseConsentInput!): RefuseConsentPayload! @can(do: CONSENT_WRITE) @idempotent
+  "Notes a later."
+  deferConsent(input: DeferConsentInput!): DeferConsentPayload! @can(do: CONSENT_WRITE) @idempotent
+  """
+  Notes that a person takes a consent back. No data is used for the purpose from then
+  on. Repeated, it says the same again.
+  """
+  withdrawConsent(input: WithdrawConsentInput!): WithdrawConsentPayload! @can(do: CONSENT_WRITE)
+  "Notes that a person confirms a consent in force: it lasts anew."
+  renewConsent(input: RenewConsentInput!): RenewConsentPayload! @can(do: CONSENT_WRITE) @idempotent
+  "Ends a consent because the tenant uses the data no more."
+  revokeConsent(input: RevokeConsentInput!): RevokeConsentPayload! @can(do: CONSENT_WRITE)
+  "Notes several answers of a person."
+  answerConsents(input: AnswerConsentsInput!): AnswerConsentsPayload! @can(do: CONSENT_WRITE) @idempotent
+  "Of data subjects: notes their own answers."
+  answerMyConsents(input: AnswerMyConsentsInput!): AnswerMyConsentsPayload! @can(do: SELF_WRITE) @idempotent
+  "Ends all consents to a purpose, or under a notice, that don't hold."
+  invalidateConsents(input: InvalidateConsentsInput!): InvalidateConsentsPayload! @can(do: CONSENT_INVALIDATE) @idempotent
 }
 `, BuiltIn: false},
 	{Name: "../../schema/dataset.graphql", Input: `enum DatasetState {
@@ -17465,6 +20290,421 @@ extend type Mutation {
   announceFee(input: AnnounceFeeInput!): AnnounceFeePayload! @can(do: REQUEST_APPROVE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/retention.graphql", Input: `"""
+The event from which a period counts. Each reads a date that is stored with the
+data; until the event has happened, what must be kept is kept.
+"""
+enum RetentionTrigger {
+  "The end of the person's last relation of kind BUSINESS_RELATION."
+  BUSINESS_RELATION_END
+  "The end of the person's last relation of kind SINGLE_TRANSACTION."
+  SINGLE_TRANSACTION_DONE
+  "The end of the person's last relation of kind EMPLOYMENT."
+  EMPLOYMENT_END
+  "The end of the financial year in which the newest record was collected (collectedAt, else createdAt)."
+  FINANCIAL_YEAR_END
+  "The last withdrawal of a consent on which the data rests."
+  CONSENT_WITHDRAWN
+  "The last closing of a case."
+  CASE_CLOSED
+  "The last change of a record (updatedAt)."
+  LAST_ACTIVITY
+  "When the newest record was collected (collectedAt, else createdAt)."
+  COLLECTED_AT
+}
+
+enum RetentionKind {
+  "Must be kept until."
+  MIN
+  "Must be erased after."
+  MAX
+  MIN_AND_MAX
+}
+
+"Why data is kept against a wish to have it erased: GDPR Art. 17(3)(a) to (e)."
+enum ErasureException {
+  "Freedom of expression and information."
+  E17_3_A
+  "A legal obligation: anti-money-laundering and bookkeeping law."
+  E17_3_B
+  "Public health."
+  E17_3_C
+  "Archiving, research, statistics."
+  E17_3_D
+  "Legal claims."
+  E17_3_E
+}
+
+enum RetentionRuleState {
+  ACTIVE
+  RETIRED
+}
+
+"""
+How long what a dataset holds on persons is kept, within one processing activity. Of
+several rules the latest minimum counts, and nothing goes before the last activity's
+maximum is over.
+"""
+type RetentionRule implements Node {
+  id: ID!
+  "Null stands for what identifies the person, which goes last."
+  dataset: ID
+  activity: ID
+  "The default that it was made from."
+  template: ID
+  trigger: RetentionTrigger!
+  "ISO 8601, as in P5Y: calendar units, which end with the month's last day and don't roll on holidays."
+  period: String!
+  kind: RetentionKind!
+  "Last day of the financial year, MM-DD; null stands for 31 December."
+  yearEnd: String
+  legalSource: String!
+  exception: ErasureException!
+  "Kept for proof only, and used for nothing else."
+  restricted: Boolean!
+  "Why it is kept, in words for the person."
+  textDa: String!
+  textEn: String!
+  assessment: String
+  validFrom: Date
+  validTo: Date
+  state: RetentionRuleState!
+  version: Int64!
+  createdBy: ID!
+  createdAt: Time!
+  updatedAt: Time!
+}
+
+type RetentionRuleEdge {
+  cursor: String!
+  node: RetentionRule!
+}
+
+type RetentionRuleConnection {
+  edges: [RetentionRuleEdge!]!
+  nodes: [RetentionRule!]!
+  pageInfo: PageInfo!
+}
+
+"A default of Danish or EU law that rules can be made from."
+type RetentionTemplate {
+  id: ID!
+  trigger: RetentionTrigger!
+  period: String!
+  kind: RetentionKind!
+  legalSource: String!
+  exception: ErasureException!
+  textDa: String!
+  textEn: String!
+  "C: certain, H: highly probable, M: to be confirmed by counsel."
+  certainty: String!
+  "The kinds of data that the law speaks of."
+  dataCategories: [String!]!
+  "Whether it is meant for everybody who holds such data."
+  enabledByDefault: Boolean!
+  "Whether a rule of it may have another period."
+  adjustable: Boolean!
+  restricted: Boolean!
+  "Whether a rule of it must say why such data may be needed."
+  needsAssessment: Boolean!
+  validFrom: Date
+  validTo: Date
+}
+
+enum LegalHoldState {
+  PLACED
+  RELEASED
+}
+
+"""
+What the persons have in the datasets; all that the persons have when it names no
+dataset; everybody's when it names no person. Cases are held besides.
+"""
+type LegalHoldScope {
+  persons: [ID!]!
+  datasets: [ID!]!
+  cases: [ID!]!
+}
+
+"Keeps data whatever the rules say, until it is released by another person than the one who placed it."
+type LegalHold implements Node {
+  id: ID!
+  scope: LegalHoldScope!
+  exception: ErasureException!
+  legalSource: String!
+  "Stored encrypted; null when a person of it was erased after its release."
+  reason: String @personal
+  placedBy: ID!
+  placedAt: Time!
+  reviewOn: Date!
+  state: LegalHoldState!
+  releasedBy: ID
+  releasedAt: Time
+}
+
+type LegalHoldEdge {
+  cursor: String!
+  node: LegalHold!
+}
+
+type LegalHoldConnection {
+  edges: [LegalHoldEdge!]!
+  nodes: [LegalHold!]!
+  pageInfo: PageInfo!
+}
+
+enum RetentionOutcome {
+  ERASE_NOW
+  "On the date."
+  ERASE_AT
+  "Kept for proof only, and erased on the date."
+  RESTRICT_UNTIL
+  KEEP
+}
+
+enum RetentionReason {
+  "The last activity's maximum is over."
+  DUE
+  "Erasure is asked for, and nothing keeps it."
+  REQUESTED
+  "The law demands that it is kept."
+  MINIMUM
+  "An activity's time isn't over."
+  WITHIN
+  "The event from which the rule's period counts hasn't happened."
+  PENDING
+  "A legal hold."
+  HOLD
+  "GDPR Art. 18."
+  RESTRICTED
+  "Other data of the person needs what identifies the person."
+  OTHER_PARTS
+  "No rule demands that it goes."
+  NO_MAXIMUM
+  "There is no rule about it."
+  NO_RULE
+}
+
+"What happens to what a person has in a dataset, and why."
+type RetentionDecision {
+  id: ID!
+  subject: ID!
+  "Null stands for what identifies the person."
+  dataset: ID
+  outcome: RetentionOutcome!
+  reason: RetentionReason!
+  "The first day on which it is to be gone, by what is known today."
+  date: Date
+  "The last day on which the law demands it."
+  keepUntil: Date
+  article: String
+  rule: RetentionRule
+  "Id of the hold that keeps it."
+  hold: ID
+  "From when it is to be gone by the rules alone, as it was last computed."
+  dueOn: Date
+  "Activities whose own time is over while others keep it: nothing may be done for their purposes any more."
+  ended: [ID!]!
+}
+
+type RetentionDecisionEdge {
+  cursor: String!
+  node: RetentionDecision!
+}
+
+type RetentionDecisionConnection {
+  edges: [RetentionDecisionEdge!]!
+  nodes: [RetentionDecision!]!
+  pageInfo: PageInfo!
+}
+
+enum RetentionRunState {
+  "Waits for approval."
+  PROPOSED
+  RUNNING
+  DONE
+  "What is due then is proposed again on the next day."
+  DISMISSED
+}
+
+"One carrying out of what fell due: a list that is fixed before it is approved."
+type RetentionRun implements Node {
+  id: ID!
+  asOf: Date!
+  state: RetentionRunState!
+  "How many items it has."
+  found: Int!
+  "Whether more was due than the cap lets into one run."
+  more: Boolean!
+  "Erasures begun."
+  erased: Int!
+  "Items that a hold, a rule or a restriction kept in the end."
+  kept: Int!
+  proposedAt: Time!
+  decidedBy: ID
+  decidedAt: Time
+  doneAt: Time
+}
+
+type RetentionRunEdge {
+  cursor: String!
+  node: RetentionRun!
+}
+
+type RetentionRunConnection {
+  edges: [RetentionRunEdge!]!
+  nodes: [RetentionRun!]!
+  pageInfo: PageInfo!
+}
+
+type RetentionSettings {
+  "Whether a run waits until somebody approves it."
+  approval: Boolean!
+  "How many items a run has at most."
+  cap: Int!
+  "The last day on which was looked for what is due."
+  sweptOn: Date
+  version: Int64!
+}
+
+input RetentionRuleContentInput {
+  trigger: RetentionTrigger!
+  "As in P5Y, P18M, P30D."
+  period: String!
+  kind: RetentionKind!
+  "MM-DD, with FINANCIAL_YEAR_END."
+  yearEnd: String
+  legalSource: String!
+  exception: ErasureException!
+  restricted: Boolean! = false
+  textDa: String!
+  textEn: String!
+  validFrom: Date
+  validTo: Date
+}
+
+input CreateRetentionRuleInput {
+  "What identifies the person, when absent."
+  dataset: ID
+  activity: ID
+  "Id of a template; or give a rule of your own."
+  template: ID
+  rule: RetentionRuleContentInput
+  "Why the data may be needed, where the template asks for it. It must name no person."
+  assessment: String
+}
+
+input ReviseRetentionRuleInput {
+  id: ID!
+  expectedVersion: Int64!
+  period: String
+  yearEnd: String
+  legalSource: String
+  textDa: String
+  textEn: String
+  assessment: String
+  validFrom: Date
+  validTo: Date
+}
+
+input RetireRetentionRuleInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input LegalHoldScopeInput {
+  persons: [ID!]! = []
+  datasets: [ID!]! = []
+  cases: [ID!]! = []
+}
+
+input PlaceHoldInput {
+  scope: LegalHoldScopeInput!
+  exception: ErasureException!
+  legalSource: String!
+  "Stored encrypted."
+  reason: String! @personal
+  reviewOn: Date!
+}
+
+input ReleaseHoldInput {
+  id: ID!
+}
+
+input DecideRetentionRunInput {
+  id: ID!
+}
+
+input ChangeRetentionSettingsInput {
+  expectedVersion: Int64!
+  approval: Boolean
+  "1 to 1,000."
+  cap: Int
+}
+
+type CreateRetentionRulePayload {
+  rule: RetentionRule!
+}
+
+type ReviseRetentionRulePayload {
+  rule: RetentionRule!
+}
+
+type RetireRetentionRulePayload {
+  rule: RetentionRule!
+}
+
+type PlaceHoldPayload {
+  hold: LegalHold!
+}
+
+type ReleaseHoldPayload {
+  hold: LegalHold!
+}
+
+type ApproveRetentionRunPayload {
+  run: RetentionRun!
+}
+
+type DismissRetentionRunPayload {
+  run: RetentionRun!
+}
+
+type ChangeRetentionSettingsPayload {
+  settings: RetentionSettings!
+}
+
+extend type Query {
+  "The newest first."
+  retentionRules(first: Int! = 20, after: String): RetentionRuleConnection! @can(do: RETENTION_READ)
+  retentionTemplates: [RetentionTemplate!]! @can(do: RETENTION_READ)
+  "The newest first, in any state when none is given. Reading them is audited."
+  holds(state: LegalHoldState, first: Int! = 20, after: String): LegalHoldConnection! @can(do: RETENTION_READ)
+  """
+  What is due on a day, today when none is given, or was before, with what would happen
+  to it now: the oldest first.
+  """
+  retentionDue(by: Date, first: Int! = 20, after: String): RetentionDecisionConnection! @can(do: RETENTION_READ)
+  """
+  What happens to all that a person has, what identifies the person last; if requested,
+  when erasure is asked for with a ground of Art. 17(1).
+  """
+  retentionOf(subject: ID!, requested: Boolean! = false): [RetentionDecision!]! @can(do: RETENTION_READ)
+  retentionRuns(first: Int! = 20, after: String): RetentionRunConnection! @can(do: RETENTION_READ)
+  retentionSettings: RetentionSettings! @can(do: RETENTION_READ)
+}
+
+extend type Mutation {
+  createRetentionRule(input: CreateRetentionRuleInput!): CreateRetentionRulePayload! @can(do: RETENTION_WRITE) @idempotent
+  reviseRetentionRule(input: ReviseRetentionRuleInput!): ReviseRetentionRulePayload! @can(do: RETENTION_WRITE)
+  retireRetentionRule(input: RetireRetentionRuleInput!): RetireRetentionRulePayload! @can(do: RETENTION_WRITE)
+  placeHold(input: PlaceHoldInput!): PlaceHoldPayload! @can(do: HOLD_PLACE) @idempotent
+  releaseHold(input: ReleaseHoldInput!): ReleaseHoldPayload! @can(do: HOLD_RELEASE)
+  approveRetentionRun(input: DecideRetentionRunInput!): ApproveRetentionRunPayload! @can(do: RETENTION_WRITE)
+  dismissRetentionRun(input: DecideRetentionRunInput!): DismissRetentionRunPayload! @can(do: RETENTION_WRITE)
+  changeRetentionSettings(input: ChangeRetentionSettingsInput!): ChangeRetentionSettingsPayload! @can(do: RETENTION_WRITE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/security.graphql", Input: `"How a security event became known."
 enum SecurityEventSource {
   "One of the platform's own detectors."
@@ -18661,6 +21901,16 @@ func (ec *executionContext) childFields_AddSecurityEventActivityPayload(ctx cont
 	return nil, fmt.Errorf("no field named %q was found under type AddSecurityEventActivityPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_AddedHoliday(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "date":
+		return ec.fieldContext_AddedHoliday_date(ctx, field)
+	case "name":
+		return ec.fieldContext_AddedHoliday_name(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AddedHoliday", field.Name)
+}
+
 func (ec *executionContext) childFields_AdoptSecurityMeasuresPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "measures":
@@ -18683,6 +21933,22 @@ func (ec *executionContext) childFields_AnnounceFeePayload(ctx context.Context, 
 		return ec.fieldContext_AnnounceFeePayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AnnounceFeePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnswerConsentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consents":
+		return ec.fieldContext_AnswerConsentsPayload_consents(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnswerConsentsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnswerMyConsentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consents":
+		return ec.fieldContext_AnswerMyConsentsPayload_consents(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnswerMyConsentsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AnswerSearchPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -18787,6 +22053,14 @@ func (ec *executionContext) childFields_ApproveRequestPayload(ctx context.Contex
 		return ec.fieldContext_ApproveRequestPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ApproveRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ApproveRetentionRunPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "run":
+		return ec.fieldContext_ApproveRetentionRunPayload_run(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ApproveRetentionRunPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ApproveTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -19239,12 +22513,42 @@ func (ec *executionContext) childFields_ChangeEdge(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type ChangeEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_ChangeHolidaysPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "version":
+		return ec.fieldContext_ChangeHolidaysPayload_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeHolidaysPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ChangeMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "member":
 		return ec.fieldContext_ChangeMemberPayload_member(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ChangeMemberPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ChangeRetentionSettingsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "settings":
+		return ec.fieldContext_ChangeRetentionSettingsPayload_settings(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChangeRetentionSettingsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ChildAge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "country":
+		return ec.fieldContext_ChildAge_country(ctx, field)
+	case "from":
+		return ec.fieldContext_ChildAge_from(ctx, field)
+	case "age":
+		return ec.fieldContext_ChildAge_age(ctx, field)
+	case "source":
+		return ec.fieldContext_ChildAge_source(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChildAge", field.Name)
 }
 
 func (ec *executionContext) childFields_ClarifyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -19277,6 +22581,240 @@ func (ec *executionContext) childFields_ConfirmDeliveryPayload(ctx context.Conte
 		return ec.fieldContext_ConfirmDeliveryPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ConfirmDeliveryPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Consent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Consent_id(ctx, field)
+	case "subject":
+		return ec.fieldContext_Consent_subject(ctx, field)
+	case "purpose":
+		return ec.fieldContext_Consent_purpose(ctx, field)
+	case "notice":
+		return ec.fieldContext_Consent_notice(ctx, field)
+	case "state":
+		return ec.fieldContext_Consent_state(ctx, field)
+	case "validUntil":
+		return ec.fieldContext_Consent_validUntil(ctx, field)
+	case "channel":
+		return ec.fieldContext_Consent_channel(ctx, field)
+	case "supersedes":
+		return ec.fieldContext_Consent_supersedes(ctx, field)
+	case "language":
+		return ec.fieldContext_Consent_language(ctx, field)
+	case "version":
+		return ec.fieldContext_Consent_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Consent_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Consent_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Consent", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ConsentConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ConsentConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ConsentConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ConsentEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ConsentEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ConsentEvent_id(ctx, field)
+	case "consent":
+		return ec.fieldContext_ConsentEvent_consent(ctx, field)
+	case "subject":
+		return ec.fieldContext_ConsentEvent_subject(ctx, field)
+	case "purpose":
+		return ec.fieldContext_ConsentEvent_purpose(ctx, field)
+	case "notice":
+		return ec.fieldContext_ConsentEvent_notice(ctx, field)
+	case "seq":
+		return ec.fieldContext_ConsentEvent_seq(ctx, field)
+	case "state":
+		return ec.fieldContext_ConsentEvent_state(ctx, field)
+	case "expression":
+		return ec.fieldContext_ConsentEvent_expression(ctx, field)
+	case "actor":
+		return ec.fieldContext_ConsentEvent_actor(ctx, field)
+	case "by":
+		return ec.fieldContext_ConsentEvent_by(ctx, field)
+	case "channel":
+		return ec.fieldContext_ConsentEvent_channel(ctx, field)
+	case "cause":
+		return ec.fieldContext_ConsentEvent_cause(ctx, field)
+	case "at":
+		return ec.fieldContext_ConsentEvent_at(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConsentEvent_createdAt(ctx, field)
+	case "validUntil":
+		return ec.fieldContext_ConsentEvent_validUntil(ctx, field)
+	case "askAfter":
+		return ec.fieldContext_ConsentEvent_askAfter(ctx, field)
+	case "evidence":
+		return ec.fieldContext_ConsentEvent_evidence(ctx, field)
+	case "evidenceState":
+		return ec.fieldContext_ConsentEvent_evidenceState(ctx, field)
+	case "evidenceReason":
+		return ec.fieldContext_ConsentEvent_evidenceReason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentEventConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ConsentEventConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ConsentEventConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ConsentEventConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentEventConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentEventEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ConsentEventEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ConsentEventEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentEventEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentEvidence(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "language":
+		return ec.fieldContext_ConsentEvidence_language(ctx, field)
+	case "textHash":
+		return ec.fieldContext_ConsentEvidence_textHash(ctx, field)
+	case "actorName":
+		return ec.fieldContext_ConsentEvidence_actorName(ctx, field)
+	case "component":
+		return ec.fieldContext_ConsentEvidence_component(ctx, field)
+	case "screenHash":
+		return ec.fieldContext_ConsentEvidence_screenHash(ctx, field)
+	case "locale":
+		return ec.fieldContext_ConsentEvidence_locale(ctx, field)
+	case "appVersion":
+		return ec.fieldContext_ConsentEvidence_appVersion(ctx, field)
+	case "session":
+		return ec.fieldContext_ConsentEvidence_session(ctx, field)
+	case "proof":
+		return ec.fieldContext_ConsentEvidence_proof(ctx, field)
+	case "note":
+		return ec.fieldContext_ConsentEvidence_note(ctx, field)
+	case "gpc":
+		return ec.fieldContext_ConsentEvidence_gpc(ctx, field)
+	case "age":
+		return ec.fieldContext_ConsentEvidence_age(ctx, field)
+	case "country":
+		return ec.fieldContext_ConsentEvidence_country(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentEvidence", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentInvalidation(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ConsentInvalidation_id(ctx, field)
+	case "cause":
+		return ec.fieldContext_ConsentInvalidation_cause(ctx, field)
+	case "reason":
+		return ec.fieldContext_ConsentInvalidation_reason(ctx, field)
+	case "givenBefore":
+		return ec.fieldContext_ConsentInvalidation_givenBefore(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConsentInvalidation_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentInvalidation", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentMonthCount(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_ConsentMonthCount_purpose(ctx, field)
+	case "month":
+		return ec.fieldContext_ConsentMonthCount_month(ctx, field)
+	case "state":
+		return ec.fieldContext_ConsentMonthCount_state(ctx, field)
+	case "channel":
+		return ec.fieldContext_ConsentMonthCount_channel(ctx, field)
+	case "count":
+		return ec.fieldContext_ConsentMonthCount_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentMonthCount", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "asOf":
+		return ec.fieldContext_ConsentReport_asOf(ctx, field)
+	case "standing":
+		return ec.fieldContext_ConsentReport_standing(ctx, field)
+	case "months":
+		return ec.fieldContext_ConsentReport_months(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentReport", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentStandingCount(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "purpose":
+		return ec.fieldContext_ConsentStandingCount_purpose(ctx, field)
+	case "state":
+		return ec.fieldContext_ConsentStandingCount_state(ctx, field)
+	case "channel":
+		return ec.fieldContext_ConsentStandingCount_channel(ctx, field)
+	case "count":
+		return ec.fieldContext_ConsentStandingCount_count(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentStandingCount", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentStatus(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_ConsentStatus_subject(ctx, field)
+	case "purpose":
+		return ec.fieldContext_ConsentStatus_purpose(ctx, field)
+	case "state":
+		return ec.fieldContext_ConsentStatus_state(ctx, field)
+	case "valid":
+		return ec.fieldContext_ConsentStatus_valid(ctx, field)
+	case "consent":
+		return ec.fieldContext_ConsentStatus_consent(ctx, field)
+	case "since":
+		return ec.fieldContext_ConsentStatus_since(ctx, field)
+	case "validUntil":
+		return ec.fieldContext_ConsentStatus_validUntil(ctx, field)
+	case "askAfter":
+		return ec.fieldContext_ConsentStatus_askAfter(ctx, field)
+	case "conflictAt":
+		return ec.fieldContext_ConsentStatus_conflictAt(ctx, field)
+	case "asOf":
+		return ec.fieldContext_ConsentStatus_asOf(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentStatus", field.Name)
 }
 
 func (ec *executionContext) childFields_ConsultAuthorityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -19421,6 +22959,14 @@ func (ec *executionContext) childFields_CreatePurposePayload(ctx context.Context
 		return ec.fieldContext_CreatePurposePayload_purpose(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreatePurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateRetentionRulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rule":
+		return ec.fieldContext_CreateRetentionRulePayload_rule(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateRetentionRulePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateSecurityMeasurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -19625,6 +23171,14 @@ func (ec *executionContext) childFields_DecisionExplanation(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type DecisionExplanation", field.Name)
 }
 
+func (ec *executionContext) childFields_DeferConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_DeferConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeferConsentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_DeleteRecordPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -19771,6 +23325,14 @@ func (ec *executionContext) childFields_DisclosureEdge(ctx context.Context, fiel
 	return nil, fmt.Errorf("no field named %q was found under type DisclosureEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_DismissRetentionRunPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "run":
+		return ec.fieldContext_DismissRetentionRunPayload_run(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DismissRetentionRunPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_DisposeSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "event":
@@ -19877,6 +23439,54 @@ func (ec *executionContext) childFields_EpochCloseStepDone(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type EpochCloseStepDone", field.Name)
 }
 
+func (ec *executionContext) childFields_ErasureCheck(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ErasureCheck_id(ctx, field)
+	case "subject":
+		return ec.fieldContext_ErasureCheck_subject(ctx, field)
+	case "consent":
+		return ec.fieldContext_ErasureCheck_consent(ctx, field)
+	case "purpose":
+		return ec.fieldContext_ErasureCheck_purpose(ctx, field)
+	case "ended":
+		return ec.fieldContext_ErasureCheck_ended(ctx, field)
+	case "ground":
+		return ec.fieldContext_ErasureCheck_ground(ctx, field)
+	case "state":
+		return ec.fieldContext_ErasureCheck_state(ctx, field)
+	case "datasets":
+		return ec.fieldContext_ErasureCheck_datasets(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ErasureCheck_createdAt(ctx, field)
+	case "checkedAt":
+		return ec.fieldContext_ErasureCheck_checkedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureCheck", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasureCheckConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_ErasureCheckConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_ErasureCheckConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_ErasureCheckConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureCheckConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasureCheckEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_ErasureCheckEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_ErasureCheckEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureCheckEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Export(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -19923,6 +23533,14 @@ func (ec *executionContext) childFields_ForwardRequestPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type ForwardRequestPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_GiveConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_GiveConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type GiveConsentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_GiveUpIdentityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -19955,6 +23573,36 @@ func (ec *executionContext) childFields_HaltKeyRotationPayload(ctx context.Conte
 	return nil, fmt.Errorf("no field named %q was found under type HaltKeyRotationPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Holiday(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "date":
+		return ec.fieldContext_Holiday_date(ctx, field)
+	case "danish":
+		return ec.fieldContext_Holiday_danish(ctx, field)
+	case "english":
+		return ec.fieldContext_Holiday_english(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Holiday", field.Name)
+}
+
+func (ec *executionContext) childFields_HolidayCalendar(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "calendar":
+		return ec.fieldContext_HolidayCalendar_calendar(ctx, field)
+	case "version":
+		return ec.fieldContext_HolidayCalendar_version(ctx, field)
+	case "number":
+		return ec.fieldContext_HolidayCalendar_number(ctx, field)
+	case "holidays":
+		return ec.fieldContext_HolidayCalendar_holidays(ctx, field)
+	case "added":
+		return ec.fieldContext_HolidayCalendar_added(ctx, field)
+	case "removed":
+		return ec.fieldContext_HolidayCalendar_removed(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type HolidayCalendar", field.Name)
+}
+
 func (ec *executionContext) childFields_IdentifyRequesterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -19977,6 +23625,16 @@ func (ec *executionContext) childFields_ImportMapping(ctx context.Context, field
 		return ec.fieldContext_ImportMapping_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ImportMapping", field.Name)
+}
+
+func (ec *executionContext) childFields_InvalidateConsentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "invalidation":
+		return ec.fieldContext_InvalidateConsentsPayload_invalidation(ctx, field)
+	case "job":
+		return ec.fieldContext_InvalidateConsentsPayload_job(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type InvalidateConsentsPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_InviteMemberPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -20179,6 +23837,68 @@ func (ec *executionContext) childFields_LeaveTenantPayload(ctx context.Context, 
 		return ec.fieldContext_LeaveTenantPayload_access(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type LeaveTenantPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_LegalHold(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_LegalHold_id(ctx, field)
+	case "scope":
+		return ec.fieldContext_LegalHold_scope(ctx, field)
+	case "exception":
+		return ec.fieldContext_LegalHold_exception(ctx, field)
+	case "legalSource":
+		return ec.fieldContext_LegalHold_legalSource(ctx, field)
+	case "reason":
+		return ec.fieldContext_LegalHold_reason(ctx, field)
+	case "placedBy":
+		return ec.fieldContext_LegalHold_placedBy(ctx, field)
+	case "placedAt":
+		return ec.fieldContext_LegalHold_placedAt(ctx, field)
+	case "reviewOn":
+		return ec.fieldContext_LegalHold_reviewOn(ctx, field)
+	case "state":
+		return ec.fieldContext_LegalHold_state(ctx, field)
+	case "releasedBy":
+		return ec.fieldContext_LegalHold_releasedBy(ctx, field)
+	case "releasedAt":
+		return ec.fieldContext_LegalHold_releasedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LegalHold", field.Name)
+}
+
+func (ec *executionContext) childFields_LegalHoldConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_LegalHoldConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_LegalHoldConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_LegalHoldConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LegalHoldConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_LegalHoldEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_LegalHoldEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_LegalHoldEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LegalHoldEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_LegalHoldScope(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "persons":
+		return ec.fieldContext_LegalHoldScope_persons(ctx, field)
+	case "datasets":
+		return ec.fieldContext_LegalHoldScope_datasets(ctx, field)
+	case "cases":
+		return ec.fieldContext_LegalHoldScope_cases(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LegalHoldScope", field.Name)
 }
 
 func (ec *executionContext) childFields_LetterField(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -20823,6 +24543,14 @@ func (ec *executionContext) childFields_PersonName(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type PersonName", field.Name)
 }
 
+func (ec *executionContext) childFields_PlaceHoldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hold":
+		return ec.fieldContext_PlaceHoldPayload_hold(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PlaceHoldPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_PrepareRegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "register":
@@ -21429,6 +25157,14 @@ func (ec *executionContext) childFields_RefusalCount(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type RefusalCount", field.Name)
 }
 
+func (ec *executionContext) childFields_RefuseConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_RefuseConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RefuseConsentPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RegisterDocumentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "documents":
@@ -21483,6 +25219,14 @@ func (ec *executionContext) childFields_Relation(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type Relation", field.Name)
 }
 
+func (ec *executionContext) childFields_ReleaseHoldPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hold":
+		return ec.fieldContext_ReleaseHoldPayload_hold(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReleaseHoldPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ReleaseKeyQuarantinePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "quarantine":
@@ -21513,6 +25257,14 @@ func (ec *executionContext) childFields_RenameDatasetFieldPayload(ctx context.Co
 		return ec.fieldContext_RenameDatasetFieldPayload_dataset(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RenameDatasetFieldPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RenewConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_RenewConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RenewConsentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ReopenRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -21625,6 +25377,14 @@ func (ec *executionContext) childFields_RequestConnection(ctx context.Context, f
 		return ec.fieldContext_RequestConnection_pageInfo(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_RequestConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestConsentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestDeadline(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -21913,6 +25673,230 @@ func (ec *executionContext) childFields_RespondRequestPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RespondRequestPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RetentionDecision(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RetentionDecision_id(ctx, field)
+	case "subject":
+		return ec.fieldContext_RetentionDecision_subject(ctx, field)
+	case "dataset":
+		return ec.fieldContext_RetentionDecision_dataset(ctx, field)
+	case "outcome":
+		return ec.fieldContext_RetentionDecision_outcome(ctx, field)
+	case "reason":
+		return ec.fieldContext_RetentionDecision_reason(ctx, field)
+	case "date":
+		return ec.fieldContext_RetentionDecision_date(ctx, field)
+	case "keepUntil":
+		return ec.fieldContext_RetentionDecision_keepUntil(ctx, field)
+	case "article":
+		return ec.fieldContext_RetentionDecision_article(ctx, field)
+	case "rule":
+		return ec.fieldContext_RetentionDecision_rule(ctx, field)
+	case "hold":
+		return ec.fieldContext_RetentionDecision_hold(ctx, field)
+	case "dueOn":
+		return ec.fieldContext_RetentionDecision_dueOn(ctx, field)
+	case "ended":
+		return ec.fieldContext_RetentionDecision_ended(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionDecision", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionDecisionConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RetentionDecisionConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RetentionDecisionConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RetentionDecisionConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionDecisionConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionDecisionEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RetentionDecisionEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RetentionDecisionEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionDecisionEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRule(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RetentionRule_id(ctx, field)
+	case "dataset":
+		return ec.fieldContext_RetentionRule_dataset(ctx, field)
+	case "activity":
+		return ec.fieldContext_RetentionRule_activity(ctx, field)
+	case "template":
+		return ec.fieldContext_RetentionRule_template(ctx, field)
+	case "trigger":
+		return ec.fieldContext_RetentionRule_trigger(ctx, field)
+	case "period":
+		return ec.fieldContext_RetentionRule_period(ctx, field)
+	case "kind":
+		return ec.fieldContext_RetentionRule_kind(ctx, field)
+	case "yearEnd":
+		return ec.fieldContext_RetentionRule_yearEnd(ctx, field)
+	case "legalSource":
+		return ec.fieldContext_RetentionRule_legalSource(ctx, field)
+	case "exception":
+		return ec.fieldContext_RetentionRule_exception(ctx, field)
+	case "restricted":
+		return ec.fieldContext_RetentionRule_restricted(ctx, field)
+	case "textDa":
+		return ec.fieldContext_RetentionRule_textDa(ctx, field)
+	case "textEn":
+		return ec.fieldContext_RetentionRule_textEn(ctx, field)
+	case "assessment":
+		return ec.fieldContext_RetentionRule_assessment(ctx, field)
+	case "validFrom":
+		return ec.fieldContext_RetentionRule_validFrom(ctx, field)
+	case "validTo":
+		return ec.fieldContext_RetentionRule_validTo(ctx, field)
+	case "state":
+		return ec.fieldContext_RetentionRule_state(ctx, field)
+	case "version":
+		return ec.fieldContext_RetentionRule_version(ctx, field)
+	case "createdBy":
+		return ec.fieldContext_RetentionRule_createdBy(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_RetentionRule_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_RetentionRule_updatedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRule", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRuleConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RetentionRuleConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RetentionRuleConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RetentionRuleConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRuleConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRuleEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RetentionRuleEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RetentionRuleEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRuleEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRun(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RetentionRun_id(ctx, field)
+	case "asOf":
+		return ec.fieldContext_RetentionRun_asOf(ctx, field)
+	case "state":
+		return ec.fieldContext_RetentionRun_state(ctx, field)
+	case "found":
+		return ec.fieldContext_RetentionRun_found(ctx, field)
+	case "more":
+		return ec.fieldContext_RetentionRun_more(ctx, field)
+	case "erased":
+		return ec.fieldContext_RetentionRun_erased(ctx, field)
+	case "kept":
+		return ec.fieldContext_RetentionRun_kept(ctx, field)
+	case "proposedAt":
+		return ec.fieldContext_RetentionRun_proposedAt(ctx, field)
+	case "decidedBy":
+		return ec.fieldContext_RetentionRun_decidedBy(ctx, field)
+	case "decidedAt":
+		return ec.fieldContext_RetentionRun_decidedAt(ctx, field)
+	case "doneAt":
+		return ec.fieldContext_RetentionRun_doneAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRun", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRunConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RetentionRunConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RetentionRunConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RetentionRunConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRunConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionRunEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RetentionRunEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RetentionRunEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionRunEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionSettings(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "approval":
+		return ec.fieldContext_RetentionSettings_approval(ctx, field)
+	case "cap":
+		return ec.fieldContext_RetentionSettings_cap(ctx, field)
+	case "sweptOn":
+		return ec.fieldContext_RetentionSettings_sweptOn(ctx, field)
+	case "version":
+		return ec.fieldContext_RetentionSettings_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionSettings", field.Name)
+}
+
+func (ec *executionContext) childFields_RetentionTemplate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RetentionTemplate_id(ctx, field)
+	case "trigger":
+		return ec.fieldContext_RetentionTemplate_trigger(ctx, field)
+	case "period":
+		return ec.fieldContext_RetentionTemplate_period(ctx, field)
+	case "kind":
+		return ec.fieldContext_RetentionTemplate_kind(ctx, field)
+	case "legalSource":
+		return ec.fieldContext_RetentionTemplate_legalSource(ctx, field)
+	case "exception":
+		return ec.fieldContext_RetentionTemplate_exception(ctx, field)
+	case "textDa":
+		return ec.fieldContext_RetentionTemplate_textDa(ctx, field)
+	case "textEn":
+		return ec.fieldContext_RetentionTemplate_textEn(ctx, field)
+	case "certainty":
+		return ec.fieldContext_RetentionTemplate_certainty(ctx, field)
+	case "dataCategories":
+		return ec.fieldContext_RetentionTemplate_dataCategories(ctx, field)
+	case "enabledByDefault":
+		return ec.fieldContext_RetentionTemplate_enabledByDefault(ctx, field)
+	case "adjustable":
+		return ec.fieldContext_RetentionTemplate_adjustable(ctx, field)
+	case "restricted":
+		return ec.fieldContext_RetentionTemplate_restricted(ctx, field)
+	case "needsAssessment":
+		return ec.fieldContext_RetentionTemplate_needsAssessment(ctx, field)
+	case "validFrom":
+		return ec.fieldContext_RetentionTemplate_validFrom(ctx, field)
+	case "validTo":
+		return ec.fieldContext_RetentionTemplate_validTo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetentionTemplate", field.Name)
+}
+
 func (ec *executionContext) childFields_RetireDataSystemPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "system":
@@ -21951,6 +25935,14 @@ func (ec *executionContext) childFields_RetirePurposePayload(ctx context.Context
 		return ec.fieldContext_RetirePurposePayload_purpose(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetirePurposePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RetireRetentionRulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rule":
+		return ec.fieldContext_RetireRetentionRulePayload_rule(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireRetentionRulePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RetireSecurityMeasurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -22017,12 +26009,28 @@ func (ec *executionContext) childFields_RevisePurposePayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type RevisePurposePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_ReviseRetentionRulePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "rule":
+		return ec.fieldContext_ReviseRetentionRulePayload_rule(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviseRetentionRulePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RevokeApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "apiKey":
 		return ec.fieldContext_RevokeApiKeyPayload_apiKey(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RevokeApiKeyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RevokeConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_RevokeConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RevokeConsentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RevokeOAuthClientPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -22887,6 +26895,14 @@ func (ec *executionContext) childFields_Webhook(ctx context.Context, field graph
 		return ec.fieldContext_Webhook_failingSince(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
+}
+
+func (ec *executionContext) childFields_WithdrawConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "consent":
+		return ec.fieldContext_WithdrawConsentPayload_consent(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WithdrawConsentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_WithdrawLetterTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

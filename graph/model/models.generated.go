@@ -26,6 +26,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
@@ -96,6 +97,10 @@ type ApproveRequestPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type ApproveRetentionRunPayload struct {
+	Run *retention.Run `json:"run"`
+}
+
 type ApproveTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
@@ -120,8 +125,17 @@ type ChangeDetectorPayload struct {
 	Detector *security.Setting `json:"detector"`
 }
 
+type ChangeHolidaysPayload struct {
+	// The calendar's version from now on.
+	Version string `json:"version"`
+}
+
 type ChangeMemberPayload struct {
 	Member *tenancy.Member `json:"member"`
+}
+
+type ChangeRetentionSettingsPayload struct {
+	Settings *retention.Settings `json:"settings"`
 }
 
 type ClarifyRequestPayload struct {
@@ -192,6 +206,10 @@ type CreatePurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
 }
 
+type CreateRetentionRulePayload struct {
+	Rule *retention.Rule `json:"rule"`
+}
+
 type CreateSecurityMeasurePayload struct {
 	Measure *measure.Measure `json:"measure"`
 }
@@ -228,6 +246,10 @@ type DeleteWebhookPayload struct {
 
 type DemandAssessmentReviewPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type DismissRetentionRunPayload struct {
+	Run *retention.Run `json:"run"`
 }
 
 type DisposeSecurityEventPayload struct {
@@ -307,6 +329,10 @@ type OverrulePausePayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type PlaceHoldPayload struct {
+	Hold *retention.Hold `json:"hold"`
+}
+
 type PrepareRegisterPayload struct {
 	Register *processing.Register `json:"register"`
 }
@@ -359,6 +385,10 @@ type RegisterDocumentsPayload struct {
 
 type RejectAssessmentPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type ReleaseHoldPayload struct {
+	Hold *retention.Hold `json:"hold"`
 }
 
 type ReleaseKeyQuarantinePayload struct {
@@ -435,6 +465,10 @@ type RetirePurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
 }
 
+type RetireRetentionRulePayload struct {
+	Rule *retention.Rule `json:"rule"`
+}
+
 type RetireSecurityMeasurePayload struct {
 	Measure *measure.Measure `json:"measure"`
 }
@@ -465,6 +499,10 @@ type ReviseProcessingActivityPayload struct {
 
 type RevisePurposePayload struct {
 	Purpose *purpose.Purpose `json:"purpose"`
+}
+
+type ReviseRetentionRulePayload struct {
+	Rule *retention.Rule `json:"rule"`
 }
 
 type RevokeAPIKeyPayload struct {

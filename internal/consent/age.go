@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"encoding/csv"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,6 +55,17 @@ func readAges(text string) (ages, error) {
 		table[row[0]] = append(table[row[0]], ChildAge{row[0], from, age, row[3]})
 	}
 	return table, nil
+}
+
+// ChildAges returns the table of child ages, by country and day.
+func (s *Service) ChildAges() []*ChildAge {
+	var all []*ChildAge
+	for _, country := range slices.Sorted(maps.Keys(s.ages)) {
+		for i := range s.ages[country] {
+			all = append(all, &s.ages[country][i])
+		}
+	}
+	return all
 }
 
 // at returns the age that holds in a country on a day.

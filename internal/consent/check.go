@@ -207,6 +207,14 @@ func holds(st *Standing, p *purpose.Purpose, now time.Time) bool {
 	return st.Valid(now) && p.Covers(st.Purpose.Version)
 }
 
+// GetCheck returns a check, or ErrNoCheck.
+func (s *Service) GetCheck(ctx context.Context, checkID string) (*Check, error) {
+	if err := s.checkID(ctx, id.ErasureCheck, checkID, ErrNoCheck); err != nil {
+		return nil, err
+	}
+	return s.Store.GetCheck(ctx, checkID)
+}
+
 // Checks returns a page of the tenant's checks in a state, the newest first.
 func (s *Service) Checks(ctx context.Context, state CheckState, r page.Request) (*CheckConnection, error) {
 	return page.Read(ctx, page.List{Of: id.ErasureCheck, Scope: string(state)}, r,

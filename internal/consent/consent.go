@@ -165,7 +165,7 @@ type Consent struct {
 	SubjectID string
 	Purpose   purpose.Ref // in the version that the notice names
 	NoticeID  string      // of the version that was shown
-	State     State       // as of its last event; see At
+	State     State       // as of its last event, see At; as it is now in an answer
 	// ValidUntil is when a given consent ends by itself, nil until it is withdrawn.
 	ValidUntil *time.Time
 	Channel    Channel // of the last event that a person expressed, or Internal

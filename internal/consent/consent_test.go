@@ -517,8 +517,8 @@ func TestExpiry(t *testing.T) {
 	must[*consent.Consent](o)(o.consents.Give(one, input(quick, "news", n, nil)))
 	o.Sleep(32 * 24 * time.Hour)
 	o.stands(one, s, "news", consent.Expired, false)
-	if c := must[*consent.Consent](o)(o.consents.Get(one, given.ID)); c.State != consent.Given || c.At(o.Now()) != consent.Expired {
-		t.Errorf("before the sweep it is %s, and as of now %s", c.State, c.At(o.Now()))
+	if c := must[*consent.Consent](o)(o.consents.Get(one, given.ID)); c.State != consent.Expired {
+		t.Errorf("before the sweep it is %s", c.State)
 	}
 	// Whoever changes it first notes that it had expired.
 	_, err := o.consents.Withdraw(one, input(quick, "news", nil, nil))

@@ -149,6 +149,9 @@ func (s *Service) Full(ctx context.Context, consentID string) (*Consent, []*Even
 
 // List returns a page of the tenant's consents, those begun last first.
 func (s *Service) List(ctx context.Context, q Query, r page.Request) (*Connection, error) {
+	if q.State != "" && q.Purpose == "" {
+		return nil, errs.New(errs.Invalid, "a state goes with a purpose").At("state")
+	}
 	var err error
 	if q.Purpose, err = s.key(ctx, q.Purpose); err != nil {
 		return nil, err
@@ -279,7 +282,9 @@ func (s *Service) showConsents(ctx context.Context, consents ...*Consent) error 
 		return err
 	}
 	var touches []audit.Touch
+	now := s.Now()
 	for _, c := range consents {
+		c.State = c.At(now) // expired, whether or not that has been noted
 		if !sights[c.SubjectID].Clear() {
 			c.Language = ""
 		}
