@@ -83,6 +83,11 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		RegisterDocuments struct{ Documents []struct{ ID string } }
 	}](t, owner, `mutation($input: RegisterDocumentsInput!) { registerDocuments(input: $input) { documents { id } } }`,
 		vars{"input": vars{"documents": []vars{{"name": "walk", "text": "{ viewer { id } }"}}}}).RegisterDocuments.Documents[0].ID
+	account := p.account(t, b.person)
+	weigh := func(more vars) vars {
+		more["id"], more["expectedVersion"] = account.assessment, 6
+		return more
+	}
 	field := vars{"key": "extra", "type": "STRING"}
 	values := []vars{{"key": "title", "value": "x"}}
 
@@ -105,6 +110,32 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("registerDocuments", "documents { id }",
 			vars{"documents": []vars{{"name": "walk", "text": "{ foreign: " + foreign + " }"}}}, "INVALID"),
 		mutation("unregisterDocument", "id", vars{"id": registered}, "NOT_FOUND"),
+		query("securityMeasures", `{ securityMeasures { nodes { id key } } }`, nil, ""),
+		query("securityMeasure", `query($id: ID!) { securityMeasure(id: $id) { id } }`, vars{"id": account.measure}, "NOT_FOUND"),
+		query("assessments", `{ assessments { nodes { id title } } }`, nil, ""),
+		query("assessment", `query($id: ID!) { assessment(id: $id) { id } }`, vars{"id": account.assessment}, "NOT_FOUND"),
+		query("disclosures", `query($id: ID!) { disclosures(subject: $id) { nodes { id } } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		query("disclosure", `query($id: ID!) { disclosure(id: $id) { id } }`, vars{"id": account.disclosure}, "NOT_FOUND"),
+		query("myRecipients", `{ myRecipients { nodes { id } } }`, nil, "FORBIDDEN"),
+		mutation("updateSecurityMeasure", "measure { id }", vars{"id": account.measure, "expectedVersion": 1, "status": "IN_PLACE"}, "NOT_FOUND"),
+		mutation("retireSecurityMeasure", "measure { id }", vars{"id": account.measure, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("adoptSecurityMeasures", "measures { id }", vars{}, "PRECONDITION"),
+		mutation("createAssessment", "assessment { id }", vars{"kind": "LIA", "title": "walk", "owner": people.Viewer.ID}, "NOT_FOUND"),
+		mutation("updateAssessment", "assessment { id }", weigh(vars{"title": "taken"}), "NOT_FOUND"),
+		mutation("screenOutAssessment", "assessment { id }", weigh(vars{"reason": "taken"}), "NOT_FOUND"),
+		mutation("beginAssessment", "assessment { id }", weigh(vars{}), "NOT_FOUND"),
+		mutation("submitAssessment", "assessment { id }", weigh(vars{}), "NOT_FOUND"),
+		mutation("adviseOnAssessment", "assessment { id }", weigh(vars{"opinion": "FAVOURABLE", "text": "x"}), "FORBIDDEN"),
+		mutation("consultAuthority", "assessment { id }", weigh(vars{"authority": "x", "receivedOn": "2026-01-01"}), "NOT_FOUND"),
+		mutation("noteConsultation", "assessment { id }", weigh(vars{"note": "EXTENDED", "on": "2026-01-01"}), "NOT_FOUND"),
+		mutation("approveAssessment", "assessment { id }", weigh(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("rejectAssessment", "assessment { id }", weigh(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("reviseAssessment", "assessment { id }", weigh(vars{}), "NOT_FOUND"),
+		mutation("demandAssessmentReview", "assessment { id }", weigh(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("recordDisclosures", "disclosures { id }", vars{"disclosures": []vars{{
+			"subject": b.person.ID, "recipient": account.party, "categories": []string{"pd:Name"}, "legalBasis": "eu-gdpr:A6-1-c", "purpose": "x",
+			"at": "2026-01-02T09:00:00Z",
+		}}}, "NOT_FOUND"),
 		query("datasets", `{ datasets { id name fields { id key } } }`, nil, ""),
 		query("dataset", `query($id: ID!) { dataset(id: $id) { id } }`, vars{"id": b.dataset.ID}, "NOT_FOUND"),
 		query("subjects", `{ subjects { totalCount nodes { id reference } } }`, nil, ""),
@@ -238,7 +269,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy, template,
-		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID,
+		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID, account.measure, account.assessment, account.disclosure,
 		purpose, notice,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
@@ -267,7 +298,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "proposeLetterTemplate", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createPurpose"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "proposeLetterTemplate", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createSecurityMeasure", "createPurpose"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)
