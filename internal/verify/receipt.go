@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
@@ -82,7 +83,8 @@ func receipts(signed []string, keys *sign.KeySet) (*Report, error) {
 		r.What = fmt.Sprintf("CONSENT_RECEIPTS, %d in a chain", len(chain))
 	}
 	r.Notes = append(r.Notes, fmt.Sprintf("consent %s to %s version %d, under notice %s version %d", last.Record.Identifier,
-		last.Record.Process.Purpose.Key, last.Record.Process.Purpose.Version, last.Record.Notice.ID, last.Record.Notice.Version))
+		last.Record.Process.Purpose.Key, last.Record.Process.Purpose.Version, strings.TrimPrefix(last.Record.Notice.ID, "urn:vogter:"),
+		last.Record.Notice.Version))
 	for _, c := range last.Record.Controllers {
 		r.Notes = append(r.Notes, fmt.Sprintf("given to %s (%s)", c.Name, c.Identifier))
 	}
@@ -90,7 +92,7 @@ func receipts(signed []string, keys *sign.KeySet) (*Report, error) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%s %s", e.Date.Format("2006-01-02 15:04:05.000 MST"), e.Status))
 	}
 	if first.Sequence > 1 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d receipts came before these: they weren't given", first.Sequence-1))
+		r.Notes = append(r.Notes, fmt.Sprintf("begins with receipt %d of the consent: those before weren't given", first.Sequence))
 	}
 	return r, nil
 }
