@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/vogter/vogter/internal/archive"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
@@ -63,7 +64,7 @@ func (p *Platform) openSecond(ctx context.Context) error {
 }
 
 // openAudit makes the services of the audit log.
-func (p *Platform) openAudit(v *vault.Vault, keys trail.Keys, changes *change.Runner, provider sign.Provider) {
+func (p *Platform) openAudit(v *vault.Vault, keys archive.Keys, changes *change.Runner, provider sign.Provider) {
 	a := &p.audit
 	a.store = mongo.NewAuditStore(p.db)
 	a.anonymous = audit.NewAnonymous(p.Recorder, provider.ProviderID, p.log)

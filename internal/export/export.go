@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"golang.org/x/text/language"
 
+	"github.com/vogter/vogter/internal/archive"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
@@ -45,12 +45,8 @@ const (
 	Failed   State = "FAILED" // its job is parked; retrying the job makes it BUILDING again
 )
 
-const (
-	// Life is how long a package can be fetched before it is destroyed.
-	Life = 14 * 24 * time.Hour
-
-	sweepBatch = 500
-)
+// Life is how long a package can be fetched before it is destroyed.
+const Life = archive.Life
 
 // JobBuild is the type of the job that builds a package: its object is the export's id.
 const JobBuild = "export:build"
@@ -137,29 +133,6 @@ type Tenants interface {
 	ProviderID(ctx context.Context) (tenant.ID, error)
 }
 
-// Jobs tells how the work stands.
-type Jobs interface {
-	Get(ctx context.Context, id string) (*job.Job, error)
-}
-
-// Objects is the object storage.
-type Objects interface {
-	file.Objects
-	// DeletePrefix removes every version and part of all objects whose key begins so.
-	DeletePrefix(ctx context.Context, prefix string) error
-}
-
-// Vault has the keys.
-type Vault interface {
-	file.Vault
-	Evict(owners ...vault.Owner)
-}
-
-// Keys destroys keys.
-type Keys interface {
-	DestroyDataKey(ctx context.Context, o vault.Owner, at time.Time) error
-}
-
 // Run is one attempt at building, see job.Run.
 type Run interface {
 	Object() string
@@ -178,16 +151,16 @@ type Consents interface {
 // Config is what a Service needs. All of it is required.
 type Config struct {
 	Store    Store
-	Objects  Objects
+	Objects  archive.Objects
 	Subjects Subjects
 	Datasets Datasets
 	Looker   authz.Looker
 	Records  Records
 	Files    Files
 	Tenants  Tenants
-	Jobs     Jobs
-	Vault    Vault
-	Keys     Keys
+	Jobs     archive.Jobs
+	Vault    archive.Vault
+	Keys     archive.Keys
 	Signer   pack.Signer
 	Changes  *change.Runner
 	Log      *slog.Logger
@@ -197,10 +170,18 @@ type Config struct {
 }
 
 // Service makes packages and gives them out.
-type Service struct{ Config }
+type Service struct {
+	Config
+
+	archives archive.Keeper
+}
 
 // NewService returns a Service.
-func NewService(c Config) *Service { return &Service{c} }
+func NewService(c Config) *Service {
+	return &Service{c, archive.Keeper{
+		Objects: c.Objects, Vault: c.Vault, Keys: c.Keys, Jobs: c.Jobs, Now: c.Now, Collection: Collection, Field: "package",
+	}}
+}
 
 // Owner returns the owner of the key that a package is sealed under: a unit of
 // its own, so that it can be destroyed alone.
@@ -210,16 +191,6 @@ func Owner(of tenant.ID, subjectID, exportID string) vault.Owner {
 
 // Collection is the collection that sealed packages are bound to.
 const Collection = "exports"
-
-func place(exportID string) vault.Place {
-	return vault.Place{Collection: Collection, Record: exportID, Field: "package"}
-}
-
-// key returns the key of the object that a claim on the job writes, so that two
-// claims never write the same.
-func key(exportID string, fence int64) string {
-	return exportID + "." + strconv.FormatInt(fence, 10)
-}
 
 // RequestInput asks for an export.
 type RequestInput struct {
@@ -303,14 +274,14 @@ func (s *Service) Get(ctx context.Context, exportID string) (*Export, error) {
 		return nil, fmt.Errorf("find export %s: %w", exportID, err)
 	}
 	switch {
-	case e.State == Ready && !s.Now().Before(*e.ExpiresAt): // the sweeper is on its way
+	case e.State == Ready && s.archives.Over(*e.ExpiresAt):
 		e.State, e.Size = Expired, nil
 	case e.State == Building:
-		j, err := s.Jobs.Get(ctx, e.JobID)
+		givenUp, err := s.archives.GivenUp(ctx, e.JobID)
 		if err != nil {
-			return nil, fmt.Errorf("find job of export %s: %w", exportID, err)
+			return nil, err
 		}
-		if j.State == job.Parked || j.State == job.Cancelled {
+		if givenUp {
 			e.State = Failed
 		}
 	}
@@ -342,11 +313,8 @@ func (s *Service) Open(ctx context.Context, exportID string) (*Export, io.ReadSe
 	if err := s.permitted(ctx, person); err != nil {
 		return nil, nil, err
 	}
-	content, err := file.Unseal(ctx, s.Vault, Owner(of, e.SubjectID, e.ID), place(e.ID), s.Objects, key(e.ID, e.Fence), e.Object)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open export %s: %w", e.ID, err)
-	}
-	return e, content, nil
+	content, err := s.archives.Open(ctx, archive.Archive{ID: e.ID, Owner: Owner(of, e.SubjectID, e.ID), Fence: e.Fence}, e.Object)
+	return e, content, err
 }
 
 // Build builds the package that a job is about. It can be repeated, also by two
@@ -392,17 +360,12 @@ func (s *Service) build(ctx context.Context, of tenant.ID, e *Export, run Run) e
 	if err != nil {
 		return err
 	}
-	object, err := file.Seal(ctx, keys, owner, place(e.ID), s.Objects, key(e.ID, run.Fence()), func(w io.Writer) error {
-		return s.write(ctx, e, run, w)
-	})
+	made := archive.Archive{ID: e.ID, Owner: owner, Fence: run.Fence()}
+	object, size, err := s.archives.Build(ctx, keys, made, func(w io.Writer) error { return s.write(ctx, e, run, w) })
 	if err != nil {
 		return err
 	}
 	if err := run.Step(ctx, "package"); err != nil {
-		return err
-	}
-	size, err := vault.PlainSize(object.Size)
-	if err != nil {
 		return err
 	}
 	expires := s.Now().UTC().Truncate(time.Millisecond).Add(Life)
@@ -418,35 +381,16 @@ func (s *Service) build(ctx context.Context, of tenant.ID, e *Export, run Run) e
 	})
 }
 
-// Sweep destroys packages, of all tenants, whose time is over: first the key,
-// then the object in all its versions. It needs a system context and may run
-// anywhere, also twice.
+// Sweep destroys packages, of all tenants, whose time is over. It needs a system
+// context.
 func (s *Service) Sweep(ctx context.Context) error {
-	for {
-		due, err := s.Store.Due(ctx, s.Now(), sweepBatch)
-		if err != nil {
-			return fmt.Errorf("sweep exports: %w", err)
-		}
-		for _, e := range due {
-			if err := s.expire(ctx, e); err != nil {
-				return fmt.Errorf("sweep export %s: %w", e.ID, err)
-			}
-		}
-		if len(due) < sweepBatch {
-			return nil
-		}
-	}
+	due := func(ctx context.Context, limit int) ([]Ref, error) { return s.Store.Due(ctx, s.Now(), limit) }
+	return archive.Sweep(ctx, "exports", due, func(e Ref) tenant.ID { return e.Tenant }, s.expire)
 }
 
 func (s *Service) expire(ctx context.Context, e Ref) error {
-	ctx = authz.NewContext(tenant.NewContext(ctx, e.Tenant), authz.Principal{Kind: authz.KindSystem, ID: "sweep:exports", Tenant: e.Tenant})
-	owner := Owner(e.Tenant, e.Subject, e.ID)
-	if err := s.Keys.DestroyDataKey(ctx, owner, s.Now().UTC()); err != nil {
-		return err
-	}
-	s.Vault.Evict(owner)
-	if err := s.Objects.DeletePrefix(ctx, e.ID); err != nil {
-		return err
+	if err := s.archives.Destroy(ctx, archive.Archive{ID: e.ID, Owner: Owner(e.Tenant, e.Subject, e.ID)}); err != nil {
+		return fmt.Errorf("destroy export %s: %w", e.ID, err)
 	}
 	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		// The person's evidence key may be gone by now, so the entry names the export only.

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
+	"github.com/vogter/vogter/internal/archive"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
-	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/file"
@@ -37,7 +36,7 @@ const (
 )
 
 // Life is how long a bundle can be fetched before it is destroyed.
-const Life = 14 * 24 * time.Hour
+const Life = archive.Life
 
 // Export is a bundle of a part of the log.
 type Export struct {
@@ -79,17 +78,6 @@ type ExportStore interface {
 	DueExports(ctx context.Context, now time.Time, limit int) ([]ExportRef, error)
 }
 
-// Objects is the object storage.
-type Objects interface {
-	file.Objects
-	DeletePrefix(ctx context.Context, prefix string) error
-}
-
-// Jobs tells how the work stands.
-type Jobs interface {
-	Get(ctx context.Context, id string) (*job.Job, error)
-}
-
 // Run is one attempt at building, see job.Run.
 type Run interface {
 	Object() string
@@ -104,12 +92,6 @@ const Collection = "auditExports"
 func owner(of tenant.ID, exportID string) vault.Owner {
 	return vault.Owner{Tenant: of, Subject: string(of), Unit: vault.Unit(exportID)}
 }
-
-func place(exportID string) vault.Place {
-	return vault.Place{Collection: Collection, Record: exportID, Field: "bundle"}
-}
-
-func key(exportID string, fence int64) string { return exportID + "." + strconv.FormatInt(fence, 10) }
 
 // ExportAuditInput asks for a bundle of what happened from a time to another.
 type ExportAuditInput struct {
@@ -157,14 +139,14 @@ func (s *Service) GetExport(ctx context.Context, exportID string) (*Export, erro
 		return nil, err
 	}
 	switch {
-	case e.State == Ready && !s.Now().Before(e.ExpiresAt): // the sweeper is on its way
+	case e.State == Ready && s.archives.Over(e.ExpiresAt):
 		e.State, e.Size = Expired, nil
 	case e.State == Building:
-		j, err := s.Jobs.Get(ctx, e.JobID)
+		givenUp, err := s.archives.GivenUp(ctx, e.JobID)
 		if err != nil {
-			return nil, fmt.Errorf("find job of export %s: %w", exportID, err)
+			return nil, err
 		}
-		if j.State == job.Parked || j.State == job.Cancelled {
+		if givenUp {
 			e.State = Failed
 		}
 	}
@@ -189,11 +171,8 @@ func (s *Service) OpenExport(ctx context.Context, exportID string) (*Export, io.
 	if err != nil {
 		return nil, nil, err
 	}
-	content, err := file.Unseal(ctx, s.Vault, owner(of, e.ID), place(e.ID), s.Objects, key(e.ID, e.Fence), e.Object)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open export %s: %w", e.ID, err)
-	}
-	return e, content, nil
+	content, err := s.archives.Open(ctx, archive.Archive{ID: e.ID, Owner: owner(of, e.ID), Fence: e.Fence}, e.Object)
+	return e, content, err
 }
 
 // Build builds the bundle that a job is about. It can be repeated.
@@ -221,17 +200,12 @@ func (s *Service) Build(ctx context.Context, run Run) error {
 	if err != nil {
 		return err
 	}
-	e.Object, err = file.Seal(ctx, keys, owner(of, e.ID), place(e.ID), s.Objects, key(e.ID, run.Fence()), func(w io.Writer) error {
-		return s.write(ctx, of, e, run, w)
-	})
+	made := archive.Archive{ID: e.ID, Owner: owner(of, e.ID), Fence: run.Fence()}
+	object, size, err := s.archives.Build(ctx, keys, made, func(w io.Writer) error { return s.write(ctx, of, e, run, w) })
 	if err != nil {
 		return fmt.Errorf("build bundle: %w", err)
 	}
-	size, err := vault.PlainSize(e.Object.Size)
-	if err != nil {
-		return err
-	}
-	e.State, e.Fence, e.Size = Ready, run.Fence(), &size
+	e.State, e.Object, e.Fence, e.Size = Ready, object, run.Fence(), &size
 	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		if err := run.Guard(ctx); err != nil {
 			return change.Change{}, err
@@ -359,36 +333,18 @@ func (b *bundler) state(ctx context.Context, at *seal.At, first bool) error {
 	return b.w.Checkpoint(covered)
 }
 
-// sweepBatch is how many exports are destroyed at once.
-const sweepBatch = 500
-
-// Sweep destroys bundles, of all tenants, whose time is over: first the key,
-// then the object in all its versions. It needs a system context.
+// Sweep destroys bundles, of all tenants, whose time is over. It needs a system
+// context.
 func (s *Service) Sweep(ctx context.Context) error {
-	for {
-		due, err := s.Store.DueExports(ctx, s.Now(), sweepBatch)
-		if err != nil {
-			return fmt.Errorf("sweep exports of audit logs: %w", err)
-		}
-		for _, e := range due {
-			if err := s.expire(ctx, e); err != nil {
-				return fmt.Errorf("sweep export %s: %w", e.ID, err)
-			}
-		}
-		if len(due) < sweepBatch {
-			return nil
-		}
+	due := func(ctx context.Context, limit int) ([]ExportRef, error) {
+		return s.Store.DueExports(ctx, s.Now(), limit)
 	}
+	return archive.Sweep(ctx, "audit-exports", due, func(e ExportRef) tenant.ID { return e.Tenant }, s.expire)
 }
 
 func (s *Service) expire(ctx context.Context, e ExportRef) error {
-	ctx = authz.NewContext(tenant.NewContext(ctx, e.Tenant), authz.Principal{Kind: authz.KindSystem, ID: "sweep:audit-exports", Tenant: e.Tenant})
-	if err := s.Keys.DestroyDataKey(ctx, owner(e.Tenant, e.ID), s.Now().UTC()); err != nil {
-		return err
-	}
-	s.Vault.Evict(owner(e.Tenant, e.ID))
-	if err := s.Objects.DeletePrefix(ctx, e.ID); err != nil {
-		return err
+	if err := s.archives.Destroy(ctx, archive.Archive{ID: e.ID, Owner: owner(e.Tenant, e.ID)}); err != nil {
+		return fmt.Errorf("destroy export %s: %w", e.ID, err)
 	}
 	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		return change.Change{Action: "audit.export.expire", Object: e.ID}, s.Store.ExpireExport(ctx, e.ID)

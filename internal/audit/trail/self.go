@@ -21,7 +21,7 @@ type Access struct {
 	By      AccessBy
 	Role    *authz.Role // that a member or operator had then; nil of others
 	Action  string      // "record.read"
-	Objects int    // how many things were touched
+	Objects int         // how many things were touched
 	Purpose *string
 }
 

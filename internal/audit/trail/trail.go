@@ -11,13 +11,13 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/vogter/vogter/internal/archive"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
-	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/page"
@@ -170,17 +170,6 @@ type Store interface {
 	ExportStore
 }
 
-// Vault has the keys.
-type Vault interface {
-	file.Vault
-	Evict(owners ...vault.Owner)
-}
-
-// Keys destroys keys.
-type Keys interface {
-	DestroyDataKey(ctx context.Context, o vault.Owner, at time.Time) error
-}
-
 // Authorizer decides.
 type Authorizer interface {
 	Can(ctx context.Context, do authz.Permission) authz.Decision
@@ -199,25 +188,33 @@ type Publisher interface {
 // Config is what a Service needs. All of it is required.
 type Config struct {
 	Store      Store
-	Vault      Vault
-	Keys       Keys
-	Objects    Objects
+	Vault      archive.Vault
+	Keys       archive.Keys
+	Objects    archive.Objects
 	Authorizer Authorizer
 	Recorder   Recorder
 	Publisher  Publisher
 	Provider   sign.Provider
 	Signer     pack.Signer
-	Jobs       Jobs
+	Jobs       archive.Jobs
 	Changes    *change.Runner
 	Log        *slog.Logger
 	Now        func() time.Time
 }
 
 // Service shows the log.
-type Service struct{ Config }
+type Service struct {
+	Config
+
+	archives archive.Keeper
+}
 
 // NewService returns a Service.
-func NewService(c Config) *Service { return &Service{c} }
+func NewService(c Config) *Service {
+	return &Service{c, archive.Keeper{
+		Objects: c.Objects, Vault: c.Vault, Keys: c.Keys, Jobs: c.Jobs, Now: c.Now, Collection: Collection, Field: "bundle",
+	}}
+}
 
 // Connection is a page of entries, and Edge an entry in it.
 type (
