@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/measure"
@@ -24,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/vocabulary"
@@ -316,6 +318,13 @@ func costs() generated.ComplexityRoot {
 	c.Query.MyRequests = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Request.Events = func(child, first int, _ *string) int { return paged(child, first) }
 	c.MyRequest.Events = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.RetentionRules = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.RetentionTemplates = func(child int) int { return 1 + child*page.Max }
+	c.Query.Holds = func(child int, _ *retention.HoldState, first int, _ *string) int { return paged(child, first) }
+	c.Query.RetentionDue = func(child int, _ *civil.Date, first int, _ *string) int { return paged(child, first) }
+	c.Query.RetentionOf = func(child int, _ string, _ bool) int { return 1 + child*page.Max }
+	c.Query.RetentionRuns = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.HolidayCalendar = func(child, _ int) int { return 1 + child*page.Max }
 	c.Query.SelfAccessLog = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Parties = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.DataSystems = func(child, first int, _ *string) int { return paged(child, first) }

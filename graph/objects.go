@@ -70,7 +70,10 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Disclosure: {authz.DisclosureRead, func(ctx context.Context) (node.Node, error) {
 			return r.disclosures.Get(ctx, nodeID)
 		}},
-		id.Job: {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
+		id.Retention:    {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.Rule(ctx, nodeID) }},
+		id.Hold:         {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.Hold(ctx, nodeID) }},
+		id.RetentionRun: {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.RunOf(ctx, nodeID) }},
+		id.Job:          {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]
 	if !ok {

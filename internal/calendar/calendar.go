@@ -218,6 +218,12 @@ type Holiday struct {
 	Name Name
 }
 
+// Danish returns the name in Danish.
+func (h Holiday) Danish() string { return h.Name.Da }
+
+// English returns the name in English.
+func (h Holiday) English() string { return h.Name.En }
+
 func (r *rule) valid(year int) bool {
 	return (r.Since == 0 || year >= r.Since) && (r.Until == 0 || year <= r.Until)
 }

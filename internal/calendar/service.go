@@ -96,7 +96,8 @@ type Year struct {
 	// Number is that of the tenant's own changes, 0 before there are any.
 	Number   int
 	Holidays []Holiday
-	Own      Changes
+	Added    []Day
+	Removed  []civil.Date
 }
 
 // Year returns the tenant's holidays of a year.
@@ -108,7 +109,7 @@ func (s *Service) Year(ctx context.Context, year int) (*Year, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Year{c.id, c.Version(), c.own.Number, c.Holidays(year), c.own}, nil
+	return &Year{c.id, c.Version(), c.own.Number, c.Holidays(year), c.own.Added, c.own.Removed}, nil
 }
 
 // ChangeInput asks for all of a tenant's changes anew.

@@ -307,6 +307,12 @@ func checkText(field, text string, most int) error {
 	return nil
 }
 
+// PeriodText returns the period as the API shows it.
+func (c *Content) PeriodText() string { return c.Period.String() }
+
+// PeriodText returns the period as the API shows it.
+func (t *Template) PeriodText() string { return t.Period.String() }
+
 // valid reports whether the rule is in force on a day.
 func (r *Rule) valid(on civil.Date) bool {
 	return r.State == Active && (r.ValidFrom == nil || !on.Before(*r.ValidFrom)) && (r.ValidTo == nil || !on.After(*r.ValidTo))

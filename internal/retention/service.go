@@ -590,6 +590,14 @@ func (d *Decided) DatasetID() *string {
 	return &d.Unit
 }
 
+// HoldID returns the id of the hold that keeps the item.
+func (d *Decided) HoldID() *string {
+	if d.Hold == nil {
+		return nil
+	}
+	return &d.Hold.ID
+}
+
 // Of decides on everything that a person has, what identifies the person last.
 // Requested is whether erasure is asked for, with a ground of Art. 17(1): then only
 // minimums and holds keep anything. Parts of hidden datasets are left out.
