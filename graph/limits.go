@@ -344,6 +344,7 @@ func costs() generated.ComplexityRoot {
 	c.Query.MyRecipients = func(child, first int, _ *string) int { return paged(child, first) }
 	counted := func(int) int { return countCost }
 	c.SubjectConnection.TotalCount, c.RecordConnection.TotalCount = counted, counted
+	c.ConsentReceipt.Chain = counted // a signature for each
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/calendar"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
+	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
@@ -72,6 +73,7 @@ type Services struct {
 	Webhooks    Webhooks
 	Security    Security
 	Purposes    Purposes
+	Receipts    Receipts
 	Consents    Consents
 	Letters     Letters
 	Requests    Requests
@@ -340,6 +342,12 @@ type Consents interface {
 	Invalidate(ctx context.Context, in consent.InvalidateInput) (*consent.Invalidation, error)
 }
 
+// Receipts is what the API needs of package receipt.
+type Receipts interface {
+	Issue(ctx context.Context, consentID string, at *time.Time) (*receipt.Issued, error)
+	Chain(ctx context.Context, issued *receipt.Issued) (string, error)
+}
+
 // Purposes is what the API needs of package purpose.
 type Purposes interface {
 	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
@@ -522,6 +530,7 @@ type Resolver struct {
 	webhooks    Webhooks
 	security    Security
 	purposes    Purposes
+	receipts    Receipts
 	consents    Consents
 	letters     Letters
 	requests    Requests
@@ -561,6 +570,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		webhooks:    s.Webhooks,
 		security:    s.Security,
 		purposes:    s.Purposes,
+		receipts:    s.Receipts,
 		consents:    s.Consents,
 		letters:     s.Letters,
 		requests:    s.Requests,

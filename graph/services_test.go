@@ -7,6 +7,8 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/consent"
+	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/download"
@@ -19,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/measure"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
@@ -52,9 +55,11 @@ var (
 	_ graph.Webhooks    = (*webhook.Service)(nil)
 	_ graph.Security    = (*security.Service)(nil)
 	_ graph.Purposes    = (*purpose.Service)(nil)
+	_ graph.Receipts    = (*receipt.Service)(nil)
 	_ graph.Letters     = (*letter.Service)(nil)
 	_ graph.Requests    = (*request.Service)(nil)
 	_ graph.Policies    = (*policy.Service)(nil)
+	_ graph.Processing  = (*processing.Service)(nil)
 	_ authn.Grants      = (*breakglass.Service)(nil)
 	_ authn.Keys        = (*apikey.Service)(nil)
 	_ authn.Members     = (*tenancy.Service)(nil)

@@ -63,6 +63,7 @@ type ResolverRoot interface {
 	Change() ChangeResolver
 	Consent() ConsentResolver
 	ConsentEvidence() ConsentEvidenceResolver
+	ConsentReceipt() ConsentReceiptResolver
 	ConsentStatus() ConsentStatusResolver
 	Dataset() DatasetResolver
 	DatasetField() DatasetFieldResolver
@@ -556,6 +557,15 @@ type ComplexityRoot struct {
 		Month   func(childComplexity int) int
 		Purpose func(childComplexity int) int
 		State   func(childComplexity int) int
+	}
+
+	ConsentReceipt struct {
+		Chain     func(childComplexity int) int
+		CreatedAt func(childComplexity int) int
+		Document  func(childComplexity int) int
+		MediaType func(childComplexity int) int
+		Sequence  func(childComplexity int) int
+		State     func(childComplexity int) int
 	}
 
 	ConsentReport struct {
@@ -1875,6 +1885,7 @@ type ComplexityRoot struct {
 		Changes                func(childComplexity int, after *string, first int) int
 		ChildAges              func(childComplexity int) int
 		ConsentHistory         func(childComplexity int, subject string, purpose *string, first int, after *string) int
+		ConsentReceipt         func(childComplexity int, consent string, at *time.Time) int
 		ConsentReport          func(childComplexity int, purposes []string, asOf *civil.Date) int
 		ConsentState           func(childComplexity int, subject string, purpose string, asOf *time.Time) int
 		ConsentStates          func(childComplexity int, subject string) int
@@ -1905,6 +1916,7 @@ type ComplexityRoot struct {
 		Member                 func(childComplexity int, id string) int
 		Members                func(childComplexity int, first int, after *string) int
 		MyConsentHistory       func(childComplexity int, first int, after *string) int
+		MyConsentReceipt       func(childComplexity int, consent string, at *time.Time) int
 		MyConsents             func(childComplexity int) int
 		MyRecipients           func(childComplexity int, first int, after *string) int
 		MyRequests             func(childComplexity int, first int, after *string) int
@@ -4551,6 +4563,43 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ConsentMonthCount.State(childComplexity), true
+
+	case "ConsentReceipt.chain":
+		if e.ComplexityRoot.ConsentReceipt.Chain == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.Chain(childComplexity), true
+	case "ConsentReceipt.createdAt":
+		if e.ComplexityRoot.ConsentReceipt.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.CreatedAt(childComplexity), true
+	case "ConsentReceipt.document":
+		if e.ComplexityRoot.ConsentReceipt.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.Document(childComplexity), true
+	case "ConsentReceipt.mediaType":
+		if e.ComplexityRoot.ConsentReceipt.MediaType == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.MediaType(childComplexity), true
+	case "ConsentReceipt.sequence":
+		if e.ComplexityRoot.ConsentReceipt.Sequence == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.Sequence(childComplexity), true
+	case "ConsentReceipt.state":
+		if e.ComplexityRoot.ConsentReceipt.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ConsentReceipt.State(childComplexity), true
 
 	case "ConsentReport.asOf":
 		if e.ComplexityRoot.ConsentReport.AsOf == nil {
@@ -10585,6 +10634,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.ConsentHistory(childComplexity, args["subject"].(string), args["purpose"].(*string), args["first"].(int), args["after"].(*string)), true
+	case "Query.consentReceipt":
+		if e.ComplexityRoot.Query.ConsentReceipt == nil {
+			break
+		}
+
+		args, err := ec.field_Query_consentReceipt_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ConsentReceipt(childComplexity, args["consent"].(string), args["at"].(*time.Time)), true
 	case "Query.consentReport":
 		if e.ComplexityRoot.Query.ConsentReport == nil {
 			break
@@ -10896,6 +10956,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.MyConsentHistory(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myConsentReceipt":
+		if e.ComplexityRoot.Query.MyConsentReceipt == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myConsentReceipt_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyConsentReceipt(childComplexity, args["consent"].(string), args["at"].(*time.Time)), true
 	case "Query.myConsents":
 		if e.ComplexityRoot.Query.MyConsents == nil {
 			break
@@ -19289,6 +19360,38 @@ extend type Mutation {
   withdrawNotice(input: WithdrawNoticeInput!): WithdrawNoticePayload! @can(do: PURPOSE_WRITE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/receipt.graphql", Input: `"""
+What a person can show of their consent: the whole record of ISO/IEC TS 27560 after
+one of its events, as JSON-LD in the profile of the Data Privacy Vocabulary, signed.
+It says nothing of the person but an opaque id and what they chose. Anybody can check
+it: at /check, with vogter verify, or with the keys at /.well-known/jwks.json.
+"""
+type ConsentReceipt {
+  "A JSON Web Signature in compact form."
+  document: String! @personal
+  "Of document and chain: application/jose."
+  mediaType: String!
+  "Of the receipts of the consent, from 1: there is one for each event, and each has the hash of the one before."
+  sequence: Int!
+  "What the event led to."
+  state: ConsentState!
+  "When the event happened."
+  createdAt: Time!
+  "This receipt with all before it, one in each line, the oldest first."
+  chain: String! @personal @goField(forceResolver: true)
+}
+
+extend type Query {
+  """
+  The receipt of a consent after its last event, or after the last one up to an
+  instant. PRECONDITION when the proof of the consent can't be shown to the caller,
+  ERASED when it is gone, LIMITED after more than 200 events.
+  """
+  consentReceipt(consent: ID!, at: Time): ConsentReceipt! @can(do: CONSENT_READ)
+  "Of data subjects: the receipt of one of their consents."
+  myConsentReceipt(consent: ID!, at: Time): ConsentReceipt! @can(do: SELF_READ)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
 enum Origin {
   "By the person."
@@ -22763,6 +22866,24 @@ func (ec *executionContext) childFields_ConsentMonthCount(ctx context.Context, f
 		return ec.fieldContext_ConsentMonthCount_count(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ConsentMonthCount", field.Name)
+}
+
+func (ec *executionContext) childFields_ConsentReceipt(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "document":
+		return ec.fieldContext_ConsentReceipt_document(ctx, field)
+	case "mediaType":
+		return ec.fieldContext_ConsentReceipt_mediaType(ctx, field)
+	case "sequence":
+		return ec.fieldContext_ConsentReceipt_sequence(ctx, field)
+	case "state":
+		return ec.fieldContext_ConsentReceipt_state(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_ConsentReceipt_createdAt(ctx, field)
+	case "chain":
+		return ec.fieldContext_ConsentReceipt_chain(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ConsentReceipt", field.Name)
 }
 
 func (ec *executionContext) childFields_ConsentReport(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

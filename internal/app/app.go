@@ -27,8 +27,11 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/calendar"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
+	"github.com/vogter/vogter/internal/consent"
+	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
@@ -55,6 +58,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -87,36 +91,40 @@ type Platform struct {
 	Identity *ory.Client
 	Recorder *audit.Recorder
 
-	log         *slog.Logger
-	now         func() time.Time
-	db, keysDB  *mongo.DB
-	redis       *redis.Client
-	queue       *jobs.AsynqQueue
-	bell        jobs.Bell
-	bucket      *blob.Bucket
-	files       *file.Service
-	downloads   *download.Service
-	evictions   *authn.Evictions
-	sessions    *session.Service
-	portal      *portal.Service
-	access      *breakglass.Service
-	notices     *notify.Service
-	feed        *feed.Service
-	webhooks    *webhook.Service
-	hydra       *ory.Hydra // nil: OAuth is off
-	authorizer  *authz.Engine
-	policies    *policy.Service
-	audit       auditLog
-	limiter     *ratelimit.Limiter
-	documents   *document.Service
-	measures    *measure.Service
-	assessments *assessment.Service
-	processing  *processing.Service
-	disclosures *disclosure.Service
-	keys        lifeOfKeys
-	watch       watch
-	purposes    *purpose.Service
-	letters     *letter.Service
+	log          *slog.Logger
+	now          func() time.Time
+	db, keysDB   *mongo.DB
+	redis        *redis.Client
+	queue        *jobs.AsynqQueue
+	bell         jobs.Bell
+	bucket       *blob.Bucket
+	files        *file.Service
+	downloads    *download.Service
+	evictions    *authn.Evictions
+	sessions     *session.Service
+	portal       *portal.Service
+	access       *breakglass.Service
+	notices      *notify.Service
+	feed         *feed.Service
+	webhooks     *webhook.Service
+	hydra        *ory.Hydra // nil: OAuth is off
+	authorizer   *authz.Engine
+	policies     *policy.Service
+	audit        auditLog
+	limiter      *ratelimit.Limiter
+	documents    *document.Service
+	measures     *measure.Service
+	assessments  *assessment.Service
+	processing   *processing.Service
+	disclosures  *disclosure.Service
+	keys         lifeOfKeys
+	watch        watch
+	purposes     *purpose.Service
+	consents     *consent.Service
+	receipts     *receipt.Service
+	letters      *letter.Service
+	calendars    *calendar.Service
+	retention    *retention.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -251,26 +259,33 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Purposes: mongo.NewPurposeStore(p.db), Notices: mongo.NewNoticeStore(p.db), Tenants: p.Tenants, Datasets: p.Datasets,
 		Changes: changes, Now: p.now,
 	})
+	answers := mongo.NewConsentStore(p.db, v, p.log)
+	gate := consent.NewGate(p.purposes, answers, p.now)
 	p.Jobs = job.NewService(mongo.NewJobStore(p.db), changes, p.now, p.log, job.Timing{})
 	p.openAudit(v, keys, changes, tenants)
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
+	p.Subjects.Ask(gate)
 	p.files = file.NewService(file.Config{
-		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer,
+		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer, Consents: gate,
 		Vault: v, Changes: changes, Recorder: p.Recorder, Log: p.log, Now: p.now,
 	})
 	p.Records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(p.db, v, p.log), Changes: changes, Recorder: p.Recorder, Vault: v,
-		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Regions: p.Tenants, Now: p.now,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Consents: gate, Kept: p.keeper(v), Regions: p.Tenants, Now: p.now,
 	})
 	p.Imports = imports.NewService(imports.Parts{
 		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
 		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
 	})
 	p.openKeys(v, keys, wrapper, changes, tenants, subjects)
+	p.openRetention(v, changes)
+	if err := p.openConsents(v, changes, subjects, answers); err != nil {
+		return err
+	}
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
 		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,
-		Changes: changes, Log: p.log, Now: p.now,
+		Consents: gate, Changes: changes, Log: p.log, Now: p.now,
 	})
 	p.openAssessments(v, changes, tenants, subjects)
 	p.openProcessing(v, changes, tenants)
@@ -376,7 +391,8 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Authorizer: p.authorizer, Policies: p.policies, Tenants: p.Tenants, Portal: p.portal, Sessions: p.sessions, Access: p.access, APIKeys: p.APIKeys, Documents: p.documents, OAuth: p.OAuth, Datasets: p.Datasets,
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
-			Purposes: p.purposes, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
+			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
+			Retention: p.retention, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -427,9 +443,11 @@ func (p *Platform) Work(ctx context.Context) error {
 
 	sweeper := jobs.NewSweeper(mongo.NewLeaseStore(p.db), p.now, p.log, jobs.Timing{})
 	p.workKeys(mux, sweeper)
+	p.workConsents(mux, sweeper)
 	p.workSecurity(sweeper)
 	p.workPortal(mux, sweeper)
 	p.workAssessments(sweeper)
+	p.workRetention(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)
