@@ -91,40 +91,40 @@ type Platform struct {
 	Identity *ory.Client
 	Recorder *audit.Recorder
 
-	log          *slog.Logger
-	now          func() time.Time
-	db, keysDB   *mongo.DB
-	redis        *redis.Client
-	queue        *jobs.AsynqQueue
-	bell         jobs.Bell
-	bucket       *blob.Bucket
-	files        *file.Service
-	downloads    *download.Service
-	evictions    *authn.Evictions
-	sessions     *session.Service
-	portal       *portal.Service
-	access       *breakglass.Service
-	notices      *notify.Service
-	feed         *feed.Service
-	webhooks     *webhook.Service
-	hydra        *ory.Hydra // nil: OAuth is off
-	authorizer   *authz.Engine
-	policies     *policy.Service
-	audit        auditLog
-	limiter      *ratelimit.Limiter
-	documents    *document.Service
-	measures     *measure.Service
-	assessments  *assessment.Service
-	processing   *processing.Service
-	disclosures  *disclosure.Service
-	keys         lifeOfKeys
-	watch        watch
-	purposes     *purpose.Service
-	consents     *consent.Service
-	receipts     *receipt.Service
-	letters      *letter.Service
-	calendars    *calendar.Service
-	retention    *retention.Service
+	log         *slog.Logger
+	now         func() time.Time
+	db, keysDB  *mongo.DB
+	redis       *redis.Client
+	queue       *jobs.AsynqQueue
+	bell        jobs.Bell
+	bucket      *blob.Bucket
+	files       *file.Service
+	downloads   *download.Service
+	evictions   *authn.Evictions
+	sessions    *session.Service
+	portal      *portal.Service
+	access      *breakglass.Service
+	notices     *notify.Service
+	feed        *feed.Service
+	webhooks    *webhook.Service
+	hydra       *ory.Hydra // nil: OAuth is off
+	authorizer  *authz.Engine
+	policies    *policy.Service
+	audit       auditLog
+	limiter     *ratelimit.Limiter
+	documents   *document.Service
+	measures    *measure.Service
+	assessments *assessment.Service
+	processing  *processing.Service
+	disclosures *disclosure.Service
+	keys        lifeOfKeys
+	watch       watch
+	purposes    *purpose.Service
+	consents    *consent.Service
+	receipts    *receipt.Service
+	letters     *letter.Service
+	calendars   *calendar.Service
+	retention   *retention.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
