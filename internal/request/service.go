@@ -18,6 +18,8 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
@@ -102,8 +104,8 @@ type Calendars interface {
 
 // Subjects knows the persons.
 type Subjects interface {
-	// Exists returns subject.ErrNotFound for an id that isn't a person's.
-	Exists(ctx context.Context, subjectID string) error
+	// GetMany returns those of the persons that there are.
+	GetMany(ctx context.Context, ids []string) ([]*subject.Subject, error)
 }
 
 // Post tells the person, and those who work on the request, what a step means to
@@ -118,8 +120,7 @@ type Post interface {
 
 // Members knows who works for the tenant.
 type Members interface {
-	// Works returns an error unless the id is that of an active member.
-	Works(ctx context.Context, memberID string) error
+	Member(ctx context.Context, memberID string) (*tenancy.Member, error)
 }
 
 // Vault makes keys.
@@ -334,8 +335,8 @@ func (s *Service) Open(ctx context.Context, in OpenInput) (*Request, error) {
 		Contact: given(in.Contact),
 	}
 	if in.Subject != nil {
-		if err := s.Subjects.Exists(ctx, *in.Subject); err != nil {
-			return nil, errs.At(err, "subject")
+		if err := s.known(ctx, *in.Subject); err != nil {
+			return nil, err
 		}
 		r.Subject = *in.Subject
 	}
@@ -416,6 +417,22 @@ func (s *Service) open(ctx context.Context, r *Request, lang *string, items []It
 		return nil, err
 	}
 	return s.find(ctx, requestID)
+}
+
+// known fails unless the tenant has data on the person.
+func (s *Service) known(ctx context.Context, subjectID string) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	if id.Check(id.Subject, of, subjectID) != nil {
+		return errs.At(subject.ErrNotFound, "subject")
+	}
+	found, err := s.Subjects.GetMany(ctx, []string{subjectID})
+	if err == nil && len(found) == 0 {
+		err = errs.At(subject.ErrNotFound, "subject")
+	}
+	return err
 }
 
 // fill checks what a new request asks for.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/tenancy"
 )
 
 // The house's rules, DOMAIN §2.2 and §2.5.
@@ -105,8 +106,8 @@ type IdentifyInput struct {
 
 // Identify settles who asks, T4 and T7, and begins the work.
 func (s *Service) Identify(ctx context.Context, in IdentifyInput) (*Request, error) {
-	if err := s.Subjects.Exists(ctx, in.Subject); err != nil {
-		return nil, errs.At(err, "subject")
+	if err := s.known(ctx, in.Subject); err != nil {
+		return nil, err
 	}
 	return s.one(ctx, in.ID, "request.identify", &in.ExpectedVersion, func(r *Request) (Event, error) {
 		p := Proof{Method: in.Method, Subject: in.Subject, Document: given(in.Document), AnsweredAt: in.AnsweredAt}
@@ -388,7 +389,11 @@ type AssignInput struct {
 // Assign gives a request to a member.
 func (s *Service) Assign(ctx context.Context, in AssignInput) (*Request, error) {
 	if in.Member != nil {
-		if err := s.Members.Works(ctx, *in.Member); err != nil {
+		m, err := s.Members.Member(ctx, *in.Member)
+		if err == nil && m.State != tenancy.Joined {
+			err = errs.New(errs.Precondition, "this member doesn't work for the tenant now")
+		}
+		if err != nil {
 			return nil, errs.At(err, "member")
 		}
 	}
