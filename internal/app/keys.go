@@ -66,6 +66,9 @@ func (p *Platform) checkLedger(ctx context.Context) error {
 	err := p.keys.ledger.Check(tenant.System(ctx, "ledger"), strings.ToLower(rand.Text()), func(ctx context.Context, e ledger.Entry) error {
 		handled, err := p.keys.erasures.Replay(ctx, e)
 		if err == nil && !handled {
+			handled, err = p.retention.Replay(ctx, e)
+		}
+		if err == nil && !handled {
 			err = fmt.Errorf("%s: %w", e.Kind, ledger.ErrNoReplay)
 		}
 		return err
