@@ -95,7 +95,7 @@ func chain(t *testing.T, ring *sign.Ring) []string {
 		t.Fatal(err)
 	}
 	receipts := receipt.Split([]byte(all))
-	if len(receipts) != 4 || receipts[3] != issued.Document || issued.Sequence != 4 || issued.Status != "dpv:ConsentWithdrawn" {
+	if len(receipts) != 4 || receipts[3] != issued.Document || issued.Sequence != 4 || issued.State != consent.Withdrawn || issued.MediaType() != "application/jose" {
 		t.Fatalf("issued %+v with %d", issued, len(receipts))
 	}
 	for n := range 4 {

@@ -60,7 +60,7 @@ func NewService(c Config) *Service { return &Service{c} }
 type Issued struct {
 	Document  string // the receipt itself
 	Sequence  int    // from 1, of the receipts of its consent
-	Status    string // dpv:ConsentGiven
+	State     consent.State
 	CreatedAt time.Time
 
 	payloads [][]byte // of all up to it
@@ -102,7 +102,7 @@ func (s *Service) Issue(ctx context.Context, consentID string, at *time.Time) (*
 		return nil, err
 	}
 	last := events[len(events)-1]
-	issued := &Issued{Sequence: len(events), Status: last.State.Term(), CreatedAt: last.At}
+	issued := &Issued{Sequence: len(events), State: last.State, CreatedAt: last.At}
 	if issued.payloads, err = Documents(source); err != nil {
 		return nil, err
 	}
