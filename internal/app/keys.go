@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/kms"
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -66,6 +67,9 @@ func (p *Platform) checkLedger(ctx context.Context) error {
 	err := p.keys.ledger.Check(tenant.System(ctx, "ledger"), strings.ToLower(rand.Text()), func(ctx context.Context, e ledger.Entry) error {
 		handled, err := p.keys.erasures.Replay(ctx, e)
 		if err == nil && !handled {
+			handled, err = p.consents.Replay(ctx, e)
+		}
+		if err == nil && !handled {
 			handled, err = p.retention.Replay(ctx, e)
 		}
 		if err == nil && !handled {
@@ -101,15 +105,35 @@ func (p *Platform) workKeys(mux jobs.Mux, sweeper *jobs.Sweeper) {
 	mux.Handle(erasure.JobShred, func(ctx context.Context, r *job.Run) error { return p.keys.erasures.Run(ctx, r) })
 	sweeper.Sweep("epochs", time.Minute, p.keys.epochs.Sweep)
 	sweeper.Sweep("lookups", time.Minute, p.keys.lookups.Advance)
-	sweeper.Sweep("key rotations", time.Minute, p.keys.rotations.Sweep)
+	sweeper.Sweep("key rotations", 10*time.Second, p.keys.rotations.Sweep)
 	sweeper.Sweep("late epochs", 6*time.Hour, p.keys.epochs.Watch)
 }
 
-// KeyStatus tells how the keys are.
-func (p *Platform) KeyStatus(ctx context.Context) (*epoch.Status, error) {
+// KeyStatus tells how the keys are, and of the latest rotations of data keys.
+func (p *Platform) KeyStatus(ctx context.Context) (*epoch.Status, []*rotation.Rotation, error) {
 	of, err := p.keys.epochs.Provider.ProviderID(tenant.System(ctx, "key status"))
 	if err != nil {
-		return nil, fmt.Errorf("find the provider: %w", err)
+		return nil, nil, fmt.Errorf("find the provider: %w", err)
 	}
-	return p.keys.epochs.Status(tenant.NewContext(ctx, of))
+	ctx = tenant.NewContext(ctx, of)
+	status, err := p.keys.epochs.Status(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	rotations, err := p.keys.rotations.List(ctx, page.Request{First: page.Max})
+	if err != nil {
+		return nil, nil, err
+	}
+	return status, rotations.Nodes(), nil
+}
+
+// InspectKey looks at a data key by its id, and tries to open it.
+func (p *Platform) InspectKey(ctx context.Context, key string) (*epoch.Inspection, error) {
+	return p.keys.epochs.Inspect(ctx, key)
+}
+
+// InspectKeys calls visit for each data key that doesn't open, and returns how many
+// keys there are.
+func (p *Platform) InspectKeys(ctx context.Context, visit func(*epoch.Inspection) error) (int, error) {
+	return p.keys.epochs.InspectAll(ctx, visit)
 }

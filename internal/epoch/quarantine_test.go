@@ -174,3 +174,54 @@ func TestQuarantineOfMany(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Keys with several generations, in several epochs, move with all of them, and a
+// destroyed generation stays destroyed.
+func TestCloseGenerations(t *testing.T) {
+	r := newRig(t)
+	owners := people(3)
+	first := r.seal(r.vault, owners...)
+	docs := func() []vault.DataKey {
+		found, err := r.keys.FindDataKeys(t.Context(), owners)
+		r.ok(err)
+		return found
+	}
+	r.sleep(time.Hour)
+	r.ok(r.vault.Retire(t.Context(), r.keys, docs(), r.now()))
+	second := r.seal(r.fresh(), owners...)
+	r.through(r.approved())
+	r.opens(first)
+	r.opens(second)
+	r.sleep(time.Hour)
+	r.ok(r.fresh().Retire(t.Context(), r.keys, docs()[:3], r.now()))
+	third := r.seal(r.fresh(), owners...)
+	at := r.now()
+	r.sleep(time.Hour)
+	r.ok(r.fresh().DestroyRetired(t.Context(), r.keys, docs(), at.Add(-time.Minute)))
+	r.through(r.approved())
+	r.opens(third)
+	keys, err := r.fresh().Load(t.Context(), owners...)
+	r.ok(err)
+	for _, o := range owners {
+		if _, err := keys.Open(o, place(o), first[o]); !errors.Is(err, vault.ErrKeyMissing) {
+			t.Errorf("%s: what a destroyed generation sealed: %v", o.ID(), err)
+		}
+	}
+	for _, d := range docs() {
+		if n := len(d.Retired(r.now())); n != 0 {
+			t.Errorf("%s: %d retired generations", d.Owner.ID(), n)
+		}
+	}
+	status, err := r.s.Status(r.operator("a"))
+	r.ok(err)
+	if g := status.Generations; len(g) != 3 || g[1].Keys != 3 || g[2].Keys != 3 {
+		t.Errorf("generations: %+v", status.Generations)
+	}
+	// An erasure takes them all.
+	r.ok(r.keys.DestroyDataKey(t.Context(), owners[0], r.now()))
+	for _, d := range docs() {
+		if d.Owner == owners[0] && slices.ContainsFunc(d.Generations, func(g vault.Generation) bool { return len(g.Wrapped) > 0 }) {
+			t.Error("a generation outlived the erasure")
+		}
+	}
+}
