@@ -33,6 +33,7 @@ import (
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/policy"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
@@ -99,6 +100,10 @@ type (
 	}
 	worldPurposes struct {
 		graph.Purposes
+		*world
+	}
+	worldProcessing struct {
+		graph.Processing
 		*world
 	}
 	worldAccess struct {
@@ -189,6 +194,22 @@ func (w worldWebhooks) GetDelivery(ctx context.Context, deliveryID string) (*web
 
 func (w worldLetters) Get(ctx context.Context, templateID string) (*letter.Template, error) {
 	return &letter.Template{ID: templateID}, w.note(ctx, "letter.read")
+}
+
+func (w worldProcessing) Party(ctx context.Context, partyID string) (*processing.Party, error) {
+	return &processing.Party{ID: partyID}, w.note(ctx, "party.read")
+}
+
+func (w worldProcessing) System(ctx context.Context, systemID string) (*processing.System, error) {
+	return &processing.System{ID: systemID}, w.note(ctx, "system.read")
+}
+
+func (w worldProcessing) Get(ctx context.Context, activityID string) (*processing.Activity, error) {
+	return &processing.Activity{ID: activityID}, w.note(ctx, "activity.read")
+}
+
+func (w worldProcessing) Register(ctx context.Context, registerID string) (*processing.Register, error) {
+	return &processing.Register{ID: registerID}, w.note(ctx, "register.read")
 }
 
 func (w worldPurposes) ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error) {
@@ -319,8 +340,8 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		w = &world{recorder: r}
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
-			Webhooks: worldWebhooks{world: w},
-			Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Requests: worldRequests{world: w},
+			Webhooks:   worldWebhooks{world: w},
+			Processing: worldProcessing{world: w}, Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Requests: worldRequests{world: w},
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
@@ -429,6 +450,8 @@ func TestNode(t *testing.T) {
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
 		"req_1": {"Request", "REQUEST_READ"},
 		"mea_1": {"SecurityMeasure", "PROCESSING_READ"}, "asm_1": {"Assessment", "PROCESSING_READ"}, "dsc_1": {"Disclosure", "DISCLOSURE_READ"},
+		"pty_1": {"ProcessingParty", "PROCESSING_READ"}, "sys_1": {"DataSystem", "PROCESSING_READ"},
+		"act_1": {"ProcessingActivity", "PROCESSING_READ"}, "reg_1": {"ProcessingRegister", "PROCESSING_READ"},
 		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"}, "ltr_1": {"LetterTemplate", "LETTER_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}

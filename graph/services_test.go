@@ -55,6 +55,7 @@ var (
 	_ graph.Webhooks    = (*webhook.Service)(nil)
 	_ graph.Security    = (*security.Service)(nil)
 	_ graph.Purposes    = (*purpose.Service)(nil)
+	_ graph.Consents    = (*consent.Service)(nil)
 	_ graph.Receipts    = (*receipt.Service)(nil)
 	_ graph.Letters     = (*letter.Service)(nil)
 	_ graph.Requests    = (*request.Service)(nil)

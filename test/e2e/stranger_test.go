@@ -84,6 +84,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}](t, owner, `mutation($input: RegisterDocumentsInput!) { registerDocuments(input: $input) { documents { id } } }`,
 		vars{"input": vars{"documents": []vars{{"name": "walk", "text": "{ viewer { id } }"}}}}).RegisterDocuments.Documents[0].ID
 	account := p.account(t, b.person)
+	kept := p.keepRecord(t)
 	weigh := func(more vars) vars {
 		more["id"], more["expectedVersion"] = account.assessment, 6
 		return more
@@ -110,6 +111,33 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("registerDocuments", "documents { id }",
 			vars{"documents": []vars{{"name": "walk", "text": "{ foreign: " + foreign + " }"}}}, "INVALID"),
 		mutation("unregisterDocument", "id", vars{"id": registered}, "NOT_FOUND"),
+		query("parties", `{ parties { nodes { id legalName } } }`, nil, ""),
+		query("party", `query($id: ID!) { party(id: $id) { id } }`, vars{"id": kept.party}, "NOT_FOUND"),
+		query("dataSystems", `{ dataSystems { nodes { id } } }`, nil, ""),
+		query("dataSystem", `query($id: ID!) { dataSystem(id: $id) { id } }`, vars{"id": kept.system}, "NOT_FOUND"),
+		query("processingActivities", `{ processingActivities { nodes { id } } }`, nil, ""),
+		query("processingActivity", `query($id: ID!) { processingActivity(id: $id) { id } }`, vars{"id": kept.activity}, "NOT_FOUND"),
+		query("processingActivityAsOf", `query($id: ID!) { processingActivityAsOf(id: $id, at: "2030-01-01T00:00:00Z") { id } }`, vars{"id": kept.activity}, "NOT_FOUND"),
+		query("processingDrift", `query($id: ID!) { processingDrift(activity: $id) { kind } }`, vars{"id": kept.activity}, "NOT_FOUND"),
+		query("dataMap", `query($id: ID!) { dataMap(around: $id) { nodes { id } } }`, vars{"id": kept.party}, ""),
+		query("registers", `{ registers { nodes { id hash } } }`, nil, ""),
+		query("register", `query($id: ID!) { register(id: $id) { id } }`, vars{"id": kept.register}, "NOT_FOUND"),
+		query("registerAsOf", `{ registerAsOf(at: "2030-01-01T00:00:00Z") { id } }`, nil, "NOT_FOUND"),
+		mutation("updateParty", "party { id }", vars{"id": kept.party, "expectedVersion": 1, "party": vars{"legalName": "x", "country": "DK", "roles": []string{"RECIPIENT"}}}, "NOT_FOUND"),
+		mutation("retireParty", "party { id }", vars{"id": kept.party, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("createDataSystem", "system { id }", vars{"system": vars{"name": vars{"da": "x"}, "kind": "PAPER", "location": "DK", "owner": kept.party}}, "NOT_FOUND"),
+		mutation("updateDataSystem", "system { id }", vars{"id": kept.system, "expectedVersion": 1, "system": vars{"name": vars{"da": "x"}, "kind": "PAPER", "location": "DK"}}, "NOT_FOUND"),
+		mutation("retireDataSystem", "system { id }", vars{"id": kept.system, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("createProcessingActivity", "activity { id }", vars{"hat": "PROCESSOR", "content": vars{
+			"name": vars{"da": "x"}, "systems": []string{kept.system}, "processor": vars{},
+		}}, "NOT_FOUND"),
+		mutation("reviseProcessingActivity", "activity { id }", vars{"id": kept.activity, "expectedVersion": 2, "content": vars{"name": vars{"da": "x"}, "processor": vars{}}}, "NOT_FOUND"),
+		mutation("activateProcessingActivity", "activity { id }", vars{"id": kept.activity, "expectedVersion": 2}, "NOT_FOUND"),
+		mutation("reviewProcessingActivity", "activity { id }", vars{"id": kept.activity, "expectedVersion": 2, "nextReviewOn": "2040-01-01"}, "NOT_FOUND"),
+		mutation("retireProcessingActivity", "activity { id }", vars{"id": kept.activity, "expectedVersion": 2}, "NOT_FOUND"),
+		mutation("prepareRegister", "register { id }", vars{}, "PRECONDITION"),
+		mutation("publishRegister", "register { id }", vars{"id": kept.register}, "NOT_FOUND"),
+		mutation("grantDownload", "grant { url }", vars{"object": kept.register, "register": vars{"format": "JSON"}}, "NOT_FOUND"),
 		query("securityMeasures", `{ securityMeasures { nodes { id key } } }`, nil, ""),
 		query("securityMeasure", `query($id: ID!) { securityMeasure(id: $id) { id } }`, vars{"id": account.measure}, "NOT_FOUND"),
 		query("assessments", `{ assessments { nodes { id title } } }`, nil, ""),
@@ -176,6 +204,10 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("unregisteredPurposes", `{ unregisteredPurposes }`, nil, ""),
 		query("notices", `{ notices(purpose: "walk.letters") { nodes { id key } } }`, nil, ""),
 		query("currentNotice", `{ currentNotice(tenantSlug: "nobody-of-that-name", purpose: "walk.letters") { text { title } } }`, nil, "NOT_FOUND"),
+		query("consentReceipt", `query($id: ID!) { consentReceipt(consent: $id) { document } }`,
+			vars{"id": "cns_" + strings.TrimPrefix(foreign, "ten_") + strings.Repeat("a", 26)}, "NOT_FOUND"),
+		query("myConsentReceipt", `query($id: ID!) { myConsentReceipt(consent: $id) { document } }`,
+			vars{"id": "cns_" + strings.TrimPrefix(foreign, "ten_") + strings.Repeat("a", 26)}, "FORBIDDEN"),
 		mutation("updatePurpose", "purpose { id }", vars{"id": purpose, "expectedEdit": 1, "content": letters()}, "NOT_FOUND"),
 		mutation("revisePurpose", "purpose { id }", vars{"id": purpose, "material": false, "reason": "x"}, "NOT_FOUND"),
 		mutation("publishPurpose", "purpose { id }", vars{"id": purpose, "expectedEdit": 1}, "NOT_FOUND"),
@@ -269,7 +301,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	}
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy, template,
-		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID, account.measure, account.assessment, account.disclosure,
+		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID, kept.party, kept.system, kept.activity, kept.register, account.measure, account.assessment, account.disclosure,
 		purpose, notice,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
@@ -298,7 +330,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		}
 	}
 	// These take no id of anything: they make things of the stranger's own.
-	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "proposeLetterTemplate", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createSecurityMeasure", "createPurpose"} {
+	for _, own := range []string{"recordSecurityEvent", "changeDetector", "proposeTenantPolicy", "proposeLetterTemplate", "createSubject", "createDataset", "saveImportMapping", "createApiKey", "createOAuthClient", "upsertSubject", "inviteMember", "signOut", "createWebhook", "createSecurityMeasure", "createPurpose", "createParty"} {
 		tried[own] = true
 	}
 	upsertSubject(t, p, b)
