@@ -278,11 +278,11 @@ type Review struct {
 	At       time.Time
 }
 
-// Connection is a page of assessments, the newest first, and Edge an assessment in it.
-type (
-	Connection = page.Connection[*Assessment]
-	Edge       = page.Edge[*Assessment]
-)
+// Connection is a page of assessments, the newest first.
+type Connection = page.Connection[*Assessment]
+
+// Edge is an assessment on a page.
+type Edge = page.Edge[*Assessment]
 
 // Filter selects assessments; what is nil doesn't.
 type Filter struct {

@@ -122,7 +122,7 @@ func day(s string) civil.Date {
 }
 
 func (o *office) content(kind assessment.Kind) assessment.Content {
-	c := assessment.Content{Title: "Verifikation med ansigtsbillede", Owner: o.people["handler"].ID, ReviewOn: new(day("2027-03-01"))}
+	c := assessment.Content{Title: "Ansigtsbillede mod pas", Owner: o.people["handler"].ID, ReviewOn: new(day("2027-03-01"))}
 	switch kind {
 	case assessment.KindDPIA:
 		c.DPIA = &assessment.DPIA{
@@ -238,8 +238,12 @@ func TestSteps(t *testing.T) {
 		{assessment.Screening, assessment.KindDPIA, nil, func(c *assessment.Content) { c.Screening = &assessment.ScreeningAnswers{} }, map[string]assessment.State{
 			"update": assessment.Screening, "screenOut": assessment.NotRequired, "begin": assessment.InProgress,
 		}},
-		{assessment.NotRequired, assessment.KindDPIA, []string{"screenOut"}, func(c *assessment.Content) { c.DPIA, c.Screening = nil, &assessment.ScreeningAnswers{} },
-			map[string]assessment.State{"revise": assessment.Screening, "demand": assessment.ReviewDue}},
+		{
+			assessment.NotRequired, assessment.KindDPIA,
+			[]string{"screenOut"},
+			func(c *assessment.Content) { c.DPIA, c.Screening = nil, &assessment.ScreeningAnswers{} },
+			map[string]assessment.State{"revise": assessment.Screening, "demand": assessment.ReviewDue},
+		},
 		{assessment.InProgress, assessment.KindDPIA, []string{"begin"}, nil, map[string]assessment.State{
 			"update": assessment.InProgress, "submit": assessment.DPOReview,
 		}},
@@ -261,8 +265,12 @@ func TestSteps(t *testing.T) {
 		{assessment.ReviewDue, assessment.KindDPIA, []string{"begin", "submit", "advise", "approve", "demand"}, nil, map[string]assessment.State{
 			"revise": assessment.InProgress,
 		}},
-		{assessment.ReviewDue, assessment.KindDPIA, []string{"screenOut", "demand"}, func(c *assessment.Content) { c.DPIA, c.Screening = nil, &assessment.ScreeningAnswers{} },
-			map[string]assessment.State{"revise": assessment.Screening}},
+		{
+			assessment.ReviewDue, assessment.KindDPIA,
+			[]string{"screenOut", "demand"},
+			func(c *assessment.Content) { c.DPIA, c.Screening = nil, &assessment.ScreeningAnswers{} },
+			map[string]assessment.State{"revise": assessment.Screening},
+		},
 		{assessment.InProgress, assessment.KindLIA, nil, nil, map[string]assessment.State{"update": assessment.InProgress, "submit": assessment.DPOReview}},
 		{assessment.DPOReview, assessment.KindLIA, []string{"submit"}, nil, map[string]assessment.State{
 			"advise": assessment.DPOReview, "approve": assessment.Approved, "reject": assessment.Rejected,
@@ -344,7 +352,7 @@ func TestVersionsNeverChange(t *testing.T) {
 	o.ok(err)
 	was, err := o.Editions(o.as("handler"), a.ID)
 	o.ok(err)
-	if len(was) != 1 || was[0].Number != 1 || was[0].Title != "Verifikation med ansigtsbillede" || was[0].State != assessment.Approved ||
+	if len(was) != 1 || was[0].Number != 1 || was[0].Title != "Ansigtsbillede mod pas" || was[0].State != assessment.Approved ||
 		was[0].DPIA.Description != "Billeder sammenlignes med pas." || len(was[0].DPIA.Risks) != 1 || was[0].DPIA.Risks[0].After() != assessment.Medium ||
 		was[0].Decision.By != o.people["approver"].ID || len(was[0].Advice) != 1 {
 		t.Errorf("the first version is %+v", was)

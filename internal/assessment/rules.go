@@ -200,12 +200,15 @@ func reviewAhead(a *Assessment, w situation) error {
 	return nil
 }
 
+// field is a text by the name that it has in the input.
+type field struct{ name, text string }
+
 // complete: every field of DOMAIN §9 and §6.5 is there.
 func complete(a *Assessment, _ situation) error {
-	missing := func(part string, fields ...string) error {
-		for i := 0; i < len(fields); i += 2 {
-			if fields[i+1] == "" {
-				return ErrIncomplete.At(part + "." + fields[i])
+	missing := func(fields ...field) error {
+		for _, f := range fields {
+			if f.text == "" {
+				return ErrIncomplete.At(f.name)
 			}
 		}
 		return nil
@@ -219,7 +222,10 @@ func complete(a *Assessment, _ situation) error {
 		return ErrIncomplete.At("tia")
 	}
 	if d := a.DPIA; d != nil {
-		if err := missing("dpia", "description", d.Description, "purposes", d.Purposes, "necessity", d.Necessity, "subjectViews", d.SubjectViews); err != nil {
+		if err := missing(
+			field{"dpia.description", d.Description}, field{"dpia.purposes", d.Purposes}, field{"dpia.necessity", d.Necessity},
+			field{"dpia.subjectViews", d.SubjectViews},
+		); err != nil {
 			return err
 		}
 		switch {
@@ -235,9 +241,12 @@ func complete(a *Assessment, _ situation) error {
 		}
 	}
 	if l := a.LIA; l != nil {
-		if err := missing("lia", "holder", l.Holder, "interest", l.Interest, "necessity", l.Necessity, "lessIntrusive", l.LessIntrusive,
-			"dataNature", l.DataNature, "expectations", l.Expectations, "impact", l.Impact, "safeguards", l.Safeguards, "children", l.Children,
-			"conclusion", l.Conclusion, "optOut", l.OptOut); err != nil {
+		if err := missing(
+			field{"lia.holder", l.Holder}, field{"lia.interest", l.Interest}, field{"lia.necessity", l.Necessity},
+			field{"lia.lessIntrusive", l.LessIntrusive}, field{"lia.dataNature", l.DataNature}, field{"lia.expectations", l.Expectations},
+			field{"lia.impact", l.Impact}, field{"lia.safeguards", l.Safeguards}, field{"lia.children", l.Children},
+			field{"lia.conclusion", l.Conclusion}, field{"lia.optOut", l.OptOut},
+		); err != nil {
 			return err
 		}
 		if l.Outcome == nil {
@@ -245,8 +254,10 @@ func complete(a *Assessment, _ situation) error {
 		}
 	}
 	if t := a.TIA; t != nil {
-		if err := missing("tia", "country", t.Country, "circumstances", t.Circumstances, "importerType", t.ImporterType, "data", t.Data,
-			"lawAndPractice", t.LawAndPractice, "conclusion", t.Conclusion); err != nil {
+		if err := missing(
+			field{"tia.country", t.Country}, field{"tia.circumstances", t.Circumstances}, field{"tia.importerType", t.ImporterType},
+			field{"tia.data", t.Data}, field{"tia.lawAndPractice", t.LawAndPractice}, field{"tia.conclusion", t.Conclusion},
+		); err != nil {
 			return err
 		}
 		if t.Outcome == nil {

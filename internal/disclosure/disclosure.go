@@ -97,14 +97,17 @@ var (
 	errOwn       = errs.New(errs.Invalid, "the recipient is the tenant itself").At("recipient")
 )
 
-// Connection is a page of disclosures, the newest first, and Edge a disclosure in
-// it; RecipientConnection and RecipientEdge are of recipients, by their ids.
-type (
-	Connection          = page.Connection[*Disclosure]
-	Edge                = page.Edge[*Disclosure]
-	RecipientConnection = page.Connection[*Recipient]
-	RecipientEdge       = page.Edge[*Recipient]
-)
+// Connection is a page of disclosures, the newest first.
+type Connection = page.Connection[*Disclosure]
+
+// Edge is a disclosure on a page.
+type Edge = page.Edge[*Disclosure]
+
+// RecipientConnection is a page of recipients, by their ids.
+type RecipientConnection = page.Connection[*Recipient]
+
+// RecipientEdge is a recipient on a page.
+type RecipientEdge = page.Edge[*Recipient]
 
 // Store keeps disclosures, for the tenant in ctx and within a transaction that it
 // carries.

@@ -36,7 +36,7 @@ type archive struct {
 
 	log               *disclosure.Service
 	named             *mongo.ProcessingStore
-	staff, two        context.Context //nolint:containedctx // portals of both tenants
+	staff, two        context.Context // portals of both tenants
 	person            *subject.Subject
 	kyc, report       *dataset.Dataset // the second is secret by law
 	bank, police, own string
@@ -241,16 +241,17 @@ func TestSecrecy(t *testing.T) {
 		t.Helper()
 		mine, err := a.log.Mine(a.self(a.person), page.Request{First: 1})
 		a.ok(err)
-		shown := fmt.Sprint(mine.PageInfo.HasNextPage, *mine.PageInfo.EndCursor, len(mine.Edges))
+		var shown strings.Builder
+		fmt.Fprint(&shown, mine.PageInfo.HasNextPage, *mine.PageInfo.EndCursor, len(mine.Edges))
 		for _, r := range mine.Nodes() {
-			shown += fmt.Sprintf(" %+v", *r)
+			fmt.Fprintf(&shown, " %+v", *r)
 		}
 		for _, role := range []authz.Role{authz.RoleCaseHandler, authz.RoleOwner, authz.RoleDPO} {
 			ids, err := a.list(a.as(role, authz.ClearConfidential, authz.ClearArt9), 1)
 			a.ok(err)
-			shown += fmt.Sprint(ids)
+			fmt.Fprint(&shown, ids)
 		}
-		return shown
+		return shown.String()
 	}
 	before := look()
 	hidden := a.record(a.input(a.secretly), a.input(a.secretly, func(in *disclosure.Input) { in.Recipient = a.bank }))

@@ -148,11 +148,11 @@ var (
 	ErrProvider = errs.New(errs.Precondition, "the default set are the commitments of the platform's provider: others create their own").Under("measure.provider")
 )
 
-// Connection is a page of measures, the newest first, and Edge a measure in it.
-type (
-	Connection = page.Connection[*Measure]
-	Edge       = page.Edge[*Measure]
-)
+// Connection is a page of measures, the newest first.
+type Connection = page.Connection[*Measure]
+
+// Edge is a measure on a page.
+type Edge = page.Edge[*Measure]
 
 // Store keeps measures, for the tenant in ctx and within a transaction that it
 // carries.

@@ -24,7 +24,7 @@ import (
 
 type fixture struct {
 	*measure.Service
-	one, two, provider context.Context //nolint:containedctx // the callers
+	one, two, provider context.Context
 	system             string
 }
 
