@@ -1043,8 +1043,8 @@ func (ec *executionContext) _DataSystem_state(ctx context.Context, field graphql
 			return obj.State, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v processing.State) graphql.Marshaler {
-			return ec.marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐState(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v processing.PartyState) graphql.Marshaler {
+			return ec.marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐPartyState(ctx, selections, v)
 		},
 		true,
 		true,
@@ -2807,8 +2807,8 @@ func (ec *executionContext) _ProcessingParty_state(ctx context.Context, field gr
 			return obj.State, nil
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v processing.State) graphql.Marshaler {
-			return ec.marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐState(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v processing.PartyState) graphql.Marshaler {
+			return ec.marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐPartyState(ctx, selections, v)
 		},
 		true,
 		true,
@@ -8208,13 +8208,13 @@ func (ec *executionContext) marshalNPartyRole2ᚕgithubᚗcomᚋvogterᚋvogter�
 	return ret
 }
 
-func (ec *executionContext) unmarshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐState(ctx context.Context, v any) (processing.State, error) {
+func (ec *executionContext) unmarshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐPartyState(ctx context.Context, v any) (processing.PartyState, error) {
 	tmp, err := scalar.UnmarshalString(v)
-	res := processing.State(tmp)
+	res := processing.PartyState(tmp)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐState(ctx context.Context, sel ast.SelectionSet, v processing.State) graphql.Marshaler {
+func (ec *executionContext) marshalNPartyState2githubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐPartyState(ctx context.Context, sel ast.SelectionSet, v processing.PartyState) graphql.Marshaler {
 	_ = sel
 	res := scalar.MarshalString(string(v))
 	if res == graphql.Null {

@@ -73,7 +73,7 @@ func (a *archive) ok(err error) {
 func (a *archive) party(name string, own bool) string {
 	a.Helper()
 	p := &processing.Party{
-		ID: id.New(id.Party, testenv.One), State: processing.Active, Version: 1,
+		ID: id.New(id.Party, testenv.One), State: processing.Current, Version: 1,
 		PartyFields: processing.PartyFields{LegalName: name, Country: "DK", Own: own, Roles: []processing.PartyRole{processing.RoleRecipient}},
 	}
 	a.ok(a.DB.InTransaction(a.staff, func(ctx context.Context) error { return a.named.InsertParty(ctx, p) }))

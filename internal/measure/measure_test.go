@@ -52,7 +52,7 @@ func start(t *testing.T) *fixture {
 	records := mongo.NewProcessingStore(db, v)
 	err := db.InTransaction(f.one, func(ctx context.Context) error {
 		return records.InsertSystem(ctx, &processing.System{
-			ID: f.system, State: processing.Active, Version: 1,
+			ID: f.system, State: processing.Current, Version: 1,
 			SystemFields: processing.SystemFields{Name: processing.Words{Da: "Arkiv"}, Kind: processing.Database, Location: "DK"},
 		})
 	})

@@ -68,7 +68,7 @@ type organisationDoc struct {
 	Own           bool                    `bson:"own,omitempty"`
 	Roles         []processing.PartyRole  `bson:"roles,omitempty"`
 	Contact       *organisationContactDoc `bson:"contact,omitempty"`
-	State         processing.State        `bson:"state"`
+	State         processing.PartyState   `bson:"state"`
 	Version       int64                   `bson:"version"`
 	CreatedAt     time.Time               `bson:"createdAt"`
 	UpdatedAt     time.Time               `bson:"updatedAt"`
@@ -183,7 +183,7 @@ type systemDoc struct {
 	Location     string                `bson:"location"`
 	Owner        *string               `bson:"owner,omitempty"`
 	SubProcessor *string               `bson:"subProcessor,omitempty"`
-	State        processing.State      `bson:"state"`
+	State        processing.PartyState `bson:"state"`
 	Version      int64                 `bson:"version"`
 	CreatedAt    time.Time             `bson:"createdAt"`
 	UpdatedAt    time.Time             `bson:"updatedAt"`

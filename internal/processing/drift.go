@@ -183,12 +183,12 @@ func (l *landscape) retired(c *Content) (all []Drift) {
 		}
 	}
 	for _, n := range c.parties() {
-		if p := l.parties[n]; p != nil && p.State == Retired {
+		if p := l.parties[n]; p != nil && p.State == Former {
 			all = append(all, found(PartyRetired, n))
 		}
 	}
 	for _, n := range c.Systems {
-		if y := l.systems[n]; y != nil && y.State == Retired {
+		if y := l.systems[n]; y != nil && y.State == Former {
 			all = append(all, found(SystemRetired, n))
 		}
 	}

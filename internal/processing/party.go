@@ -42,7 +42,7 @@ func PartyRoles() []PartyRole {
 type Party struct {
 	ID string
 	PartyFields
-	State     State // ACTIVE or RETIRED
+	State     PartyState
 	Version   int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -90,7 +90,7 @@ func SystemKinds() []SystemKind {
 type System struct {
 	ID string
 	SystemFields
-	State     State // ACTIVE or RETIRED
+	State     PartyState
 	Version   int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -201,7 +201,7 @@ func (s *Service) CreateParty(ctx context.Context, in CreatePartyInput) (*Party,
 		return nil, err
 	}
 	now := s.at()
-	p := &Party{ID: id.New(id.Party, of), PartyFields: in.Party, State: Active, Version: 1, CreatedAt: now, UpdatedAt: now}
+	p := &Party{ID: id.New(id.Party, of), PartyFields: in.Party, State: Current, Version: 1, CreatedAt: now, UpdatedAt: now}
 	if err := p.check(); err != nil {
 		return nil, errs.At(err, "party")
 	}
@@ -225,7 +225,7 @@ func (s *Service) CreateParty(ctx context.Context, in CreatePartyInput) (*Party,
 }
 
 func onlyOwn(p *Party, all []*Party) error {
-	if p.Own && slices.ContainsFunc(all, func(o *Party) bool { return o.Own && o.ID != p.ID && o.State == Active }) {
+	if p.Own && slices.ContainsFunc(all, func(o *Party) bool { return o.Own && o.ID != p.ID && o.State == Current }) {
 		return errOwn
 	}
 	return nil
@@ -256,7 +256,7 @@ func (s *Service) UpdateParty(ctx context.Context, in UpdatePartyInput) (*Party,
 // RetireParty ends a party. Activities that name it go on doing so, which is drift.
 func (s *Service) RetireParty(ctx context.Context, in RetireInput) (*Party, error) {
 	return s.moveParty(ctx, "party.retire", in.ID, in.ExpectedVersion, func(_ context.Context, p *Party) error {
-		p.State = Retired
+		p.State = Former
 		return nil
 	})
 }
@@ -276,7 +276,7 @@ func (s *Service) moveParty(
 		switch {
 		case p.Version != expected:
 			return c, change.ErrVersion
-		case p.State == Retired:
+		case p.State == Former:
 			return c, ErrRetired
 		}
 		p.Version++
@@ -310,7 +310,7 @@ func (s *Service) CreateSystem(ctx context.Context, in CreateSystemInput) (*Syst
 		return nil, err
 	}
 	now := s.at()
-	y := &System{ID: id.New(id.System, of), SystemFields: in.System, State: Active, Version: 1, CreatedAt: now, UpdatedAt: now}
+	y := &System{ID: id.New(id.System, of), SystemFields: in.System, State: Current, Version: 1, CreatedAt: now, UpdatedAt: now}
 	if err := s.checkSystem(ctx, &y.SystemFields); err != nil {
 		return nil, err
 	}
@@ -355,7 +355,7 @@ func (s *Service) UpdateSystem(ctx context.Context, in UpdateSystemInput) (*Syst
 
 // RetireSystem ends a system. Activities that name it go on doing so, which is drift.
 func (s *Service) RetireSystem(ctx context.Context, in RetireInput) (*System, error) {
-	return s.moveSystem(ctx, "system.retire", in.ID, in.ExpectedVersion, func(y *System) { y.State = Retired })
+	return s.moveSystem(ctx, "system.retire", in.ID, in.ExpectedVersion, func(y *System) { y.State = Former })
 }
 
 func (s *Service) moveSystem(ctx context.Context, action, systemID string, expected int64, mutate func(*System)) (*System, error) {
@@ -371,7 +371,7 @@ func (s *Service) moveSystem(ctx context.Context, action, systemID string, expec
 		switch {
 		case y.Version != expected:
 			return c, change.ErrVersion
-		case y.State == Retired:
+		case y.State == Former:
 			return c, ErrRetired
 		}
 		y.Version++

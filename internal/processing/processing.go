@@ -91,6 +91,15 @@ const (
 	Retired State = "RETIRED"
 )
 
+// PartyState is where a party or a system stands.
+type PartyState string
+
+// The states of parties and systems.
+const (
+	Current PartyState = "ACTIVE"
+	Former  PartyState = "RETIRED" // what names it goes on doing so, which is drift
+)
+
 // Activity is a processing activity.
 type Activity struct {
 	ID             string
@@ -227,19 +236,42 @@ type Basis string
 
 // The bases, and those that other member states' law has in place of the Danish.
 const (
-	Art6a Basis = "A6_1_A"
-	Art6f Basis = "A6_1_F"
-	Art10 Basis = "A10_NATIONAL_LAW"
-	Art87 Basis = "A87_NATIONAL_LAW"
+	Art6a     Basis = "A6_1_A"
+	Art6b     Basis = "A6_1_B"
+	Art6c     Basis = "A6_1_C"
+	Art6d     Basis = "A6_1_D"
+	Art6e     Basis = "A6_1_E"
+	Art6f     Basis = "A6_1_F"
+	Art9a     Basis = "A9_2_A"
+	Art9b     Basis = "A9_2_B"
+	Art9c     Basis = "A9_2_C"
+	Art9d     Basis = "A9_2_D"
+	Art9e     Basis = "A9_2_E"
+	Art9f     Basis = "A9_2_F"
+	Art9g     Basis = "A9_2_G"
+	Art9h     Basis = "A9_2_H"
+	Art9i     Basis = "A9_2_I"
+	Art9j     Basis = "A9_2_J"
+	Art10     Basis = "A10_NATIONAL_LAW"
+	Art87     Basis = "A87_NATIONAL_LAW"
+	Dbl7      Basis = "DBL_7"
+	Dbl8x1    Basis = "DBL_8_1"
+	Dbl8x3    Basis = "DBL_8_3"
+	Dbl8x4    Basis = "DBL_8_4"
+	Dbl8x5    Basis = "DBL_8_5"
+	Dbl11x1   Basis = "DBL_11_1"
+	Dbl11x2x1 Basis = "DBL_11_2_1"
+	Dbl11x2x2 Basis = "DBL_11_2_2"
+	Dbl11x2x3 Basis = "DBL_11_2_3"
+	Dbl11x2x4 Basis = "DBL_11_2_4"
+	Dbl12     Basis = "DBL_12"
 )
 
 // Bases returns all bases, in their order.
 func Bases() []Basis {
 	return []Basis{
-		"A6_1_A", "A6_1_B", "A6_1_C", "A6_1_D", "A6_1_E", "A6_1_F",
-		"A9_2_A", "A9_2_B", "A9_2_C", "A9_2_D", "A9_2_E", "A9_2_F", "A9_2_G", "A9_2_H", "A9_2_I", "A9_2_J",
-		"A10_NATIONAL_LAW", "A87_NATIONAL_LAW", "DBL_7", "DBL_8_1", "DBL_8_3", "DBL_8_4", "DBL_8_5",
-		"DBL_11_1", "DBL_11_2_1", "DBL_11_2_2", "DBL_11_2_3", "DBL_11_2_4", "DBL_12",
+		Art6a, Art6b, Art6c, Art6d, Art6e, Art6f, Art9a, Art9b, Art9c, Art9d, Art9e, Art9f, Art9g, Art9h, Art9i, Art9j,
+		Art10, Art87, Dbl7, Dbl8x1, Dbl8x3, Dbl8x4, Dbl8x5, Dbl11x1, Dbl11x2x1, Dbl11x2x2, Dbl11x2x3, Dbl11x2x4, Dbl12,
 	}
 }
 

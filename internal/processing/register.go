@@ -263,7 +263,7 @@ func (s *Service) freeze(ctx context.Context, remark Words) (b []byte, activitie
 		c.DPO = &contact{Name: d.Name.Reveal(), Email: d.Email.Reveal(), Phone: d.Phone.Reveal()}
 	}
 	for _, p := range l.parties {
-		if p.Own && p.State == Active {
+		if p.Own && p.State == Current {
 			c.Organisation.Contact = p.Contact.plain()
 		}
 	}
