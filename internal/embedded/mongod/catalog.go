@@ -473,6 +473,15 @@ func (s *Server) checkUnique(ix *index) error {
 // entry is a key of an index with its value.
 type entry struct{ key, val []byte }
 
+// reads reports whether a key of the index comes from one of the fields of the
+// top level.
+func (ix *index) reads(names []string) bool {
+	return slices.ContainsFunc(ix.fields, func(f keyField) bool {
+		head, _ := splitPath(f.path)
+		return slices.Contains(names, head)
+	})
+}
+
 // entries returns the index entries of doc, whose encoded _id is id.
 func (ix *index) entries(doc, id []byte) ([]entry, uint64, error) {
 	keys, multikey, err := keysOf(doc, ix.fields)

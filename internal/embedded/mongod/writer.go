@@ -231,7 +231,14 @@ func (w *writer) put(c *collection, key []byte, before, after document) error {
 	id := key[identLen:]
 	type change struct{ remove, add []entry }
 	changes := make([]change, len(c.indexes))
+	var changed []string
+	if before != nil && after != nil {
+		changed = differing(before, after)
+	}
 	for i, ix := range c.indexes {
+		if before != nil && after != nil && !ix.reads(changed) {
+			continue
+		}
 		var ch change
 		var err error
 		if before != nil {
@@ -278,6 +285,37 @@ func (w *writer) put(c *collection, key []byte, before, after document) error {
 	val = binary.BigEndian.AppendUint64(val, w.s.writeNumber.Add(1))
 	w.set(key, append(val, after...))
 	return nil
+}
+
+// differing returns the fields of the top level that aren't the same in both.
+// Most are, and at the same place.
+func differing(before, after document) (names []string) {
+	was := begin(before)
+	name, v, more := was.next()
+	for at, w := range elementsOf(after) {
+		for more && !bytes.Equal(name, at) {
+			if _, still := lookup(after, string(name)); still {
+				break
+			}
+			names = append(names, string(name))
+			name, v, more = was.next()
+		}
+		old, ok := v, more
+		if ok && bytes.Equal(name, at) {
+			name, v, more = was.next()
+		} else {
+			old, ok = lookup(before, string(at))
+		}
+		if !ok || old.Type != w.Type || !bytes.Equal(old.Data, w.Data) {
+			names = append(names, string(at))
+		}
+	}
+	for ; more; name, v, more = was.next() {
+		if _, still := lookup(after, string(name)); !still {
+			names = append(names, string(name))
+		}
+	}
+	return names
 }
 
 // claim locks the keys of a unique index that a document gives up and takes, and
