@@ -310,7 +310,7 @@ func differing(before, after document) (names []string) {
 			names = append(names, string(at))
 		}
 	}
-	for ; more; name, v, more = was.next() {
+	for ; more; name, _, more = was.next() {
 		if _, still := lookup(after, string(name)); !still {
 			names = append(names, string(name))
 		}
