@@ -119,6 +119,9 @@ func TestAuditLog(t *testing.T) {
 		t.Errorf("the platform's own check: %s", out)
 	}
 	t.Log(out)
+	if out, err = p.vogter(t, config.Environ(), "admin", "ledger", "verify"); err != nil || !strings.Contains(out, "The ledger is whole") {
+		t.Errorf("the check of the ledger: %s", out)
+	}
 	if out, err = p.vogter(t, config.Environ(), "admin", "sign", "rotate"); err != nil {
 		t.Errorf("new keys: %s", out)
 	}
