@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/errs"
@@ -37,6 +38,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -94,8 +96,16 @@ type (
 		graph.Requests
 		*world
 	}
+	worldRetention struct {
+		graph.Retention
+		*world
+	}
 	worldLetters struct {
 		graph.Letters
+		*world
+	}
+	worldConsents struct {
+		graph.Consents
 		*world
 	}
 	worldPurposes struct {
@@ -192,6 +202,18 @@ func (w worldWebhooks) GetDelivery(ctx context.Context, deliveryID string) (*web
 	return &webhook.Delivery{ID: deliveryID}, w.note(ctx, "delivery.read")
 }
 
+func (w worldRetention) Rule(ctx context.Context, ruleID string) (*retention.Rule, error) {
+	return &retention.Rule{ID: ruleID}, w.note(ctx, "rule.read")
+}
+
+func (w worldRetention) Hold(ctx context.Context, holdID string) (*retention.Hold, error) {
+	return &retention.Hold{ID: holdID}, w.note(ctx, "hold.read")
+}
+
+func (w worldRetention) RunOf(ctx context.Context, runID string) (*retention.Run, error) {
+	return &retention.Run{ID: runID}, w.note(ctx, "run.read")
+}
+
 func (w worldLetters) Get(ctx context.Context, templateID string) (*letter.Template, error) {
 	return &letter.Template{ID: templateID}, w.note(ctx, "letter.read")
 }
@@ -210,6 +232,18 @@ func (w worldProcessing) Get(ctx context.Context, activityID string) (*processin
 
 func (w worldProcessing) Register(ctx context.Context, registerID string) (*processing.Register, error) {
 	return &processing.Register{ID: registerID}, w.note(ctx, "register.read")
+}
+
+func (w worldConsents) Get(ctx context.Context, consentID string) (*consent.Consent, error) {
+	return &consent.Consent{ID: consentID}, w.note(ctx, "consent.read")
+}
+
+func (w worldConsents) GetEvent(ctx context.Context, eventID string) (*consent.Event, error) {
+	return &consent.Event{ID: eventID}, w.note(ctx, "consentEvent.read")
+}
+
+func (w worldConsents) GetCheck(ctx context.Context, checkID string) (*consent.Check, error) {
+	return &consent.Check{ID: checkID}, w.note(ctx, "erasureCheck.read")
 }
 
 func (w worldPurposes) ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error) {
@@ -341,7 +375,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks:   worldWebhooks{world: w},
-			Processing: worldProcessing{world: w}, Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Requests: worldRequests{world: w},
+			Processing: worldProcessing{world: w}, Consents: worldConsents{world: w}, Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Retention: worldRetention{world: w}, Requests: worldRequests{world: w},
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
@@ -452,7 +486,9 @@ func TestNode(t *testing.T) {
 		"mea_1": {"SecurityMeasure", "PROCESSING_READ"}, "asm_1": {"Assessment", "PROCESSING_READ"}, "dsc_1": {"Disclosure", "DISCLOSURE_READ"},
 		"pty_1": {"ProcessingParty", "PROCESSING_READ"}, "sys_1": {"DataSystem", "PROCESSING_READ"},
 		"act_1": {"ProcessingActivity", "PROCESSING_READ"}, "reg_1": {"ProcessingRegister", "PROCESSING_READ"},
+		"cns_1": {"Consent", "CONSENT_READ"}, "cne_1": {"ConsentEvent", "CONSENT_READ"}, "ech_1": {"ErasureCheck", "CONSENT_READ"},
 		"pur_1": {"Purpose", "PURPOSE_READ"}, "ntc_1": {"Notice", "PURPOSE_READ"}, "ltr_1": {"LetterTemplate", "LETTER_READ"},
+		"rul_1": {"RetentionRule", "RETENTION_READ"}, "hld_1": {"LegalHold", "RETENTION_READ"}, "rtr_1": {"RetentionRun", "RETENTION_READ"},
 		"map_1": {"ImportMapping", "IMPORT_RUN"}, "exp_1": {"Export", "EXPORT_REQUEST"}, "aud_1": {"AuditEntry", "AUDIT_READ"}, "aux_1": {"AuditExport", "AUDIT_EXPORT"}, "job_1": {"Job", "JOB_READ"},
 	}
 	operators := []string{"EpochClose", "KeyRotation"} // see TestNodeOfOperators

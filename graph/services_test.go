@@ -7,6 +7,7 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/breakglass"
+	"github.com/vogter/vogter/internal/calendar"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/dataset"
@@ -25,6 +26,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -60,6 +62,8 @@ var (
 	_ graph.Letters     = (*letter.Service)(nil)
 	_ graph.Requests    = (*request.Service)(nil)
 	_ graph.Policies    = (*policy.Service)(nil)
+	_ graph.Retention   = (*retention.Service)(nil)
+	_ graph.Calendars   = (*calendar.Service)(nil)
 	_ graph.Processing  = (*processing.Service)(nil)
 	_ authn.Grants      = (*breakglass.Service)(nil)
 	_ authn.Keys        = (*apikey.Service)(nil)

@@ -273,15 +273,15 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: mongo.NewRecordStore(p.db, v, p.log), Changes: changes, Recorder: p.Recorder, Vault: v,
 		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Consents: gate, Kept: p.keeper(v), Regions: p.Tenants, Now: p.now,
 	})
-	p.Imports = imports.NewService(imports.Parts{
-		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
-		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Regions: p.Tenants, Now: p.now,
-	})
 	p.openKeys(v, keys, wrapper, changes, tenants, subjects)
 	p.openRetention(v, changes)
 	if err := p.openConsents(v, changes, subjects, answers); err != nil {
 		return err
 	}
+	p.Imports = imports.NewService(imports.Parts{
+		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Consents: p.consents, Regions: p.Tenants, Now: p.now,
+	})
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
 		Looker: p.authorizer, Records: p.Records, Files: p.files, Tenants: tenants, Jobs: p.Jobs, Vault: v, Keys: keys, Signer: p.audit.ring,

@@ -462,7 +462,7 @@ func (s *Service) renewal(ctx context.Context, st *step, t *Track) error {
 	if err != nil {
 		return err
 	}
-	if st.current != nil && !st.current.Covers(p.Version) {
+	if !st.historic && !st.current.Covers(p.Version) {
 		return ErrNotice // what was consented to isn't what is done now
 	}
 	st.purpose = p

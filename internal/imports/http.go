@@ -19,8 +19,8 @@ import (
 // maxKey is the longest Idempotency-Key, in bytes.
 const maxKey = 255
 
-// Handler serves POST /v1/imports?mapping=NAME|dataset=NAME_OR_ID: the body is
-// the file. It answers with a summary once the file is read: 200 when all of it
+// Handler serves POST /v1/imports?mapping=NAME|dataset=NAME_OR_ID|kind=consents: the
+// body is the file. It answers with a summary once the file is read: 200 when all of it
 // was, also with rejected lines; when the import stopped within the file, the
 // status of the error that stopped it. Principal, tenant and request must be in
 // the request's context.
@@ -35,6 +35,12 @@ func Handler(s *Service, a authz.Authorizer, log *slog.Logger) http.Handler {
 		if err != nil {
 			httperr.Write(w, r, err, log)
 			return
+		}
+		if in.Kind == KindConsents {
+			if ctx, err = s.recorder.Permit(ctx, a, authz.ConsentWrite, "import.start", ""); err != nil {
+				httperr.Write(w, r, err, log)
+				return
+			}
 		}
 		in.Body = r.Body
 		sum, err := s.Run(ctx, in)
@@ -129,13 +135,16 @@ func answer(w http.ResponseWriter, r *http.Request, s *Summary, stopped error, l
 }
 
 func parse(r *http.Request) (in Input, err error) {
-	query, err := parameters(r, "mapping", "dataset", "mode", "origin")
+	query, err := parameters(r, "mapping", "dataset", "kind", "mode", "origin")
 	if err != nil {
 		return in, err
 	}
 	in = Input{
 		Key: r.Header.Get("Idempotency-Key"), Mapping: query.Get("mapping"), Dataset: query.Get("dataset"),
-		Origin: record.Origin(query.Get("origin")), Mode: Mode(query.Get("mode")),
+		Origin: record.Origin(query.Get("origin")), Mode: Mode(query.Get("mode")), Kind: Kind(query.Get("kind")),
+	}
+	if in.Kind != "" && in.Kind != KindConsents {
+		return in, errs.New(errs.Invalid, "kind takes consents").At("kind")
 	}
 	switch in.Mode {
 	case Check:

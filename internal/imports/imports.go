@@ -1,4 +1,5 @@
-// Package imports turns the lines of a file into subjects and records.
+// Package imports turns the lines of a file into subjects and records, or into what
+// happened to consents.
 //
 // A file is NDJSON or CSV of any size. Its lines are read, checked, sealed and
 // committed batch by batch while the rest still arrives: nothing plain is ever
@@ -58,6 +59,12 @@ const (
 	Stopped State = "STOPPED"
 	Done    State = "DONE"
 )
+
+// Kind is what the lines of a file are that makes no records.
+type Kind string
+
+// KindConsents is of events of consents.
+const KindConsents Kind = "consents"
 
 // Mode tells whether lines take effect.
 type Mode string

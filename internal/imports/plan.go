@@ -13,6 +13,7 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/identifier"
@@ -44,6 +45,9 @@ type plan struct {
 	dataset *dataset.Dataset // of a plan without a mapping
 	origin  record.Origin
 	refused map[string]error // of its fields, by id, those that the caller may not write
+
+	consents bool // every line is an event of a consent
+	importer *consent.Importer
 }
 
 type recordPlan struct {
@@ -62,6 +66,7 @@ type row struct {
 	reference lookup.Key
 	subject   subject.UpsertInput
 	records   []recordRow
+	consent   *consent.Entry // of an import of consents
 }
 
 type recordRow struct {
@@ -85,6 +90,13 @@ func (s *Service) plan(ctx context.Context, in Input) (*plan, error) {
 	// Lines name persons by their reference, and are compared with what is there.
 	if err := s.writable(ctx, authz.Data{Class: string(dataset.Ordinary), Secrecy: string(dataset.NoSecrecy)}); err != nil {
 		return nil, err
+	}
+	if in.Kind == KindConsents {
+		if in.Mapping != "" || in.Dataset != "" {
+			return nil, errs.New(errs.Invalid, "an import of consents takes neither a mapping nor a dataset").At("kind")
+		}
+		p.consents, p.params = true, string(in.Format)+" "+string(in.Kind)
+		return p, nil
 	}
 	switch {
 	case (in.Mapping == "") == (in.Dataset == ""):
@@ -184,6 +196,8 @@ func (p *plan) checkHeader(header []string) error {
 			return errs.New(errs.Invalid, "another column has this name").At(at)
 		case p.dataset != nil && name != "reference" && name != "key" && p.dataset.Field(name) == nil:
 			return errs.New(errs.Invalid, "the dataset has no field with this key").At(at)
+		case p.consents && !slices.Contains(consentColumns(), name):
+			return errs.New(errs.Invalid, "an event of a consent has no such column").At(at)
 		}
 	}
 	want := "reference"
@@ -200,9 +214,12 @@ func (p *plan) checkHeader(header []string) error {
 }
 
 // row reads what a line asks for. Its errors name places in the mapping.
-func (p *plan) row(line any, csv bool) (*row, error) {
+func (p *plan) row(ctx context.Context, line any, csv bool) (*row, error) {
 	if _, ok := line.(map[string]any); !ok {
 		return nil, errs.New(errs.Invalid, "a line is a JSON object")
+	}
+	if p.consents {
+		return p.consentRow(ctx, line)
 	}
 	if p.dataset != nil {
 		return p.plainRow(line, csv)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -161,7 +162,7 @@ func (r *run) read(ctx context.Context, to chan<- *batch) error {
 		l := &line{number: p.first, end: r.seen}
 		v, err := r.scan.value(&p)
 		if err == nil {
-			l.row, err = r.plan.row(v, r.scan.csv)
+			l.row, err = r.plan.row(ctx, v, r.scan.csv)
 		}
 		if l.fault = err; err != nil && !ofLine(err) {
 			return err
@@ -198,7 +199,8 @@ func (b *batch) takes(l *line, size int) bool {
 	case l.row == nil:
 		return true
 	}
-	return b.weight+len(l.row.records) <= batchRecords && !b.references[l.row.reference.Value.Reveal()]
+	// What happened to consents is told in its order, within a batch too.
+	return b.weight+len(l.row.records) <= batchRecords && (l.row.consent != nil || !b.references[l.row.reference.Value.Reveal()])
 }
 
 func (b *batch) add(l *line, size int) {
@@ -234,6 +236,7 @@ type work struct {
 	amended   []subjectAmend
 	records   []record.New
 	corrected []recordAmend
+	events    []*consent.Entry
 	guard     []string      // stored subjects whose data is written
 	owners    []vault.Owner // of the keys that it needs
 	counts    Counts
@@ -256,6 +259,7 @@ func (w *work) include(o *work) {
 	w.amended = append(w.amended, o.amended...)
 	w.records = append(w.records, o.records...)
 	w.corrected = append(w.corrected, o.corrected...)
+	w.events = append(w.events, o.events...)
 	w.guard = append(w.guard, o.guard...)
 	w.owners = append(w.owners, o.owners...)
 	w.rejected = append(w.rejected, o.rejected...)
@@ -300,7 +304,9 @@ func (r *run) prepare(ctx context.Context, b *batch) (*prepared, error) {
 	}
 	each := make([]work, len(b.lines))
 	for i, l := range b.lines {
-		if l.fault == nil {
+		if l.fault == nil && r.plan.consents {
+			each[i], l.fault = r.settleConsent(ctx, l, stored[l])
+		} else if l.fault == nil {
 			each[i], l.fault = r.settle(l, stored[l], found)
 		}
 		if l.fault != nil && !ofLine(l.fault) {
@@ -312,6 +318,11 @@ func (r *run) prepare(ctx context.Context, b *batch) (*prepared, error) {
 			return nil, err
 		}
 		if err := r.checkIdentifiers(ctx, b, each, stored); err != nil {
+			return nil, err
+		}
+	}
+	if r.plan.consents {
+		if err := r.tryConsents(ctx, b, each); err != nil {
 			return nil, err
 		}
 	}
@@ -601,6 +612,13 @@ func (r *run) write(ctx context.Context, p *prepared, next *Import) error {
 				return nil, err
 			}
 			changes = append(changes, c)
+		}
+		if len(p.events) > 0 {
+			noted, err := r.plan.importer.Note(ctx, p.events)
+			if err != nil {
+				return nil, err
+			}
+			changes = append(changes, noted...)
 		}
 		if len(p.rejected) > 0 {
 			if err := r.store.InsertRejections(ctx, next.ID, p.rejected); err != nil {

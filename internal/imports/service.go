@@ -10,6 +10,7 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
@@ -37,6 +38,11 @@ type Records interface {
 	) (change.Change, error)
 }
 
+// Consents brings in what other systems have kept of consents.
+type Consents interface {
+	Importer(importID string) *consent.Importer
+}
+
 // Datasets knows what records hold.
 type Datasets interface {
 	Find(ctx context.Context, idOrName string) (*dataset.Dataset, error)
@@ -59,6 +65,7 @@ type Parts struct {
 	Subjects Subjects
 	Guards   record.Subjects // guards the persons whose data is written
 	Records  Records
+	Consents Consents
 	Regions  subject.Regions
 	Now      func() time.Time
 }
@@ -75,6 +82,7 @@ type Service struct {
 	subjects Subjects
 	guards   record.Subjects
 	records  Records
+	consents Consents
 	regions  subject.Regions
 	now      func() time.Time
 
@@ -84,7 +92,7 @@ type Service struct {
 // NewService returns a Service.
 func NewService(p Parts) *Service {
 	return &Service{
-		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Regions, p.Now,
+		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Consents, p.Regions, p.Now,
 		// Each import holds some batches in memory.
 		turns.New(turns.Shares{Process: 8, Tenant: 3, Caller: 2, Wait: 10 * time.Second}),
 	}
@@ -96,6 +104,7 @@ type Input struct {
 	Mapping string // name of a mapping, or
 	Dataset string // name or id of a dataset that every line is a record of,
 	Origin  record.Origin
+	Kind    Kind // or what every line is
 	Format  Format
 	Mode    Mode
 	Body    io.Reader
@@ -151,6 +160,9 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 		return nil, err
 	}
 	r := &run{Service: s, plan: p, mode: in.Mode, scan: newScanner(in.Body, in.Format)}
+	if p.consents {
+		p.importer = s.consents.Importer("")
+	}
 	if in.Format == CSV {
 		head, err := r.scan.readHeader()
 		if err != nil {
@@ -170,6 +182,9 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 	}
 	if err := r.open(ctx, in.Key); err != nil {
 		return nil, err
+	}
+	if p.consents {
+		p.importer = s.consents.Importer(r.row.ID)
 	}
 	if err = r.work(ctx); err != nil && ctx.Err() != nil {
 		err = ErrTruncated.Because(err) // the caller has gone, and the rest of the file with it
