@@ -166,7 +166,9 @@ func (r *LookupRenewal) save(ctx context.Context, was *lookupKeyDoc, next lookup
 	begins := next.Next != nil
 	next.Rebuild = was.Rebuild && !begins // asked for while it was under way, it is done again
 	filter := bson.D{
-		{Key: "_id", Value: was.ID}, {Key: "tenant", Value: was.Tenant}, {Key: "since", Value: was.Since},
+		{Key: "_id", Value: was.ID},
+		{Key: "tenant", Value: was.Tenant},
+		{Key: "since", Value: was.Since},
 		{Key: "rebuild", Value: bson.D{{Key: "$exists", Value: was.Rebuild}}},
 	}
 	if _, err := r.lookups.keys.ReplaceOne(ctx, filter, next); err != nil {

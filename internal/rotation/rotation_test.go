@@ -34,6 +34,7 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/rotation"
+	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -826,4 +827,26 @@ func TestAuditDetails(t *testing.T) {
 	if now := r.named(testenv.One); len(keys) != 2 || now[old[0]] != 0 || now[keys[1]] < 2 {
 		t.Errorf("%d generations, %v", len(keys), now)
 	}
+}
+
+// The provider's signing keys are sealed for another name than their document's.
+func TestSigningKeys(t *testing.T) {
+	r := newRig(t)
+	ctx := r.As(testenv.One)
+	_, err := r.Exports.Request(ctx, export.RequestInput{Subject: r.Subject(ctx, "Anna").ID})
+	r.ok(err)
+	r.Work(ctx) // signs the package
+	if n := r.Count(ctx, "signingKeys", bson.D{}); n < 2 {
+		t.Fatalf("%d signing keys", n)
+	}
+	got := r.until(r.request(world.Provider, nil), rotation.Waiting, 11*time.Minute)
+	if got.Values < 2 || got.Unreadable != 0 {
+		t.Errorf("%+v", got)
+	}
+	r.until(got, rotation.Done, 30*24*time.Hour)
+	fresh := r.fresh()
+	changes, _ := testenv.Changes(t, r.DB, fresh, vault.Hasher{Vault: fresh}, nil)
+	ring := testenv.Ring(t, r.DB, fresh, changes)
+	_, err = ring.Sign(tenant.NewContext(t.Context(), world.Provider), sign.Package, []byte("text\n"))
+	r.ok(err)
 }
