@@ -206,6 +206,8 @@ func sealedForms() map[string]sealedForm {
 		deliveriesColl:     {ids: id.Delivery},
 		securityEventsColl: {ids: id.SecurityEvent},
 		securityNotesColl:  {ids: id.SecurityNote},
+		registersColl:      {ids: id.Register},
+		partiesColl:        {ids: id.Party, field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
 		tenantsColl:        {field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
 		signingKeysColl: {record: func(root bson.D) (string, error) {
 			var d signingKeyDoc

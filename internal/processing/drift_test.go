@@ -181,8 +181,13 @@ func TestDataMap(t *testing.T) {
 	other := f.activated(o.one(), processing.Processor, f.processor("two"))
 	all := must[*processing.Map](o)(o.DataMap(o.one(), processing.MapFilter{Fields: true}))
 	for _, want := range []processing.MapEdge{
-		{From: d.Fields[0].ID, To: d.ID}, {From: d.ID, To: a.ID}, {From: a.ID, To: f.refs["purpose"]}, {From: a.ID, To: system}, {From: system, To: "FI"},
-		{From: a.ID, To: party}, {From: party, To: "US"},
+		{From: d.Fields[0].ID, To: d.ID},
+		{From: d.ID, To: a.ID},
+		{From: a.ID, To: f.refs["purpose"]},
+		{From: a.ID, To: system},
+		{From: system, To: "FI"},
+		{From: a.ID, To: party},
+		{From: party, To: "US"},
 	} {
 		if !slices.Contains(all.Edges, want) {
 			t.Errorf("no edge %+v", want)

@@ -111,7 +111,6 @@ type landscape struct {
 	purposes   map[string]*purpose.Purpose
 	measures   map[string]*Measure
 	noticed    map[string]bool // by key of a purpose that rests on consent
-	secret     []string        // ids of datasets that the caller must not know of
 }
 
 // holding returns what holds of an activity now: its valid revision, or its draft

@@ -307,9 +307,9 @@ func dbl(parts []string, da bool) string {
 	}
 	s := "databeskyttelseslovens § " + parts[0]
 	for i, p := range parts[1:] {
-		s += ", " + []string{"stk.", "nr."}[i] + " " + p
+		parts[i+1] = []string{"stk.", "nr."}[i] + " " + p
 	}
-	return s
+	return strings.Join(append([]string{s}, parts[1:]...), ", ")
 }
 
 // satisfies reports whether the basis permits processing data of a class, beyond
@@ -368,7 +368,8 @@ func EEA(country string) bool {
 	}, country)
 }
 
-// Connections and edges.
+// Connection is a page of activities, and Edge an activity in it; likewise of
+// revisions, parties, systems and registers.
 type (
 	Connection         = page.Connection[*Activity]
 	Edge               = page.Edge[*Activity]

@@ -100,7 +100,7 @@ func TestRegisterRoundTrip(t *testing.T) {
 		c.Name = processing.Words{Da: "Ændret navn på åen", En: "=HYPERLINK(\"x\")"}
 		a = must[*processing.Activity](o)(o.Revise(me(), processing.ReviseInput{ID: a.ID, ExpectedVersion: a.Version, Content: c}))
 		same := must[*processing.Register](o)(o.Prepare(me(), processing.PrepareInput{})) // a draft is nothing yet
-		a = must[*processing.Activity](o)(o.Activate(me(), processing.ActivateInput{ID: a.ID, ExpectedVersion: a.Version}))
+		must[*processing.Activity](o)(o.Activate(me(), processing.ActivateInput{ID: a.ID, ExpectedVersion: a.Version}))
 		refused[*processing.Register](o, processing.ErrStale)(o.Publish(o.other(of), processing.PublishInput{ID: same.ID}))
 		between := o.Now()
 		second := o.published(of)
@@ -120,7 +120,7 @@ func TestRegisterRoundTrip(t *testing.T) {
 		if len(all) != 2 || all[0].ID != second.ID || *all[0].Previous != *second.Previous {
 			t.Errorf("the registers are %+v", all)
 		}
-		o.looksRight(t, me(), second, len(activities))
+		o.looksRight(me(), t, second, len(activities))
 		o.verifies(t, frozen, o.file(me(), second, processing.JSON, ""), *second.Previous)
 		if got := o.Entries(me(), second.ID); !slices.Equal(got, []string{"register.prepare", "register.publish"}) {
 			t.Errorf("audit log has %v", got)
@@ -129,7 +129,7 @@ func TestRegisterRoundTrip(t *testing.T) {
 }
 
 // looksRight looks at a register in all forms.
-func (o *office) looksRight(t *testing.T, ctx context.Context, r *processing.Register, activities int) {
+func (o *office) looksRight(ctx context.Context, t *testing.T, r *processing.Register, activities int) {
 	t.Helper()
 	for tag, want := range map[string][]string{
 		"da": {"Fortegnelse over behandlingsaktiviteter", "Ændret navn på åen", "Retsgrundlag", "side 1 af", "bogføringsloven", "Fortegnelse nr. 2"},

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ import (
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/sign"
@@ -236,8 +238,9 @@ func (r *rig) whole(ctx context.Context, p *person) {
 	r.ok(content.Close())
 }
 
-// everything puts something sealed into every kind of place that there is.
-func (r *rig) everything(of tenant.ID) {
+// everything puts something sealed into every kind of place that there is. What it
+// returns looks whether it can still be read where no person's data is.
+func (r *rig) everything(of tenant.ID) (look func()) {
 	r.Helper()
 	ctx := r.As(of)
 	_, err := r.Vault.Ensure(ctx, tenancy.Contact(of))
@@ -258,6 +261,23 @@ func (r *rig) everything(of tenant.ID) {
 			ID: id.New(id.Message, of), Owner: tenancy.Contact(of), To: personal.NewText("a@example.test"), State: notify.Queued, CreatedAt: r.Now(),
 		})
 	}))
+	record := mongo.NewProcessingStore(r.DB, r.Vault)
+	party := &processing.Party{ID: id.New(id.Party, of), State: processing.Current, Version: 1, CreatedAt: r.Now()}
+	party.Contact = &processing.Contact{Name: personal.NewText("Anna"), Address: personal.NewText("Vej 1")}
+	register := &processing.Register{ID: id.New(id.Register, of), State: processing.Prepared, PreparedAt: r.Now()}
+	r.ok(r.DB.InTransaction(ctx, func(ctx context.Context) error {
+		return errors.Join(record.InsertParty(ctx, party), record.InsertRegister(ctx, register, []byte("content")))
+	}))
+	return func() {
+		r.Helper()
+		p, err := record.Party(ctx, party.ID)
+		r.ok(err)
+		content, err := record.Content(ctx, register.ID)
+		r.ok(err)
+		if p.Contact.Name.Reveal() != "Anna" || p.Contact.Address.Reveal() != "Vej 1" || string(content) != "content" {
+			r.Error("the record of processing can't be read")
+		}
+	}
 }
 
 // Everything that is kept is sealed anew, while nobody notices; the old keys go when nothing
@@ -270,7 +290,7 @@ func TestRotate(t *testing.T) {
 	for i := range 5 {
 		people = append(people, r.person(ctx, d, fmt.Sprint("Anna", i)))
 	}
-	r.everything(testenv.One)
+	look := r.everything(testenv.One)
 	bo := r.person(other, d2, "Bo")
 	e, err := r.Exports.Request(ctx, export.RequestInput{Subject: people[0].ID})
 	r.ok(err)
@@ -316,6 +336,7 @@ func TestRotate(t *testing.T) {
 		r.whole(ctx, p)
 	}
 	r.whole(other, bo)
+	look()
 	if s, err := r.Subjects.Get(ctx, people[1].ID); err != nil || s.Version != version+1 {
 		t.Errorf("the person is at version %d: %v", s.Version, err)
 	}
@@ -574,7 +595,7 @@ func TestBeside(t *testing.T) {
 				i := (w + 3*k) % (n - 1)
 				rec, err := r.Records.Get(ctx, records[i].ID)
 				if err == nil {
-					_, err = r.Records.Update(ctx, record.UpdateInput{ID: rec.ID, ExpectedVersion: rec.Version, Fields: []record.FieldInput{world.Value("note", fmt.Sprint(k))}})
+					_, err = r.Records.Update(ctx, record.UpdateInput{ID: rec.ID, ExpectedVersion: rec.Version, Fields: []record.FieldInput{world.Value("note", strconv.Itoa(k))}})
 				}
 				if err != nil && errs.KindOf(err) != errs.Conflict { // sealed anew between read and write
 					t.Errorf("write: %v", err)
