@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -157,6 +158,15 @@ func (r *Resolver) wroteEvent(ctx context.Context, e *security.Event) *security.
 	shown := *e
 	shown.Description, shown.DispositionReason, shown.AffectedSystems = personal.Text{}, personal.Text{}, []string{}
 	return &shown
+}
+
+// reasonOf returns why a hold was placed, nil to a caller who may not read the
+// persons of whom it may speak.
+func (r *Resolver) reasonOf(ctx context.Context, h *retention.Hold) *string {
+	if !r.authorizer.Can(ctx, authz.SubjectRead).Allowed {
+		return nil
+	}
+	return optional(h.Reason.Reveal())
 }
 
 // subjectsOf returns the subject of each record, asked for together.

@@ -8,11 +8,16 @@ package graph
 import (
 	"context"
 
+	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/retention"
 )
+
+func (r *legalHoldResolver) Reason(ctx context.Context, obj *retention.Hold) (*string, error) {
+	return r.reasonOf(ctx, obj), nil
+}
 
 func (r *mutationResolver) CreateRetentionRule(ctx context.Context, input retention.CreateInput) (*model.CreateRetentionRulePayload, error) {
 	rule, err := r.retention.Create(ctx, input)
@@ -81,3 +86,7 @@ func (r *queryResolver) RetentionRuns(ctx context.Context, first int, after *str
 func (r *queryResolver) RetentionSettings(ctx context.Context) (*retention.Settings, error) {
 	return r.retention.Settings(ctx)
 }
+
+func (r *Resolver) LegalHold() generated.LegalHoldResolver { return &legalHoldResolver{r} }
+
+type legalHoldResolver struct{ *Resolver }

@@ -552,7 +552,7 @@ func (ec *executionContext) field_Mutation_approveRetentionRun_args(ctx context.
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (retention.RunInput, error) {
-			return ec.unmarshalNDecideRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx, v)
+			return ec.unmarshalNApproveRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -1056,7 +1056,7 @@ func (ec *executionContext) field_Mutation_dismissRetentionRun_args(ctx context.
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (retention.RunInput, error) {
-			return ec.unmarshalNDecideRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx, v)
+			return ec.unmarshalNDismissRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err

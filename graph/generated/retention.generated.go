@@ -17,11 +17,14 @@ import (
 	"github.com/vogter/vogter/graph/scalar"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/page"
-	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/retention"
 )
 
 // region    ************************** generated!.gotpl **************************
+
+type LegalHoldResolver interface {
+	Reason(ctx context.Context, obj *retention.Hold) (*string, error)
+}
 
 // endregion ************************** generated!.gotpl **************************
 
@@ -269,18 +272,18 @@ func (ec *executionContext) _LegalHold_reason(ctx context.Context, field graphql
 			return ec.fieldContext_LegalHold_reason(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Reason, nil
+			return ec.Resolvers.LegalHold().Reason(ctx, obj)
 		},
 		nil,
-		func(ctx context.Context, selections ast.SelectionSet, v personal.Text) graphql.Marshaler {
-			return ec.marshalOString2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐText(ctx, selections, v)
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOString2ᚖstring(ctx, selections, v)
 		},
 		true,
 		false,
 	)
 }
 func (ec *executionContext) fieldContext_LegalHold_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
-	return graphql.NewScalarFieldContext("LegalHold", field, false, false, errors.New("field of type String does not have child fields"))
+	return graphql.NewScalarFieldContext("LegalHold", field, true, true, errors.New("field of type String does not have child fields"))
 }
 
 func (ec *executionContext) _LegalHold_placedBy(ctx context.Context, field graphql.CollectedField, obj *retention.Hold) (ret graphql.Marshaler) {
@@ -2707,6 +2710,36 @@ func (ec *executionContext) fieldContext_ReviseRetentionRulePayload_rule(_ conte
 
 // region    **************************** input.gotpl *****************************
 
+func (ec *executionContext) unmarshalInputApproveRetentionRunInput(ctx context.Context, obj any) (retention.RunInput, error) {
+	var it retention.RunInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputChangeRetentionSettingsInput(ctx context.Context, obj any) (retention.SettingsInput, error) {
 	var it retention.SettingsInput
 	if obj == nil {
@@ -2809,7 +2842,7 @@ func (ec *executionContext) unmarshalInputCreateRetentionRuleInput(ctx context.C
 	return it, nil
 }
 
-func (ec *executionContext) unmarshalInputDecideRetentionRunInput(ctx context.Context, obj any) (retention.RunInput, error) {
+func (ec *executionContext) unmarshalInputDismissRetentionRunInput(ctx context.Context, obj any) (retention.RunInput, error) {
 	var it retention.RunInput
 	if obj == nil {
 		return it, nil
@@ -3390,57 +3423,90 @@ func (ec *executionContext) _LegalHold(ctx context.Context, sel ast.SelectionSet
 		case "id":
 			out.Values[i] = ec._LegalHold_id(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "scope":
 			out.Values[i] = ec._LegalHold_scope(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "exception":
 			out.Values[i] = ec._LegalHold_exception(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "legalSource":
 			out.Values[i] = ec._LegalHold_legalSource(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "reason":
-			out.Values[i] = ec._LegalHold_reason(ctx, field, obj)
-			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._LegalHold_reason(ctx, field, obj)
+				if res == graphql.RequiredNull {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
 			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		case "placedBy":
 			out.Values[i] = ec._LegalHold_placedBy(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "placedAt":
 			out.Values[i] = ec._LegalHold_placedAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "reviewOn":
 			out.Values[i] = ec._LegalHold_reviewOn(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "state":
 			out.Values[i] = ec._LegalHold_state(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "releasedBy":
 			out.Values[i] = ec._LegalHold_releasedBy(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		case "releasedAt":
 			out.Values[i] = ec._LegalHold_releasedAt(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
-				out.Invalids++
+				atomic.AddUint32(&out.Invalids, 1)
 			}
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
@@ -4516,6 +4582,11 @@ func (ec *executionContext) _ReviseRetentionRulePayload(ctx context.Context, sel
 
 // region    ***************************** type.gotpl *****************************
 
+func (ec *executionContext) unmarshalNApproveRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx context.Context, v any) (retention.RunInput, error) {
+	res, err := ec.unmarshalInputApproveRetentionRunInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNApproveRetentionRunPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐApproveRetentionRunPayload(ctx context.Context, sel ast.SelectionSet, v *model.ApproveRetentionRunPayload) graphql.Marshaler {
 	if v == nil {
 		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
@@ -4556,8 +4627,8 @@ func (ec *executionContext) marshalNCreateRetentionRulePayload2ᚖgithubᚗcom�
 	return ec._CreateRetentionRulePayload(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNDecideRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx context.Context, v any) (retention.RunInput, error) {
-	res, err := ec.unmarshalInputDecideRetentionRunInput(ctx, v)
+func (ec *executionContext) unmarshalNDismissRetentionRunInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋretentionᚐRunInput(ctx context.Context, v any) (retention.RunInput, error) {
+	res, err := ec.unmarshalInputDismissRetentionRunInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 

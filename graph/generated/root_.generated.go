@@ -70,6 +70,7 @@ type ResolverRoot interface {
 	Export() ExportResolver
 	ExportAuditPayload() ExportAuditPayloadResolver
 	InvalidateConsentsPayload() InvalidateConsentsPayloadResolver
+	LegalHold() LegalHoldResolver
 	Mutation() MutationResolver
 	MyRequest() MyRequestResolver
 	ProcessingActivity() ProcessingActivityResolver
@@ -14797,6 +14798,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputApproveKeyQuarantineInput,
 		ec.unmarshalInputApproveLetterTemplateInput,
 		ec.unmarshalInputApproveRequestInput,
+		ec.unmarshalInputApproveRetentionRunInput,
 		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputAskIdentityInput,
 		ec.unmarshalInputAskToClarifyInput,
@@ -14837,12 +14839,12 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputDataSystemInput,
 		ec.unmarshalInputDatasetFieldInput,
 		ec.unmarshalInputDecideItemInput,
-		ec.unmarshalInputDecideRetentionRunInput,
 		ec.unmarshalInputDeferConsentInput,
 		ec.unmarshalInputDeleteRecordInput,
 		ec.unmarshalInputDeleteWebhookInput,
 		ec.unmarshalInputDemandAssessmentReviewInput,
 		ec.unmarshalInputDisclosureInput,
+		ec.unmarshalInputDismissRetentionRunInput,
 		ec.unmarshalInputDisposeSecurityEventInput,
 		ec.unmarshalInputDpiaInput,
 		ec.unmarshalInputDpoContactInput,
@@ -20535,7 +20537,10 @@ type LegalHold implements Node {
   scope: LegalHoldScope!
   exception: ErasureException!
   legalSource: String!
-  "Stored encrypted; null when a person of it was erased after its release."
+  """
+  Stored encrypted. Null to who may not read persons, and when a person of it was erased
+  after its release.
+  """
   reason: String @personal
   placedBy: ID!
   placedAt: Time!
@@ -20734,7 +20739,11 @@ input ReleaseHoldInput {
   id: ID!
 }
 
-input DecideRetentionRunInput {
+input ApproveRetentionRunInput {
+  id: ID!
+}
+
+input DismissRetentionRunInput {
   id: ID!
 }
 
@@ -20803,8 +20812,8 @@ extend type Mutation {
   retireRetentionRule(input: RetireRetentionRuleInput!): RetireRetentionRulePayload! @can(do: RETENTION_WRITE)
   placeHold(input: PlaceHoldInput!): PlaceHoldPayload! @can(do: HOLD_PLACE) @idempotent
   releaseHold(input: ReleaseHoldInput!): ReleaseHoldPayload! @can(do: HOLD_RELEASE)
-  approveRetentionRun(input: DecideRetentionRunInput!): ApproveRetentionRunPayload! @can(do: RETENTION_WRITE)
-  dismissRetentionRun(input: DecideRetentionRunInput!): DismissRetentionRunPayload! @can(do: RETENTION_WRITE)
+  approveRetentionRun(input: ApproveRetentionRunInput!): ApproveRetentionRunPayload! @can(do: RETENTION_WRITE)
+  dismissRetentionRun(input: DismissRetentionRunInput!): DismissRetentionRunPayload! @can(do: RETENTION_WRITE)
   changeRetentionSettings(input: ChangeRetentionSettingsInput!): ChangeRetentionSettingsPayload! @can(do: RETENTION_WRITE)
 }
 `, BuiltIn: false},
