@@ -168,8 +168,9 @@ type Consent struct {
 	State     State       // as of its last event, see At; as it is now in an answer
 	// ValidUntil is when a given consent ends by itself, nil until it is withdrawn.
 	ValidUntil *time.Time
-	Channel    Channel // of the last event that a person expressed, or Internal
-	Supersedes *string // the record before, of the same person and purpose
+	AskAfter   *time.Time // of a no, or later: until when nobody asks again
+	Channel    Channel    // of the last event that a person expressed, or Internal
+	Supersedes *string    // the record before, of the same person and purpose
 	// Language is that of the notice as shown, BCP 47; "" when the proof is gone or withheld.
 	Language  string
 	Version   int64 // counts its events

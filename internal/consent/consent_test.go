@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/export"
+	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/mongo"
@@ -400,6 +402,25 @@ func TestRules(t *testing.T) {
 	}
 	_, err = o.consents.Give(staff, input(s, "news", n, func(c *consent.Context) { c.Actor = ptr(consent.Self) }))
 	fails(t, err, "INVALID")
+	upload := func(of *subject.Subject) *file.File {
+		return must[*file.File](o)(o.Files.Upload(one, file.UploadInput{Subject: of.ID, Name: personal.NewText("form.txt"), Size: 4}, strings.NewReader("yes!")))
+	}
+	with := func(f *file.File) func(c *consent.Context) {
+		return func(c *consent.Context) { c.Channel, c.Proof = ptr(consent.Paper), &f.ID }
+	}
+	signed, others := upload(s), upload(twenty)
+	_, err = o.consents.Give(staff, input(s, "news", n, with(others)))
+	fails(t, err, "PRECONDITION file.owner")
+	must[*consent.Consent](o)(o.consents.Give(staff, input(s, "news", n, with(signed))))
+	if e := o.history(one, s)[0]; e.Actor != consent.Staff || *e.Evidence.Proof != signed.ID {
+		t.Errorf("the event is %+v", e)
+	}
+	if f := must[*file.File](o)(o.Files.Get(one, signed.ID)); f.State != file.Attached || f.Name.Reveal() != "form.txt" {
+		t.Errorf("the proof is %+v", f)
+	}
+	if _, err := o.Files.Get(o.As(testenv.Two), signed.ID); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("the other tenant gets the proof: %v", err)
+	}
 	// A person answers for themselves.
 	self := person(o, twenty)
 	_, err = o.consents.AnswerOwn(self, consent.OwnAnswersInput{
@@ -857,7 +878,8 @@ func TestErasure(t *testing.T) {
 	one := o.As(testenv.One)
 	o.purpose(one, "news", nil)
 	n, s := o.notice(one, "signup", "news"), o.Subject(one, "C-1")
-	given := must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, nil)))
+	proof := must[*file.File](o)(o.Files.Upload(one, file.UploadInput{Subject: s.ID, Name: personal.NewText("form.txt"), Size: 4}, strings.NewReader("yes!")))
+	given := must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, func(c *consent.Context) { c.Proof = &proof.ID })))
 	if _, err := o.erasures.Begin(one, erasure.Plan{Subject: s.ID, Cause: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -875,6 +897,9 @@ func TestErasure(t *testing.T) {
 	closed() // from the moment it began
 	o.Work(one)
 	closed()
+	if _, err := o.Files.Get(one, proof.ID); errs.KindOf(err) != errs.Precondition {
+		t.Errorf("after the erasure the file of the proof: %v", err)
+	}
 	events := o.history(one, s)
 	if len(events) != 2 || events[0].EvidenceState != personal.Withheld || *events[0].EvidenceReason != authz.ReasonRestricted || events[0].Evidence != nil {
 		t.Errorf("after the erasure the history is %+v", events[0])
@@ -888,6 +913,11 @@ func TestErasure(t *testing.T) {
 	if e := o.history(claims, s)[0]; e.EvidenceState != personal.Clear || e.Evidence.Component.Reveal() != "signup form" {
 		t.Errorf("for a legal claim the proof is %s", e.EvidenceState)
 	}
+	if _, content, err := o.Files.Open(claims, proof.ID); err != nil {
+		t.Error(err)
+	} else if b, err := io.ReadAll(content); string(b) != "yes!" || err != nil || content.Close() != nil {
+		t.Errorf("the file of the proof holds %q, %v", b, err)
+	}
 	// The proof goes when its own time is over.
 	if _, err := o.erasures.Begin(one, erasure.Plan{Subject: s.ID, Units: []vault.Unit{vault.Evidence}, Cause: "later"}); err != nil {
 		t.Fatal(err)
@@ -898,6 +928,9 @@ func TestErasure(t *testing.T) {
 	}
 	if left := o.Count(one, "consentEvents", bson.D{{Key: "evidence", Value: bson.D{{Key: "$exists", Value: true}}}}); left != 0 {
 		t.Errorf("%d events have evidence still", left)
+	}
+	if left := o.Count(one, "files", bson.D{}); left != 0 {
+		t.Errorf("%d files are there still", left)
 	}
 }
 

@@ -85,7 +85,7 @@ func (t *Track) add(c *Consent, e Event, of tenant.ID) error {
 	if next := t.Standing.NotedAt.Add(time.Millisecond); e.CreatedAt.Before(next) {
 		e.CreatedAt = next // so that events can be listed in their order
 	}
-	c.State, c.ValidUntil, c.UpdatedAt = e.State, e.ValidUntil, e.CreatedAt
+	c.State, c.ValidUntil, c.AskAfter, c.UpdatedAt = e.State, e.ValidUntil, e.AskAfter, e.CreatedAt
 	if e.Channel != Internal || c.Version == 0 {
 		c.Channel = e.Channel
 	}
@@ -184,6 +184,9 @@ func (t *Track) request(s *step, of tenant.ID) (*Consent, error) {
 	}
 	// Who said no to another version may be asked about what is new in this one.
 	if after := t.Standing.AskAfter; after != nil && s.at.Before(*after) && s.purpose.Covers(t.Standing.Purpose.Version) {
+		return nil, ErrCoolDown
+	}
+	if c != nil && c.AskAfter != nil && s.at.Before(*c.AskAfter) {
 		return nil, ErrCoolDown
 	}
 	if c == nil {

@@ -73,7 +73,7 @@ const JobRemove = "file:remove"
 type File struct {
 	ID        string
 	Subject   string
-	Dataset   string
+	Dataset   string        // "" of a proof, which is sealed with the person's other evidence
 	Name      personal.Text // empty when it can't be read
 	MediaType string        // type and subtype only, as the caller said
 	Size      int64         // of the document, in bytes; 0 until it is STORED
@@ -210,7 +210,12 @@ func NewService(c Config) *Service {
 func (f *File) Secret() bool { return f.secret }
 
 // Owner returns the owner of the key that a file is sealed under.
-func Owner(of tenant.ID, f *File) vault.Owner { return record.Unit(of, f.Subject, f.Dataset) }
+func Owner(of tenant.ID, f *File) vault.Owner {
+	if f.Dataset == "" {
+		return audit.Evidence(of, f.Subject)
+	}
+	return record.Unit(of, f.Subject, f.Dataset)
+}
 
 // Collection is the collection that sealed files and their names are bound to.
 const Collection = "files"
@@ -222,7 +227,7 @@ func place(fileID string) vault.Place {
 // UploadInput says what is uploaded.
 type UploadInput struct {
 	Subject   string
-	Dataset   string
+	Dataset   string        // "" of a proof, as of a consent: a recording, a signed form
 	Name      personal.Text // the document's own name, without a folder
 	MediaType string        // application/octet-stream when empty
 	Size      int64         // as announced, in bytes; -1 when it wasn't
@@ -232,7 +237,7 @@ func (in *UploadInput) check(of tenant.ID) error {
 	if id.Check(id.Subject, of, in.Subject) != nil {
 		return subject.ErrNotFound.At("subject")
 	}
-	if id.Check(id.Dataset, of, in.Dataset) != nil {
+	if in.Dataset != "" && id.Check(id.Dataset, of, in.Dataset) != nil {
 		return dataset.ErrNotFound.At("dataset")
 	}
 	name := in.Name.Reveal()
@@ -264,12 +269,16 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	if err := in.check(of); err != nil {
 		return nil, err
 	}
-	set, err := s.Datasets.Get(ctx, in.Dataset)
-	if err != nil {
-		return nil, err
-	}
-	if set.State != dataset.Active {
-		return nil, dataset.ErrRetired.At("dataset")
+	isSecret := false
+	if in.Dataset != "" {
+		set, err := s.Datasets.Get(ctx, in.Dataset)
+		if err != nil {
+			return nil, err
+		}
+		if set.State != dataset.Active {
+			return nil, dataset.ErrRetired.At("dataset")
+		}
+		isSecret = secret(set)
 	}
 	if _, err := s.alive(ctx, in.Subject); err != nil {
 		return nil, err
@@ -281,7 +290,7 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	defer done()
 	f := &File{
 		ID: id.New(id.File, of), Subject: in.Subject, Dataset: in.Dataset, Name: in.Name, MediaType: in.MediaType,
-		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond), secret: secret(set),
+		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond), secret: isSecret,
 	}
 	keys, err := s.Vault.Ensure(ctx, Owner(of, f), audit.Evidence(of, f.Subject))
 	if err != nil {
@@ -479,6 +488,10 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 	if err != nil {
 		return nil, nil, fmt.Errorf("find file %s: %w", fileID, err)
 	}
+	if f.Dataset == "" {
+		data, err := s.proof(ctx, f)
+		return f, data, err
+	}
 	person, err := s.alive(ctx, f.Subject)
 	if err != nil {
 		return nil, nil, err
@@ -508,6 +521,19 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 	}
 	f.secret = secret(d)
 	return f, data, nil
+}
+
+// proof returns what policies look at before a proof is shown. It outlives the
+// person's data, and is then as restricted as processing can be.
+func (s *Service) proof(ctx context.Context, f *File) ([]authz.Data, error) {
+	found, err := s.Subjects.GetMany(ctx, []string{f.Subject})
+	if err != nil {
+		return nil, fmt.Errorf("find subject: %w", err)
+	}
+	free := len(found) == 1 && found[0].State == subject.Active
+	return []authz.Data{{
+		Class: string(dataset.Confidential), Secrecy: string(dataset.NoSecrecy), Restricted: !free, About: f.Subject,
+	}}, nil
 }
 
 // FindMany is Find for several files of persons whose state the caller has

@@ -17,7 +17,8 @@ import (
 // not hold.
 const NameHeader = "Vogter-File-Name"
 
-// Handler serves PUT /v1/uploads?subject=…&dataset=…: the body is the document.
+// Handler serves PUT /v1/uploads?subject=…&dataset=…, or &proof=true instead of a
+// dataset for the proof of what staff enter: the body is the document.
 // It answers 201 with {"id", "size"}. Principal, tenant and request must be in
 // the request's context.
 func Handler(s *Service, a authz.Authorizer) http.Handler {
@@ -58,9 +59,12 @@ func parse(r *http.Request) (UploadInput, error) {
 		return UploadInput{}, errs.New(errs.Invalid, "the query is malformed")
 	}
 	for name := range query {
-		if name != "subject" && name != "dataset" {
-			return UploadInput{}, errs.New(errs.Invalid, "the query has subject and dataset only; the file's name goes in the header %s", NameHeader)
+		if name != "subject" && name != "dataset" && name != "proof" {
+			return UploadInput{}, errs.New(errs.Invalid, "the query has subject and dataset, or proof, only; the file's name goes in the header %s", NameHeader)
 		}
+	}
+	if query.Has("dataset") == query.Has("proof") || query.Has("dataset") && query.Get("dataset") == "" || query.Has("proof") && query.Get("proof") != "true" {
+		return UploadInput{}, errs.New(errs.Invalid, "say of which dataset the file is, or proof=true")
 	}
 	encoded := r.Header.Get(NameHeader)
 	if charset, rest, ok := strings.Cut(encoded, "'"); ok && strings.EqualFold(charset, "UTF-8") {

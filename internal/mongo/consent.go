@@ -67,6 +67,7 @@ type consentDoc struct {
 	Notice     string          `bson:"notice"`
 	State      consent.State   `bson:"state"`
 	ValidUntil *time.Time      `bson:"validUntil"`
+	AskAfter   *time.Time      `bson:"askAfter"`
 	Channel    consent.Channel `bson:"channel"`
 	Supersedes *string         `bson:"supersedes"`
 	Version    int64           `bson:"version"`
@@ -356,7 +357,7 @@ func (s *ConsentStore) open(ctx context.Context, docs []consentDoc) ([]*consent.
 		}
 		consents[i] = &consent.Consent{
 			ID: d.ID, SubjectID: d.Subject, Purpose: purpose.Ref{ID: d.Ref.ID, Key: d.Purpose, Version: d.Ref.Version}, NoticeID: d.Notice,
-			State: d.State, ValidUntil: d.ValidUntil, Channel: d.Channel, Supersedes: d.Supersedes, Language: language,
+			State: d.State, ValidUntil: d.ValidUntil, AskAfter: d.AskAfter, Channel: d.Channel, Supersedes: d.Supersedes, Language: language,
 			Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 		}
 	}
@@ -497,7 +498,8 @@ func sealEvent(keys *vault.Keys, of tenant.ID, e *consent.Event) (consentEventDo
 func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent) (mongo.WriteModel, error) {
 	doc := consentDoc{
 		ID: c.ID, Tenant: of, Subject: c.SubjectID, Purpose: c.Purpose.Key, Ref: refDoc{c.Purpose.ID, c.Purpose.Version}, Notice: c.NoticeID,
-		State: c.State, ValidUntil: c.ValidUntil, Channel: c.Channel, Supersedes: c.Supersedes, Version: c.Version, CreatedAt: c.CreatedAt,
+		State: c.State, ValidUntil: c.ValidUntil, AskAfter: c.AskAfter, Channel: c.Channel, Supersedes: c.Supersedes, Version: c.Version,
+		CreatedAt: c.CreatedAt,
 		UpdatedAt: c.UpdatedAt,
 	}
 	seal := proofSealer(keys, of, c.SubjectID, consentsColl, c.ID)

@@ -386,10 +386,17 @@ func (e *objectEraser) Name() string { return e.name }
 
 func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bson.D, some bool, err error) {
 	filter, err = scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
-	if err == nil && !t.Whole && e.dataset != "" {
-		filter = append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
+	if e.dataset == "" || err != nil {
+		return filter, t.Whole || len(t.Datasets()) > 0, err
 	}
-	return filter, t.Whole || len(t.Datasets()) > 0, err
+	if t.Whole { // but for proofs, which are of no dataset
+		return append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$gt", Value: ""}}}), true, nil
+	}
+	of := t.Datasets()
+	if slices.Contains(t.Units, vault.Evidence) {
+		of = append(of, "")
+	}
+	return append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$in", Value: of}}}), len(of) > 0, nil
 }
 
 // Erase implements erasure.Eraser.

@@ -22,8 +22,6 @@ import (
 	"github.com/vogter/vogter/internal/testenv"
 )
 
-func ref[T any](v T) *T { return &v }
-
 // source is a consent that was asked for, given, confirmed and withdrawn.
 func source() receipt.Source {
 	at := func(days int) time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).AddDate(0, 0, days) }
@@ -33,39 +31,39 @@ func source() receipt.Source {
 	party := func(id, role string) purpose.Party {
 		return purpose.Party{
 			ID: id, Type: purpose.Organisation, Role: role, Name: "Eksempel ApS", Address: "Vej 1", Country: "DK", Contact: "tlf.",
-			Email: ref("privatliv@eksempel.example"),
+			Email: new("privatliv@eksempel.example"),
 		}
 	}
 	authority := party("DT", "dpv:DataProtectionAuthority")
 	s := receipt.Source{
 		Purpose: &purpose.Purpose{
 			Edition: purpose.Edition{ID: "pur_1", Key: "letters", Version: 2}, Term: "dpv:DirectMarketing", VocabularyVersion: "2.3",
-			Texts: words("Letters"), LegalBasis: purpose.Consent, Art9Basis: ref(purpose.ExplicitConsent), ValidityMonths: 24,
+			Texts: words("Letters"), LegalBasis: purpose.Consent, Art9Basis: new(purpose.ExplicitConsent), ValidityMonths: 24,
 			Data: []purpose.Data{{Term: "pd:EmailAddress", Class: "ORDINARY"}, {Term: "pd:Health", Class: "ART9", Optional: true}},
 		},
 		Notice: &purpose.Notice{
-			Edition:  purpose.Edition{ID: "ntc_1", Key: "n", Version: 3, PublishedAt: ref(at(-10))},
+			Edition:  purpose.Edition{ID: "ntc_1", Key: "n", Version: 3, PublishedAt: new(at(-10))},
 			Purposes: []purpose.Ref{{ID: "pur_1", Key: "letters", Version: 2}},
 			Facts: purpose.Facts{
 				Controllers: []purpose.Party{party("CVR 1", "dpv:DataController")}, Recipients: []purpose.Party{party("CVR 2", "dpv:Recipient")},
 				Authority: &authority, StorageLocations: []string{"DK"}, ProcessingLocations: []string{"DK", "DE"},
 				GeographicRestrictions: []string{"US"}, Jurisdiction: "DK", Rights: []string{"eu-gdpr:A7-3", "eu-gdpr:A77"},
-				Operations: []string{"dpv:Use"}, Service: ref("Shop"), CodesOfConduct: ref("Code"), ImpactAssessment: ref("DPIA 7"),
+				Operations: []string{"dpv:Use"}, Service: new("Shop"), CodesOfConduct: new("Code"), ImpactAssessment: new("DPIA 7"),
 			},
 			Texts: []purpose.NoticeText{
 				{Language: "da", Title: "Nyt", Collection: "Du skriver dem.", Withdrawal: "Klik.", Retention: "To år.", ContentHash: "aa"},
 				{Language: "en", Title: "News", Collection: "You type them.", Withdrawal: "Click.", Retention: "Two years.", ContentHash: "bb"},
 			},
 		},
-		Consent: &consent.Consent{ID: "cns_1", SubjectID: "sub_1", NoticeID: "ntc_1", Supersedes: ref("cns_0")},
+		Consent: &consent.Consent{ID: "cns_1", SubjectID: "sub_1", NoticeID: "ntc_1", Supersedes: new("cns_0")},
 	}
 	s.Consent.Purpose = s.Notice.Purposes[0]
 	shown := &consent.Evidence{Language: "da", TextHash: "aa", Name: personal.NewText("Somebody Else"), Session: personal.NewText("ses_9")}
 	for i, e := range []consent.Event{
 		{State: consent.Requested, Actor: consent.System, Channel: consent.Web},
-		{State: consent.Given, Actor: consent.Self, Channel: consent.Web, Expression: ref(consent.Explicit), ValidUntil: ref(at(731))},
-		{State: consent.Reconfirmed, Actor: consent.Parent, Channel: consent.Phone, Expression: ref(consent.Expressed)},
-		{State: consent.Withdrawn, Actor: consent.Staff, Channel: consent.Phone, Cause: ref(consent.Restored)},
+		{State: consent.Given, Actor: consent.Self, Channel: consent.Web, Expression: new(consent.Explicit), ValidUntil: new(at(731))},
+		{State: consent.Reconfirmed, Actor: consent.Parent, Channel: consent.Phone, Expression: new(consent.Expressed)},
+		{State: consent.Withdrawn, Actor: consent.Staff, Channel: consent.Phone, Cause: new(consent.Restored)},
 	} {
 		e.ID, e.ConsentID, e.SubjectID, e.At, e.By = fmt.Sprintf("cne_%d", i), "cns_1", "sub_1", at(i), "mem_7"
 		e.Evidence, e.EvidenceState = shown, personal.Clear

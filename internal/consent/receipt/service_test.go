@@ -79,8 +79,9 @@ func must[T any](t *testing.T) func(v T, err error) T {
 }
 
 // newsletter publishes a purpose and its notice, with the words of source.
-func (o *office) newsletter(t *testing.T, ctx context.Context) *purpose.Notice {
+func (o *office) newsletter(t *testing.T) *purpose.Notice {
 	t.Helper()
+	ctx := o.As(testenv.One)
 	words := source()
 	p := must[*purpose.Purpose](t)(o.purposes.Create(o.keyed(ctx), purpose.CreateInput{Key: "letters", Content: purpose.Content{
 		Term: "dpv:DirectMarketing", Texts: words.Purpose.Texts, LegalBasis: purpose.Consent, ValidityMonths: 24,
@@ -107,7 +108,7 @@ func TestReceiptsOfAPerson(t *testing.T) {
 	ring := testenv.Ring(t, o.DB, o.Vault, o.Changes)
 	receipts := receipt.NewService(receipt.Config{Consents: o.consents, Purposes: o.purposes, Signer: ring})
 	staff := o.As(testenv.One)
-	n := o.newsletter(t, staff)
+	n := o.newsletter(t)
 	anna, bo := o.Subject(o.keyed(staff), "K-1"), o.Subject(o.keyed(staff), "K-2")
 	danish, channel := "da", consent.Web
 	in := consent.Input{Subject: anna.ID, Purpose: "letters", Notice: &n.ID, Context: &consent.Context{Language: &danish, Channel: &channel}}
