@@ -7,7 +7,6 @@ package graph
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/graph/model"
@@ -72,7 +71,8 @@ func (r *mutationResolver) ExtendRequest(ctx context.Context, input request.Exte
 }
 
 func (r *mutationResolver) DecideItem(ctx context.Context, input request.ProposeInput) (*model.DecideItemPayload, error) {
-	panic(fmt.Errorf("not implemented: DecideItem - decideItem"))
+	found, err := r.requests.Propose(ctx, input)
+	return &model.DecideItemPayload{Request: r.wroteRequest(ctx, found)}, err
 }
 
 func (r *mutationResolver) AnswerSearch(ctx context.Context, input request.AnswerInput) (*model.AnswerSearchPayload, error) {
@@ -101,7 +101,8 @@ func (r *mutationResolver) RespondRequest(ctx context.Context, input request.Rep
 }
 
 func (r *mutationResolver) ConfirmDelivery(ctx context.Context, input request.DeliveredInput) (*model.ConfirmDeliveryPayload, error) {
-	panic(fmt.Errorf("not implemented: ConfirmDelivery - confirmDelivery"))
+	found, err := r.requests.Delivered(ctx, input)
+	return &model.ConfirmDeliveryPayload{Request: r.wroteRequest(ctx, found)}, err
 }
 
 func (r *mutationResolver) CloseRequest(ctx context.Context, input request.CloseInput) (*model.CloseRequestPayload, error) {
