@@ -245,12 +245,12 @@ func speakAll[T any](l *lacks, texts []T, of func(T) string, tags []string) {
 }
 
 // err returns ErrIncomplete with all that is lacking, or nil.
-func (l lacks) err() error {
-	if len(l) == 0 {
+func (l *lacks) err() error {
+	if len(*l) == 0 {
 		return nil
 	}
 	e := ErrIncomplete.Under(ErrIncomplete.Rule)
-	e.Message += ": " + strings.Join(l, "; ")
+	e.Message += ": " + strings.Join(*l, "; ")
 	return e
 }
 

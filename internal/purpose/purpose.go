@@ -234,7 +234,7 @@ type Shown struct {
 	Text     NoticeText
 }
 
-// Connections and edges of both.
+// Connection is a page of purposes, Edge a purpose in it, and so for notices.
 type (
 	Connection       = page.Connection[*Purpose]
 	Edge             = page.Edge[*Purpose]

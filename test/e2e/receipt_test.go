@@ -72,7 +72,7 @@ func TestReceipts(t *testing.T) {
 		for _, name := range names {
 			args = append(args, filepath.Join(dir, name))
 		}
-		out, err := exec.CommandContext(t.Context(), p.binary, args...).CombinedOutput() //nolint:gosec // G204: the program under test
+		out, err := exec.CommandContext(t.Context(), p.binary, args...).CombinedOutput()
 		if !bytes.Contains(out, []byte(want)) || (err != nil) != slices.Contains(names, "altered") {
 			t.Errorf("verify %v: %v, %s", names, err, out)
 		}
