@@ -73,10 +73,11 @@ func (r *Rotation) covers(o vault.Owner) bool {
 	return o.Tenant == r.Tenant && (r.Subject == nil || o.Subject == *r.Subject)
 }
 
-// Connection is a page of rotations, and Edge a rotation in it.
 type (
+	// Connection is a page of rotations.
 	Connection = page.Connection[*Rotation]
-	Edge       = page.Edge[*Rotation]
+	// Edge is a rotation in a Connection.
+	Edge = page.Edge[*Rotation]
 )
 
 // Sentinels.

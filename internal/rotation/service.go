@@ -431,10 +431,10 @@ func (s *Service) reseal(ctx context.Context, r *Rotation) error {
 	}
 	now := s.Now().UTC()
 	r.At, r.LookedAt, r.NextAt = Cursor{}, &now, now
-	switch {
-	case r.LeftValues == 0:
+	switch r.LeftValues {
+	case 0:
 		return s.clean(ctx, r)
-	case r.LeftValues == r.Unreadable: // doing it again won't help
+	case r.Unreadable: // doing it again won't help
 		s.Alarm(ctx, "vault.rotation.unreadable", r.ID)
 		r.NextAt = now.Add(s.Timing.Again)
 	}
