@@ -368,17 +368,32 @@ func EEA(country string) bool {
 	}, country)
 }
 
-// Connection is a page of activities, and Edge an activity in it; likewise of
-// revisions, parties, systems and registers.
+// Connection is a page of activities, the newest first, and Edge an activity in it.
 type (
-	Connection         = page.Connection[*Activity]
-	Edge               = page.Edge[*Activity]
+	Connection = page.Connection[*Activity]
+	Edge       = page.Edge[*Activity]
+)
+
+// RevisionConnection is the same of revisions.
+type (
 	RevisionConnection = page.Connection[*Revision]
 	RevisionEdge       = page.Edge[*Revision]
-	PartyConnection    = page.Connection[*Party]
-	PartyEdge          = page.Edge[*Party]
-	SystemConnection   = page.Connection[*System]
-	SystemEdge         = page.Edge[*System]
+)
+
+// PartyConnection is the same of parties.
+type (
+	PartyConnection = page.Connection[*Party]
+	PartyEdge       = page.Edge[*Party]
+)
+
+// SystemConnection is the same of systems.
+type (
+	SystemConnection = page.Connection[*System]
+	SystemEdge       = page.Edge[*System]
+)
+
+// RegisterConnection is the same of registers.
+type (
 	RegisterConnection = page.Connection[*Register]
 	RegisterEdge       = page.Edge[*Register]
 )
