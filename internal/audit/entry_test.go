@@ -44,7 +44,9 @@ func entries() []vector {
 	digest := sha256.Sum256([]byte("stored"))
 	second.Contents = []audit.Content{{Object: full.Object, Version: 3, Digest: digest[:]}, {Object: "rec_gone"}}
 	return []vector{
-		{Name: "every field", Entry: full}, {Name: "hardly any field", Entry: refused}, {Name: "role and contents", Entry: second},
+		{Name: "every field", Entry: full},
+		{Name: "hardly any field", Entry: refused},
+		{Name: "role and contents", Entry: second},
 		{Name: "role", Entry: audit.Entry{ID: "aud_y", Tenant: "ten_x", At: refused.At, Actor: audit.Actor{Role: "DPO"}}},
 	}
 }

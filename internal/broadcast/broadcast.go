@@ -16,7 +16,7 @@ import (
 type Channel struct {
 	Redis redis.UniversalClient
 	Name  string // in Redis
-	Lost  string // what to log of a message that can't leave
+	Lost  string // what it means, for the log, that a message can't leave
 	Log   *slog.Logger
 }
 
@@ -28,7 +28,7 @@ func (c *Channel) Send(ctx context.Context, message string, attrs ...any) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	if err := c.Redis.Publish(ctx, c.Name, message).Err(); err != nil {
-		c.Log.WarnContext(ctx, c.Lost, append(attrs, "err", err)...)
+		c.Log.WarnContext(ctx, "a message to all processes is lost", append(attrs, "meaning", c.Lost, "err", err)...)
 	}
 }
 

@@ -208,7 +208,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ended, err := p.signOut(w, r, path) //nolint:contextcheck // r is the call, with its attempt
+	ended, err := p.signOut(w, r, path)
 	if err != nil {
 		p.Fail(w, r, err)
 		return

@@ -36,10 +36,11 @@ const (
 	You      AccessBy = "YOU"
 )
 
-// AccessConnection is a page of accesses, and AccessEdge an access in it.
 type (
+	// AccessConnection is a page of accesses.
 	AccessConnection = page.Connection[*Access]
-	AccessEdge       = page.Edge[*Access]
+	// AccessEdge is an access on a page.
+	AccessEdge = page.Edge[*Access]
 )
 
 // selfScan is how many entries are read at once: more than a page, for some may

@@ -216,10 +216,11 @@ func NewService(c Config) *Service {
 	}}
 }
 
-// Connection is a page of entries, and Edge an entry in it.
 type (
+	// Connection is a page of entries.
 	Connection = page.Connection[*Entry]
-	Edge       = page.Edge[*Entry]
+	// Edge is an entry on a page.
+	Edge = page.Edge[*Entry]
 )
 
 // position is where an entry lies in every list.
