@@ -112,6 +112,14 @@ func (s *seed) tenants(ctx context.Context) ([]local.Tenant, error) {
 		return tenancy.CreateInput{
 			LegalName: name, Kind: tenancy.Customer, Country: "DK", Registration: cvr(number), TimeZone: "Europe/Copenhagen",
 			SupervisoryAuthority: &authority, Languages: []string{"da", "en"}, Slug: &slug,
+			Letterhead: &tenancy.Letterhead{
+				Address: "Opdigtet Vej 1, 0000 Eksempelby", Email: "privacy@" + slug + ".example", Phone: "+45 00 00 00 00",
+				Website: "https://" + slug + ".example",
+				Authority: tenancy.Authority{
+					Name: authority, Address: "Opdigtet Plads 2, 0000 Eksempelby", Phone: "+45 00 00 00 01", Email: "authority@authority.example",
+					Website: "https://authority.example",
+				},
+			},
 			Owner: tenancy.OwnerInput{Email: personal.NewText(owner)},
 		}
 	}

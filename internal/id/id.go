@@ -74,6 +74,7 @@ const (
 	Task         Type = "tsk"
 	Letter       Type = "ltr"
 	Certificate  Type = "crt"
+	SentLetter   Type = "let" // a letter to a person
 
 	RetentionItem Type = "rti"
 	RetentionRun  Type = "rtr"

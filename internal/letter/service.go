@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/vogter/vogter/internal/authz"
@@ -199,18 +198,7 @@ func (s *Service) write(ctx context.Context, form *Form, from Origin, fields Fie
 		return nil, err
 	}
 	d.Date = s.at()
-	l := &Letter{Subject: d.Title, From: from, document: func() paper.Document { return d }}
-	for _, out := range []struct {
-		to    *personal.Text
-		write func(io.Writer, paper.Document) error
-	}{{&l.Text, paper.Text}, {&l.HTML, paper.HTML}, {&l.Markdown, paper.Markdown}} {
-		var b strings.Builder
-		if err := out.write(&b, d); err != nil {
-			return nil, fmt.Errorf("write letter %s: %w", form.Letter, err)
-		}
-		*out.to = personal.NewText(b.String())
-	}
-	return l, nil
+	return published(d, from)
 }
 
 // sample returns invented values for all fields of the form.

@@ -60,6 +60,7 @@ type tenantDoc struct {
 	Slug                 *string          `bson:"slug,omitempty"`
 	AllowedOrigins       []string         `bson:"allowedOrigins,omitempty"`
 	PublicAuthority      bool             `bson:"publicAuthority,omitempty"`
+	Letterhead           *letterheadDoc   `bson:"letterhead,omitempty"`
 	Version              int64            `bson:"version"`
 	CreatedAt            time.Time        `bson:"createdAt"`
 	UpdatedAt            time.Time        `bson:"updatedAt"`
@@ -68,6 +69,22 @@ type tenantDoc struct {
 type registrationDoc struct {
 	Scheme string `bson:"scheme"`
 	Number string `bson:"number"`
+}
+
+type letterheadDoc struct {
+	Address   string       `bson:"address"`
+	Email     string       `bson:"email"`
+	Phone     string       `bson:"phone"`
+	Website   string       `bson:"website"`
+	Authority authorityDoc `bson:"authority"`
+}
+
+type authorityDoc struct {
+	Name    string `bson:"name"`
+	Address string `bson:"address"`
+	Phone   string `bson:"phone"`
+	Email   string `bson:"email"`
+	Website string `bson:"website"`
 }
 
 type contactDoc struct {
@@ -91,6 +108,9 @@ func (s *TenantStore) seal(ctx context.Context, t *tenancy.Tenant) (tenantDoc, e
 	if t.Registration != nil {
 		r := registrationDoc(*t.Registration)
 		d.Registration = &r
+	}
+	if l := t.Letterhead; l != nil {
+		d.Letterhead = &letterheadDoc{l.Address, l.Email, l.Phone, l.Website, authorityDoc(l.Authority)}
 	}
 	if t.DpoContact == nil {
 		return d, nil
@@ -125,6 +145,11 @@ func (s *TenantStore) Get(ctx context.Context) (*tenancy.Tenant, error) {
 	if d.Registration != nil {
 		r := tenancy.Registration(*d.Registration)
 		t.Registration = &r
+	}
+	if l := d.Letterhead; l != nil {
+		t.Letterhead = &tenancy.Letterhead{
+			Address: l.Address, Email: l.Email, Phone: l.Phone, Website: l.Website, Authority: tenancy.Authority(l.Authority),
+		}
 	}
 	if d.DpoContact != nil {
 		keys, err := s.vault.Load(ctx, tenancy.Contact(of))

@@ -35,6 +35,15 @@ const (
 	// TemplateReviewDue tells the owner of an assessment that it is due for review:
 	// assessment (its id), kind, reason (as assessment.ReviewReason).
 	TemplateReviewDue = "reviewDue"
+	// TemplateRequestDue tells who works on requests that one falls due: number,
+	// urgency (as deadline.Urgency).
+	TemplateRequestDue = "requestDue"
+	// TemplateRequestAnswered tells a person that the answer to their request is
+	// there: tenant, number, url.
+	TemplateRequestAnswered = "requestAnswered"
+	// TemplateLetter is a letter to a person as package letter wrote it: subject,
+	// text and html, a whole page. It is in the language that it was written in.
+	TemplateLetter = "letter"
 )
 
 // rule says what a variable may be, so that none can add a line or a header to a mail.
@@ -46,6 +55,14 @@ const maxVar = 1000
 func line(s string) bool {
 	return strings.TrimSpace(s) != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxVar &&
 		!strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
+}
+
+// maxLetter bounds a letter, in bytes.
+const maxLetter = 256 << 10
+
+func whole(s string) bool {
+	return strings.TrimSpace(s) != "" && utf8.ValidString(s) && len(s) <= maxLetter &&
+		!strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' })
 }
 
 func word(s string) bool { return regexp.MustCompile(`^[A-Za-z0-9._:-]{1,200}$`).MatchString(s) }
@@ -66,6 +83,9 @@ func declared() map[string]map[string]rule {
 		TemplateWebhookDisabled: {"webhook": word, "since": line},
 		TemplateEpochApproval:   {"epoch": word, "url": link},
 		TemplateReviewDue:       {"assessment": word, "kind": word, "reason": word},
+		TemplateRequestDue:      {"number": word, "urgency": word},
+		TemplateRequestAnswered: {"tenant": line, "number": word, "url": link},
+		TemplateLetter:          {"subject": line, "text": whole, "html": whole},
 	}
 }
 
@@ -155,6 +175,11 @@ func (t templates) render(row *Row) (Mail, error) {
 		return Mail{}, ErrTemplate.Because(fmt.Errorf("template %s in %s can't be filled in", row.Template, row.Language))
 	}
 	subject, text, _ := strings.Cut(strings.TrimSpace(b.String()), "\n\n")
+	if row.Template == TemplateLetter { // which has its own page
+		return Mail{
+			MessageID: row.ID, Date: row.CreatedAt, To: row.To, Subject: subject, Text: personal.NewText(text + "\n"), HTML: row.Vars["html"],
+		}, nil
+	}
 	var html strings.Builder
 	err := t.page.Execute(&html, map[string]any{
 		"Language": row.Language, "Subject": subject, "Link": plain["url"], "Paragraphs": strings.Split(text, "\n\n"),

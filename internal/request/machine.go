@@ -60,6 +60,7 @@ const (
 	NoteEffective   Rule = "EFFECTIVE" // what takes effect at once did
 	NoteRecipient   Rule = "RECIPIENT" // was told, Art. 19
 	NoteSent        Rule = "SENT"      // a letter
+	NoteUnsent      Rule = "UNSENT"    // a letter that couldn't be written, for those who work on it
 	NoteBeyondFirst Rule = "BEYOND_BASE"
 )
 
@@ -218,14 +219,14 @@ func (r *Request) Open(a Act) (Event, error) {
 }
 
 // Forward passes a request on to whom it concerns, T2; the person has been told.
-func (r *Request) Forward(a Act, to personal.Text) (Event, error) {
+func (r *Request) Forward(a Act, to, contact personal.Text) (Event, error) {
 	if _, err := r.allowed(Forward, a); err != nil {
 		return Event{}, err
 	}
 	if err := unless(to.Reveal() != "", refuse(Forward, "say to whom the request is forwarded")); err != nil {
 		return Event{}, err
 	}
-	r.ForwardedTo = to
+	r.ForwardedTo, r.ForwardedContact = to, contact
 	r.settle(WasForwarded)
 	return r.move(Forward, a)
 }
@@ -356,8 +357,9 @@ func (r *Request) AskAgain(a Act, q Question, inTime bool) (Event, error) {
 }
 
 // GiveUpIdentity answers that the person can't be identified, T6, Art. 11(2): no
-// sooner than after a reminder and the time that the house gives.
-func (r *Request) GiveUpIdentity(a Act, wait time.Duration, reply Reply) (Event, error) {
+// sooner than after a reminder and the time that the house gives. The reply is nil
+// when the platform writes the answer.
+func (r *Request) GiveUpIdentity(a Act, wait time.Duration, reply *Reply) (Event, error) {
 	if _, err := r.allowed(GiveUpIdentity, a); err != nil {
 		return Event{}, err
 	}
@@ -366,13 +368,15 @@ func (r *Request) GiveUpIdentity(a Act, wait time.Duration, reply Reply) (Event,
 		unless(r.Identity.AskedAt != nil && !a.At.Before(r.Identity.AskedAt.Add(wait)),
 			refuse(GiveUpIdentity, "wait %d days from the last question", int(wait.Hours()/24))),
 		a.reason(GiveUpIdentity, "why the person can't be identified, as they are told"),
-		reply.complete(GiveUpIdentity),
 	)
+	if err == nil && reply != nil {
+		err = reply.complete(GiveUpIdentity)
+	}
 	if err != nil {
 		return Event{}, err
 	}
 	r.settle(NotIdentified)
-	r.Reply = &reply
+	r.Reply = reply
 	return r.move(GiveUpIdentity, a)
 }
 

@@ -45,14 +45,16 @@ var (
 // moves makes each move with all that its guard asks for.
 func moves() map[request.Rule]func(*request.Request, request.Act) (request.Event, error) {
 	return map[request.Rule]func(*request.Request, request.Act) (request.Event, error){
-		request.Open:    (*request.Request).Open,
-		request.Forward: func(r *request.Request, a request.Act) (request.Event, error) { return r.Forward(a, text("the bank")) },
+		request.Open: (*request.Request).Open,
+		request.Forward: func(r *request.Request, a request.Act) (request.Event, error) {
+			return r.Forward(a, text("the bank"), text("post@bank.example"))
+		},
 		request.AskIdentity: func(r *request.Request, a request.Act) (request.Event, error) {
 			return r.AskIdentity(a, question, true)
 		},
 		request.Identify:       func(r *request.Request, a request.Act) (request.Event, error) { return r.Identify(a, proof) },
 		request.AskAgain:       func(r *request.Request, a request.Act) (request.Event, error) { return r.AskAgain(a, question, true) },
-		request.GiveUpIdentity: func(r *request.Request, a request.Act) (request.Event, error) { return r.GiveUpIdentity(a, 0, reply) },
+		request.GiveUpIdentity: func(r *request.Request, a request.Act) (request.Event, error) { return r.GiveUpIdentity(a, 0, &reply) },
 		request.Begin:          func(r *request.Request, a request.Act) (request.Event, error) { return r.Begin(a, proof) },
 		request.AskToClarify:   func(r *request.Request, a request.Act) (request.Event, error) { return r.AskToClarify(a, true, true) },
 		request.Clarify:        (*request.Request).Clarify,
@@ -180,7 +182,7 @@ func TestGuards(t *testing.T) {
 		}},
 		{"no right", "", func(r *request.Request) error { r.Items = nil; return second(r.Open(act(request.ByHandler, "a", 1))) }},
 		{"forwarded to nobody", request.Received, func(r *request.Request) error {
-			return second(r.Forward(act(request.ByHandler, "a", 1), text("")))
+			return second(r.Forward(act(request.ByHandler, "a", 1), text(""), text("")))
 		}},
 		{"asked without doubt", request.Received, func(r *request.Request) error {
 			return second(r.AskIdentity(act(request.ByHandler, "a", 1), request.Question{Asked: text("passport"), Proportionality: text("x")}, true))
@@ -196,10 +198,10 @@ func TestGuards(t *testing.T) {
 		}},
 		{"not reminded", request.AwaitingIdentity, func(r *request.Request) error {
 			r.Identity.RemindedAt = nil
-			return second(r.GiveUpIdentity(act(request.ByApprover, "a", 40, "silence"), 0, reply))
+			return second(r.GiveUpIdentity(act(request.ByApprover, "a", 40, "silence"), 0, &reply))
 		}},
 		{"given up too early", request.AwaitingIdentity, func(r *request.Request) error {
-			return second(r.GiveUpIdentity(act(request.ByApprover, "a", 30, "silence"), 30*24*time.Hour, reply))
+			return second(r.GiveUpIdentity(act(request.ByApprover, "a", 30, "silence"), 30*24*time.Hour, &reply))
 		}},
 		{"asked for ever", request.AwaitingIdentity, func(r *request.Request) error {
 			r.Identity.Attempts = request.MaxAttempts

@@ -222,6 +222,7 @@ type Item struct {
 	Proposal *Proposal
 	// What came of it: ids of an export, a shredding, a certificate, a letter.
 	Results []string
+	DoneAt  *time.Time // when it had come to that
 }
 
 // Proposal is the preparer's decision on an item, for another to approve.
@@ -365,6 +366,7 @@ type Request struct {
 	Duplicates          []string // requests that ask the same
 	ReopenedFrom        State
 	ForwardedTo         personal.Text `json:"-"`
+	ForwardedContact    personal.Text `json:"-"` // how that controller is reached
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	Version             int64
@@ -380,7 +382,8 @@ type Request struct {
 // what the store seals.
 func (r *Request) Texts() map[string]*personal.Text {
 	texts := map[string]*personal.Text{
-		"message": &r.Message, "contact": &r.Contact, "forwardedTo": &r.ForwardedTo, "doubt": &r.Identity.ReasonForDoubt,
+		"message": &r.Message, "contact": &r.Contact, "forwardedTo": &r.ForwardedTo,
+		"forwardedContact": &r.ForwardedContact, "doubt": &r.Identity.ReasonForDoubt,
 		"asked": &r.Identity.Asked, "proportionate": &r.Identity.Proportionality, "document": &r.Identity.Document,
 	}
 	if r.Representative != nil {
@@ -451,6 +454,7 @@ type Event struct {
 	Reason      personal.Text `json:"-"`
 	Evidence    []string      // ids
 	Private     bool          // not for the person's eyes
+	ByHand      bool          // the person was told without the platform: true while the step is made
 }
 
 // Sentinels.

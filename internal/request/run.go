@@ -218,7 +218,7 @@ func (s *Service) effect(ctx context.Context, r *Request, item *Item, work Work)
 	_, err = s.one(ctx, r.ID, "request.effect", nil, func(r *Request) (Event, error) {
 		now := r.Item(item.ID)
 		a := s.act(ctx, BySystem, nil, append(slices.Clone(done.Results), item.ID)...)
-		now.Outcome, now.Results, r.UpdatedAt = done.Outcome, done.Results, a.At
+		now.Outcome, now.Results, now.DoneAt, r.UpdatedAt = done.Outcome, done.Results, &a.At, a.At
 		return r.note(NoteEffective, a), nil
 	})
 	return err
@@ -303,20 +303,28 @@ func (s *Service) carried(ctx context.Context, requestID, itemID string, done Do
 	_, err := s.one(ctx, requestID, "request.carry", nil, func(r *Request) (Event, error) {
 		item := r.Item(itemID)
 		a := s.act(ctx, BySystem, nil, append(slices.Clone(done.Results), itemID)...)
-		item.Outcome, item.Results, r.UpdatedAt = done.Outcome, done.Results, a.At
+		item.Outcome, item.Results, item.DoneAt, r.UpdatedAt = done.Outcome, done.Results, &a.At, a.At
 		e := r.note(NoteEffective, a)
 		return e, nil
 	})
 	return err
 }
 
-// answer makes the answer available, T16: Letters writes it, and the clock stops.
+// answer makes the answer available, T16: the post writes it, and the clock
+// stops. One that can't be written as it must be returns the request to review.
 func (s *Service) answer(ctx context.Context, requestID string) error {
 	r, err := s.find(ctx, requestID)
 	if err != nil {
 		return err
 	}
 	reply, err := s.Post.Answer(ctx, r)
+	if errs.KindOf(err) == errs.Precondition {
+		why := reasoned("the answer can't be written: " + err.Error())
+		_, err := s.one(ctx, requestID, "request.stop", nil, func(r *Request) (Event, error) {
+			return r.StopExecution(s.act(ctx, BySystem, why))
+		})
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}

@@ -111,11 +111,22 @@ type Subjects interface {
 // Post tells the person, and those who work on the request, what a step means to
 // them: letters and mails, within the change's transaction.
 type Post interface {
-	Tell(ctx context.Context, r *Request, e *Event) ([]job.Spec, error)
+	// Tell works in the change's transaction. Of T6 it sets the request's Reply,
+	// unless the answer went out by hand.
+	Tell(ctx context.Context, r *Request, e *Event) (Told, error)
 	// Answer writes the answer to a request whose items all have their outcome and
 	// makes it available to the person, outside a transaction; it can be repeated,
 	// and the person then finds one answer.
 	Answer(ctx context.Context, r *Request) (Reply, error)
+}
+
+// Told is what came of telling somebody.
+type Told struct {
+	Letter string // id of the letter that was written, "" for none
+	// Unsent is why a letter couldn't be written that must not stop the step, such
+	// as the receipt of a request.
+	Unsent string
+	Then   []job.Spec
 }
 
 // Members knows who works for the tenant.
@@ -404,7 +415,7 @@ func (s *Service) open(ctx context.Context, r *Request, lang *string, items []It
 			}
 			events = append(events, e)
 		}
-		then, err := s.settle(ctx, &opened, events)
+		events, then, err := s.settle(ctx, &opened, events)
 		if err != nil {
 			return change.Change{}, err
 		}
@@ -469,21 +480,27 @@ func given(s *string) personal.Text {
 func (s *Service) act(ctx context.Context, as Actor, reason *string, evidence ...string) Act {
 	p := authz.FromContext(ctx)
 	a := Act{By: p.ID, As: as, At: s.now(), Reason: given(reason), Evidence: evidence}
-	if of, err := tenant.FromContext(ctx); err == nil {
-		a.ID = id.New(id.RequestNote, of)
-	}
+	a.ID = s.noteID(ctx)
 	if p.Kind == authz.KindSubject {
 		a.As, a.By = BySubject, p.Subject
 	}
 	return a
 }
 
+func (s *Service) noteID(ctx context.Context) string {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return ""
+	}
+	return id.New(id.RequestNote, of)
+}
+
 // settle brings what follows from steps up to date: the dates, when to look
-// again, the jobs and the post.
-func (s *Service) settle(ctx context.Context, r *Request, events []Event) (then []job.Spec, err error) {
+// again, the jobs and the post. It returns the events with those of letters.
+func (s *Service) settle(ctx context.Context, r *Request, events []Event) (all []Event, then []job.Spec, err error) {
 	before := r.Deadline.DueBefore
 	if err := s.compute(ctx, r); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if now := r.Deadline.DueBefore; before == nil || now == nil || !before.Equal(*now) {
 		r.Escalated = ""
@@ -494,7 +511,7 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (then 
 		if e.To == InProgress && (e.Rule == Begin || e.Rule == Identify) {
 			then = append(then, job.Spec{Type: JobSearch, Object: r.ID})
 			if err := s.link(ctx, r, e); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if e.Rule == Approve {
@@ -502,11 +519,20 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (then 
 		}
 		told, err := s.Post.Tell(ctx, r, e)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		then = append(then, told...)
+		then = append(then, told.Then...)
+		all = append(all, *e)
+		if told.Letter != "" {
+			all = append(all, r.note(NoteSent, Act{ID: s.noteID(ctx), By: e.By, As: e.As, At: e.At, Evidence: []string{told.Letter}}))
+		}
+		if told.Unsent != "" {
+			unsent := r.note(NoteUnsent, Act{ID: s.noteID(ctx), By: e.By, As: BySystem, At: e.At, Reason: personal.NewText(told.Unsent)})
+			unsent.Private = true
+			all = append(all, unsent)
+		}
 	}
-	return then, nil
+	return all, then, nil
 }
 
 // link notes open requests of the same person for the same right. Only what is
@@ -545,7 +571,7 @@ func (s *Service) step(
 		if err != nil {
 			return change.Change{}, err
 		}
-		then, err := s.settle(ctx, r, events)
+		events, then, err := s.settle(ctx, r, events)
 		if err != nil {
 			return change.Change{}, err
 		}

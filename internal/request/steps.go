@@ -22,12 +22,13 @@ type ForwardInput struct {
 	ID              string
 	ExpectedVersion int64
 	To              string
+	Contact         *string // how that controller is reached, as the person is told
 }
 
 // Forward passes a request on to the controller that it concerns, T2.
 func (s *Service) Forward(ctx context.Context, in ForwardInput) (*Request, error) {
 	return s.one(ctx, in.ID, "request.forward", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.Forward(s.act(ctx, ByHandler, nil), given(&in.To))
+		return r.Forward(s.act(ctx, ByHandler, nil), given(&in.To), given(in.Contact))
 	})
 }
 
@@ -141,10 +142,16 @@ func (in *ReplyInput) reply() Reply {
 	return r
 }
 
-// GiveUpIdentity answers that the person can't be identified, T6.
+// GiveUpIdentity answers that the person can't be identified, T6: by hand, or
+// else by a letter of the platform's.
 func (s *Service) GiveUpIdentity(ctx context.Context, in ReplyInput) (*Request, error) {
 	return s.one(ctx, in.ID, "request.notIdentified", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.GiveUpIdentity(s.act(ctx, ByApprover, in.Reason), identityWait, in.reply())
+		var reply *Reply
+		if in.Hash != "" || in.Channel != "" || !in.At.IsZero() {
+			byHand := in.reply()
+			reply = &byHand
+		}
+		return r.GiveUpIdentity(s.act(ctx, ByApprover, in.Reason), identityWait, reply)
 	})
 }
 
@@ -176,13 +183,20 @@ type ExtendInput struct {
 	ID              string
 	ExpectedVersion int64
 	Reason          string
-	NoticeSent      time.Time
+	NoticeSent      *time.Time // when it went out by hand
 }
 
-// Extend gives two further months, T10, after the person was told.
+// Extend gives two further months, T10: the person was told by hand, or is told
+// by a letter of this step.
 func (s *Service) Extend(ctx context.Context, in ExtendInput) (*Request, error) {
 	return s.one(ctx, in.ID, "request.extend", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.Extend(s.act(ctx, ByApprover, &in.Reason), in.NoticeSent.UTC())
+		a := s.act(ctx, ByApprover, &in.Reason)
+		if in.NoticeSent == nil {
+			return r.Extend(a, a.At)
+		}
+		e, err := r.Extend(a, in.NoticeSent.UTC())
+		e.ByHand = true
+		return e, err
 	})
 }
 

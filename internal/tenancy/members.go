@@ -410,6 +410,11 @@ func (s *Service) Owners(ctx context.Context) ([]*Member, error) {
 	return s.Store.ActiveMembers(ctx, lead(t.Kind), s.Now())
 }
 
+// Working returns the members of a role who work for the tenant in ctx now.
+func (s *Service) Working(ctx context.Context, role authz.Role) ([]*Member, error) {
+	return s.Store.ActiveMembers(ctx, role, s.Now())
+}
+
 // AddMemberInput asks for a member with an identity that is there already.
 type AddMemberInput struct {
 	Email      personal.Text

@@ -107,7 +107,7 @@ func (s *Service) create(ctx context.Context, in CreateInput, of tenant.ID) (*Te
 	_, err := t.apply(UpdateInput{
 		LegalName: &in.LegalName, Country: &in.Country, Registration: in.Registration, TimeZone: &in.TimeZone,
 		HolidayCalendar: in.HolidayCalendar, SupervisoryAuthority: in.SupervisoryAuthority, DpoContact: in.DpoContact,
-		Languages: in.Languages, Slug: in.Slug,
+		Languages: in.Languages, Slug: in.Slug, Letterhead: in.Letterhead,
 	})
 	if err != nil {
 		return nil, err

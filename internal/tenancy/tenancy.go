@@ -3,6 +3,7 @@ package tenancy
 
 import (
 	"context"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -44,10 +45,61 @@ type Tenant struct {
 	Languages            []string // BCP 47, the default first
 	Slug                 *string
 	AllowedOrigins       []string // see checkOrigins
-	PublicAuthority      bool     // its tasks don't rest on legitimate interests, GDPR Art. 6(1)
+	Letterhead           *Letterhead
+	PublicAuthority      bool // its tasks don't rest on legitimate interests, GDPR Art. 6(1)
 	Version              int64
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
+}
+
+// Letterhead is what letters to data subjects say of their sender, and of the
+// authority that they can complain to. It names no person.
+type Letterhead struct {
+	Address   string // postal, on one line
+	Email     string
+	Phone     string
+	Website   string // optional
+	Authority Authority
+}
+
+// Authority is a supervisory authority, GDPR Art. 77.
+type Authority struct {
+	Name    string
+	Address string
+	Phone   string
+	Email   string
+	Website string
+}
+
+// check reports what is missing, or isn't what it says.
+func (l *Letterhead) check() error {
+	for _, f := range []struct {
+		at, value string
+		fits      func(string) bool
+	}{
+		{"address", l.Address, name}, {"email", l.Email, address}, {"phone", l.Phone, name},
+		{"authority.name", l.Authority.Name, name}, {"authority.address", l.Authority.Address, name},
+		{"authority.phone", l.Authority.Phone, name}, {"authority.email", l.Authority.Email, address},
+		{"authority.website", l.Authority.Website, site},
+	} {
+		if !f.fits(f.value) {
+			return errs.New(errs.Invalid, "a letterhead has on one line each the postal address, e-mail and phone of the tenant, and name, address, phone, e-mail and website of its authority").At("letterhead." + f.at)
+		}
+	}
+	if l.Website != "" && !site(l.Website) {
+		return errs.New(errs.Invalid, "a website is an https or http address").At("letterhead.website")
+	}
+	return nil
+}
+
+func address(s string) bool {
+	_, err := identifier.Email(personal.NewText(s))
+	return err == nil
+}
+
+func site(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && name(s) && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 }
 
 // Registration is the number under which a public register knows an organisation.
@@ -75,6 +127,7 @@ type CreateInput struct {
 	DpoContact           *DpoContactInput
 	Languages            []string
 	Slug                 *string
+	Letterhead           *Letterhead
 	Owner                OwnerInput
 }
 
@@ -117,6 +170,7 @@ type UpdateInput struct {
 	Slug                 *string
 	AllowedOrigins       []string
 	PublicAuthority      *bool
+	Letterhead           *Letterhead
 	Clear                []Field
 }
 
@@ -178,6 +232,7 @@ func (t *Tenant) apply(in UpdateInput) ([]string, error) {
 	set("slug", in.Slug != nil, func() { t.Slug = in.Slug })
 	set("publicAuthority", in.PublicAuthority != nil, func() { t.PublicAuthority = *in.PublicAuthority })
 	set("allowedOrigins", in.AllowedOrigins != nil, func() { t.AllowedOrigins = in.AllowedOrigins })
+	set("letterhead", in.Letterhead != nil, func() { l := *in.Letterhead; t.Letterhead = &l })
 	if err := t.check(); err != nil || in.DpoContact == nil {
 		return changed, err
 	}
@@ -234,6 +289,11 @@ func (t *Tenant) check() error {
 	for _, l := range t.Languages {
 		if tag, err := language.Parse(l); err != nil || tag.String() != l {
 			return errs.New(errs.Invalid, "a language is a BCP 47 tag, as in da or en-GB").At("languages")
+		}
+	}
+	if l := t.Letterhead; l != nil {
+		if err := l.check(); err != nil {
+			return err
 		}
 	}
 	if r := t.Registration; r != nil {
