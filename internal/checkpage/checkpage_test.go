@@ -129,7 +129,7 @@ func bomb(t *testing.T) []byte {
 	for _, name := range []string{pack.ManifestPath, pack.SignaturePath} {
 		dst, err := w.Create(name)
 		if err == nil {
-			_, err = dst.Write(bytes.Repeat([]byte(" "), 64<<20))
+			_, err = dst.Write(bytes.Repeat([]byte(" "), 8<<20))
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -234,12 +234,15 @@ type Shown struct {
 	Text     NoticeText
 }
 
-// Connection is a page of purposes, Edge a purpose in it, and so for notices.
 type (
-	Connection       = page.Connection[*Purpose]
-	Edge             = page.Edge[*Purpose]
+	// Connection is a page of purposes.
+	Connection = page.Connection[*Purpose]
+	// Edge is a purpose in its list.
+	Edge = page.Edge[*Purpose]
+	// NoticeConnection is a page of notices.
 	NoticeConnection = page.Connection[*Notice]
-	NoticeEdge       = page.Edge[*Notice]
+	// NoticeEdge is a notice in its list.
+	NoticeEdge = page.Edge[*Notice]
 )
 
 // Sentinels.
