@@ -28,7 +28,7 @@ func get(t *testing.T, id string) *calendar.Calendar {
 }
 
 func TestEaster(t *testing.T) {
-	for _, want := range strings.Fields("2019-04-21 2023-04-09 2024-03-31 2025-04-20 2026-04-05 2027-03-28 2028-04-16 2029-04-01 2030-04-21 2031-04-13 2038-04-25") {
+	for want := range strings.FieldsSeq("2019-04-21 2023-04-09 2024-03-31 2025-04-20 2026-04-05 2027-03-28 2028-04-16 2029-04-01 2030-04-21 2031-04-13 2038-04-25") {
 		if got := calendar.Easter(date(t, want).Year); got != date(t, want) {
 			t.Errorf("%s, not %s", got, want)
 		}

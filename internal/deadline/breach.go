@@ -9,17 +9,17 @@ import (
 // of which it is aware since an instant, GDPR Art. 33(1): by the law of that day,
 // for a change is proposed.
 func breachHours(aware time.Time) time.Duration {
-	const hours = 72
+	const hours72 = 72 * time.Hour
 	dated := []struct {
 		since time.Time
-		hours time.Duration
-	}{{time.Date(2018, time.May, 25, 0, 0, 0, 0, time.UTC), hours}}
+		limit time.Duration
+	}{{time.Date(2018, time.May, 25, 0, 0, 0, 0, time.UTC), hours72}}
 	for _, d := range slices.Backward(dated) {
 		if !aware.Before(d.since) {
-			return d.hours * time.Hour
+			return d.limit
 		}
 	}
-	return hours * time.Hour
+	return hours72
 }
 
 // Breach is the clock of GDPR Art. 33(1). The hours elapse: nights, weekends,

@@ -1,9 +1,10 @@
 package deadline_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
+	"math/big"
 	"os"
 	"strings"
 	"testing"
@@ -301,13 +302,12 @@ func TestBreach(t *testing.T) {
 
 // What holds for every request, in every zone and calendar.
 func TestProperties(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
 	zones := []string{"Europe/Copenhagen", "Europe/Berlin", "Europe/Helsinki", "Atlantic/Reykjavik", "Pacific/Auckland", "America/New_York"}
 	calendars := []string{"DK", "DE", "SE", "NO", "FI", "NL", "EU"}
 	begin := time.Date(2023, time.January, 1, 0, 0, 0, 0, time.UTC)
 	for range 3000 {
-		f := facts(t, begin.Add(time.Duration(random.Int64N(int64(8*365*24*time.Hour)))).Format(time.RFC3339),
-			zones[random.IntN(len(zones))], calendars[random.IntN(len(calendars))])
+		f := facts(t, begin.Add(span(8*365*24*time.Hour)).Format(time.RFC3339),
+			zones[random(len(zones))], calendars[random(len(calendars))])
 		c := compute(t, f)
 		day := c.ReceivedOn
 		switch n := c.DueDate.DaysSince(day); {
@@ -325,7 +325,7 @@ func TestProperties(t *testing.T) {
 
 		// A later receipt is never due earlier.
 		later := f
-		later.ReceivedAt = f.ReceivedAt.Add(time.Duration(random.Int64N(int64(60 * 24 * time.Hour))))
+		later.ReceivedAt = f.ReceivedAt.Add(span(60 * 24 * time.Hour))
 		if next := compute(t, later); next.DueBefore.Before(*c.DueBefore) {
 			t.Fatalf("%v: due %s, received later %s", f, c.DueDate, next.DueDate)
 		}
@@ -339,8 +339,8 @@ func TestProperties(t *testing.T) {
 
 		// A pause never brings the date forward, nor beyond its own days and a roll;
 		// a longer pause never brings it forward, either.
-		from := f.ReceivedAt.Add(time.Duration(random.Int64N(int64(3 * 24 * time.Hour))))
-		to := from.Add(time.Duration(random.Int64N(int64(60 * 24 * time.Hour))))
+		from := f.ReceivedAt.Add(span(3 * 24 * time.Hour))
+		to := from.Add(span(60 * 24 * time.Hour))
 		paused := f
 		paused.Pauses = []deadline.Pause{{From: from, To: &to}}
 		p := compute(t, paused)
@@ -360,4 +360,18 @@ func TestProperties(t *testing.T) {
 			t.Fatalf("%v: extended to %s", f, e.DueDate)
 		}
 	}
+}
+
+// random returns a number from 0 to below n.
+func random(n int) int {
+	i, err := rand.Int(rand.Reader, big.NewInt(int64(n)))
+	if err != nil {
+		panic(err)
+	}
+	return int(i.Int64())
+}
+
+// span returns a time of up to d, to the second.
+func span(d time.Duration) time.Duration {
+	return time.Duration(random(int(d/time.Second))) * time.Second
 }

@@ -33,7 +33,7 @@ func (s Step) In(l Language) string {
 }
 
 // Trace tells how a clock was computed.
-type Trace []Step
+type Trace []Step //nolint:recvcheck // it grows while it is written, and is a value then
 
 // Lines returns the sentences in a language.
 func (t Trace) Lines(l Language) []string {

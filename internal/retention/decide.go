@@ -101,7 +101,7 @@ const (
 func Decide(d Datum, rules []*Rule, holds []*Hold, today civil.Date) Decision {
 	for _, h := range holds {
 		if h.Covers(d.Subject, d.Unit) {
-			return Decision{Outcome: Keep, Reason: Held, Hold: h, Article: article(h.Exception.Article())}
+			return Decision{Outcome: Keep, Reason: Held, Hold: h, Article: new(h.Exception.Article())}
 		}
 	}
 	in := inForce(d, rules, today)
@@ -110,20 +110,18 @@ func Decide(d Datum, rules []*Rule, holds []*Hold, today civil.Date) Decision {
 	case out.Reason == Pending, out.Reason == Minimum && d.Requested && !today.After(*out.KeepUntil):
 		return out
 	case d.Requested:
-		out.Outcome, out.Reason, out.Rule, out.Date, out.Article = EraseNow, Asked, nil, nil, article(articleErasure)
+		out.Outcome, out.Reason, out.Rule, out.Date, out.Article = EraseNow, Asked, nil, nil, new(articleErasure)
 	default:
 		out = d.maximum(in, out, today)
 	}
 	if out.Outcome == EraseNow && d.Restricted && !d.Requested {
-		return Decision{Outcome: Keep, Reason: InRestrict, KeepUntil: out.KeepUntil, Rule: out.Rule, Article: article(articleRestriction)}
+		return Decision{Outcome: Keep, Reason: InRestrict, KeepUntil: out.KeepUntil, Rule: out.Rule, Article: new(articleRestriction)}
 	}
 	if out.Outcome == EraseNow && d.Parts {
 		return Decision{Outcome: Keep, Reason: OtherParts, KeepUntil: out.KeepUntil, Rule: out.Rule}
 	}
 	return out
 }
-
-func article(s string) *string { return &s }
 
 // dated is a rule with the last day of its period; nil while its event hasn't
 // happened.
@@ -237,7 +235,7 @@ func (d *Datum) minimum(in []dated) Decision {
 		case !r.Kind.keeps():
 			continue
 		case r.until == nil:
-			return Decision{Outcome: Keep, Reason: Pending, Rule: r.Rule, Article: article(r.Exception.Article())}
+			return Decision{Outcome: Keep, Reason: Pending, Rule: r.Rule, Article: new(r.Exception.Article())}
 		case out.KeepUntil == nil || r.until.After(*out.KeepUntil):
 			out = kept(r.Rule, Minimum, *r.until)
 			out.KeepUntil = r.until
@@ -249,9 +247,9 @@ func (d *Datum) minimum(in []dated) Decision {
 // kept is the decision to keep something until a day, included.
 func kept(r *Rule, why Reason, until civil.Date) Decision {
 	from := until.AddDays(1)
-	out := Decision{Outcome: EraseAt, Reason: why, Date: &from, Rule: r, Article: article(articleStorage)}
+	out := Decision{Outcome: EraseAt, Reason: why, Date: &from, Rule: r, Article: new(articleStorage)}
 	if why == Minimum {
-		out.Article = article(r.Exception.Article())
+		out.Article = new(r.Exception.Article())
 	}
 	if r.Restricted {
 		out.Outcome = RestrictUntil
@@ -295,7 +293,7 @@ func (d *Datum) maximum(in []dated, least Decision, today civil.Date) Decision {
 	last := limits[0]
 	for _, l := range limits {
 		if l.until == nil {
-			return Decision{Outcome: Keep, Reason: Pending, KeepUntil: least.KeepUntil, Rule: l.rule, Article: article(articleStorage)}
+			return Decision{Outcome: Keep, Reason: Pending, KeepUntil: least.KeepUntil, Rule: l.rule, Article: new(articleStorage)}
 		}
 		if l.until.After(*last.until) {
 			last = l
@@ -307,7 +305,7 @@ func (d *Datum) maximum(in []dated, least Decision, today civil.Date) Decision {
 	}
 	out.KeepUntil = least.KeepUntil
 	if !today.Before(*out.Date) {
-		return Decision{Outcome: EraseNow, Reason: Due, Date: out.Date, KeepUntil: out.KeepUntil, Rule: out.Rule, Article: article(articleStorage)}
+		return Decision{Outcome: EraseNow, Reason: Due, Date: out.Date, KeepUntil: out.KeepUntil, Rule: out.Rule, Article: new(articleStorage)}
 	}
 	for _, l := range limits {
 		if l.of != "" && today.After(*l.until) {

@@ -1,8 +1,9 @@
 package retention_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
-	"math/rand/v2"
+	"math/big"
 	"os"
 	"slices"
 	"testing"
@@ -215,25 +216,24 @@ func TestPeriod(t *testing.T) {
 // Whatever rules there are: a minimum is never undercut, a hold always keeps, and
 // time only ever brings erasure nearer.
 func TestProperties(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
 	triggers := []retention.Trigger{retention.BusinessRelationEnd, retention.SingleTransactionDone, retention.FinancialYearEnd, retention.ConsentWithdrawn, retention.LastActivity, retention.CollectedAt}
 	kinds := []retention.Kind{retention.Min, retention.Max, retention.MinAndMax}
 	some := func() *civil.Date {
-		d := civil.Of(time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, random.IntN(3000)))
+		d := civil.Of(time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, random(3000)))
 		return &d
 	}
 	unit := kyc
 	for range 5000 {
 		var rules []*retention.Rule
-		for range random.IntN(5) {
-			act := []string{"act_a", "act_b"}[random.IntN(2)]
+		for range random(5) {
+			act := []string{"act_a", "act_b"}[random(2)]
 			rules = append(rules, &retention.Rule{State: retention.Active, Content: retention.Content{
-				Dataset: &unit, Activity: &act, Trigger: triggers[random.IntN(len(triggers))], Kind: kinds[random.IntN(len(kinds))],
-				Period: retention.Period{Years: random.IntN(6), Months: random.IntN(12)}, Exception: retention.LegalObligation,
+				Dataset: &unit, Activity: &act, Trigger: triggers[random(len(triggers))], Kind: kinds[random(len(kinds))],
+				Period: retention.Period{Years: random(6), Months: random(12)}, Exception: retention.LegalObligation,
 			}})
 		}
-		d := retention.Datum{Subject: "sub_a", Unit: kyc, Requested: random.IntN(2) == 0, Dates: retention.Dates{
-			Collected: some(), Activity: some(), Withdrawn: some(), Relations: relation(subject.BusinessRelation, random.IntN(4) == 0, some()),
+		d := retention.Datum{Subject: "sub_a", Unit: kyc, Requested: random(2) == 0, Dates: retention.Dates{
+			Collected: some(), Activity: some(), Withdrawn: some(), Relations: relation(subject.BusinessRelation, random(4) == 0, some()),
 		}}
 		today := *some()
 		got := retention.Decide(d, rules, nil, today)
@@ -244,7 +244,7 @@ func TestProperties(t *testing.T) {
 					t.Fatalf("erased on %s though %s of %s from %+v keeps it: %+v", today, r.Kind, r.Period, d.Dates, alone)
 				}
 			}
-			if later := retention.Decide(d, rules, nil, today.AddDays(random.IntN(1000))); later.Outcome != retention.EraseNow {
+			if later := retention.Decide(d, rules, nil, today.AddDays(random(1000))); later.Outcome != retention.EraseNow {
 				t.Fatalf("erased on %s, and kept later: %+v", today, later)
 			}
 		}
@@ -264,4 +264,13 @@ func TestProperties(t *testing.T) {
 			t.Fatalf("under a hold: %+v", held)
 		}
 	}
+}
+
+// random returns a number from 0 to below n.
+func random(n int) int {
+	i, err := rand.Int(rand.Reader, big.NewInt(int64(n)))
+	if err != nil {
+		panic(err)
+	}
+	return int(i.Int64())
 }

@@ -83,10 +83,12 @@ var (
 	ErrMinimum = errs.New(errs.Precondition, "the law demands that this is kept").Under("retention.minimum")
 )
 
-// HoldConnection is a page of holds, and HoldEdge a hold in it.
+// Pages of holds.
 type (
+	// HoldConnection is a page of them.
 	HoldConnection = page.Connection[*Hold]
-	HoldEdge       = page.Edge[*Hold]
+	// HoldEdge is one of them, on a page.
+	HoldEdge = page.Edge[*Hold]
 )
 
 // HoldStore keeps holds. Insert and Release work in the transaction of a change.

@@ -117,10 +117,12 @@ type Planned struct {
 	Unit    Unit
 }
 
-// RunConnection is a page of runs, and RunEdge a run in it.
+// Pages of runs.
 type (
+	// RunConnection is a page of them.
 	RunConnection = page.Connection[*Run]
-	RunEdge       = page.Edge[*Run]
+	// RunEdge is one of them, on a page.
+	RunEdge = page.Edge[*Run]
 )
 
 // Settings is what a tenant sets for its runs.

@@ -119,7 +119,7 @@ type Content struct {
 }
 
 // Period is a length of time in calendar units, ISO 8601: P5Y, P18M, P30D, P2W.
-type Period struct { //nolint:recvcheck // decoding needs a pointer
+type Period struct {
 	Years, Months, Days int
 }
 
@@ -155,19 +155,19 @@ func ParsePeriod(s string) (Period, error) {
 
 // String writes the period as ParsePeriod reads it.
 func (p Period) String() string {
-	s := "P"
+	parts := []string{"P"}
 	for _, part := range []struct {
 		n    int
 		unit string
 	}{{p.Years, "Y"}, {p.Months, "M"}, {p.Days, "D"}} {
 		if part.n > 0 {
-			s += strconv.Itoa(part.n) + part.unit
+			parts = append(parts, strconv.Itoa(part.n), part.unit)
 		}
 	}
-	if s == "P" {
+	if len(parts) == 1 {
 		return "P0D"
 	}
-	return s
+	return strings.Join(parts, "")
 }
 
 // MarshalJSON writes the period as text.
@@ -318,10 +318,12 @@ func (r *Rule) valid(on civil.Date) bool {
 	return r.State == Active && (r.ValidFrom == nil || !on.Before(*r.ValidFrom)) && (r.ValidTo == nil || !on.After(*r.ValidTo))
 }
 
-// Connection is a page of rules, and Edge a rule in it.
+// Pages of rules.
 type (
+	// Connection is a page of them.
 	Connection = page.Connection[*Rule]
-	Edge       = page.Edge[*Rule]
+	// Edge is one of them, on a page.
+	Edge = page.Edge[*Rule]
 )
 
 // RuleStore keeps rules. Insert and Update work in the transaction of a change.

@@ -95,16 +95,16 @@ func NewService(c Config) *Service { return &Service{c, NewKeeper(c.Store, c.Ten
 // at is the present instant as it is stored.
 func (s *Service) at() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
 
-// check returns the tenant, or missing unless the id is one of its own.
-func check(ctx context.Context, t id.Type, s string, missing error) (tenant.ID, error) {
+// check returns missing unless the id is one of the tenant's own.
+func check(ctx context.Context, t id.Type, s string, missing error) error {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if id.Check(t, of, s) != nil {
-		return "", missing
+		return missing
 	}
-	return of, nil
+	return nil
 }
 
 // CreateInput asks for a rule: of a template, or of one's own.
@@ -154,7 +154,7 @@ type RetireInput struct {
 // Rule returns a rule, or ErrNotFound, also when it is of a dataset that the caller
 // must not know of.
 func (s *Service) Rule(ctx context.Context, ruleID string) (*Rule, error) {
-	if _, err := check(ctx, id.Retention, ruleID, ErrNotFound); err != nil {
+	if err := check(ctx, id.Retention, ruleID, ErrNotFound); err != nil {
 		return nil, err
 	}
 	r, err := s.Store.GetRule(ctx, ruleID)
@@ -365,7 +365,7 @@ func HoldOwner(of tenant.ID, holdID string) vault.Owner {
 
 // Hold returns a hold, or ErrNoHold.
 func (s *Service) Hold(ctx context.Context, holdID string) (*Hold, error) {
-	if _, err := check(ctx, id.Hold, holdID, ErrNoHold); err != nil {
+	if err := check(ctx, id.Hold, holdID, ErrNoHold); err != nil {
 		return nil, err
 	}
 	h, err := s.Store.GetHold(ctx, holdID)
@@ -488,7 +488,7 @@ func (s *Service) checkHold(ctx context.Context, of tenant.ID, h *Hold) error {
 
 // Release ends a hold. It takes another person than the one who placed it.
 func (s *Service) Release(ctx context.Context, in ReleaseInput) (*Hold, error) {
-	if _, err := check(ctx, id.Hold, in.ID, ErrNoHold); err != nil {
+	if err := check(ctx, id.Hold, in.ID, ErrNoHold); err != nil {
 		return nil, err
 	}
 	by, at := authz.FromContext(ctx).ID, s.at()
@@ -602,7 +602,7 @@ func (d *Decided) HoldID() *string {
 // Requested is whether erasure is asked for, with a ground of Art. 17(1): then only
 // minimums and holds keep anything. Parts of hidden datasets are left out.
 func (s *Service) Of(ctx context.Context, person string, requested bool) ([]*Decided, error) {
-	if _, err := check(ctx, id.Subject, person, subject.ErrNotFound); err != nil {
+	if err := check(ctx, id.Subject, person, subject.ErrNotFound); err != nil {
 		return nil, err
 	}
 	items, err := s.Store.Items(ctx, person)

@@ -348,15 +348,15 @@ func TestRules(t *testing.T) {
 
 	for name, in := range map[string]retention.ReviseInput{
 		"version": {ID: rule.ID, ExpectedVersion: 7},
-		"period":  {ID: rule.ID, ExpectedVersion: 1, Period: text("P3Y")},
-		"format":  {ID: rule.ID, ExpectedVersion: 1, Period: text("five years")},
+		"period":  {ID: rule.ID, ExpectedVersion: 1, Period: new("P3Y")},
+		"format":  {ID: rule.ID, ExpectedVersion: 1, Period: new("five years")},
 		"order":   {ID: rule.ID, ExpectedVersion: 1, ValidTo: day("2027-01-01")},
 	} {
 		if _, err := r.s.Revise(ctx, in); err == nil {
 			t.Errorf("%s: revised", name)
 		}
 	}
-	if _, err := r.s.Revise(ctx, retention.ReviseInput{ID: rule.ID, ExpectedVersion: 1, Period: text("P3Y")}); !errors.Is(err, retention.ErrFixed) {
+	if _, err := r.s.Revise(ctx, retention.ReviseInput{ID: rule.ID, ExpectedVersion: 1, Period: new("P3Y")}); !errors.Is(err, retention.ErrFixed) {
 		t.Errorf("the law's period: %v", err)
 	}
 	revised, err := r.s.Revise(ctx, retention.ReviseInput{ID: rule.ID, ExpectedVersion: 1, ValidTo: day("2028-01-01")})
@@ -374,10 +374,10 @@ func TestRules(t *testing.T) {
 
 	for name, in := range map[string]retention.CreateInput{
 		"nothing":    {Dataset: &kyc.ID},
-		"template":   {Dataset: &kyc.ID, Template: text("nosuch")},
-		"assessment": {Dataset: &kyc.ID, Template: text("dk-limitation-long")},
-		"dataset":    {Dataset: text("dst_x"), Template: text("dk-hvl-30-single")},
-		"activity":   {Activity: text("act_x"), Template: text("dk-hvl-30-single")},
+		"template":   {Dataset: &kyc.ID, Template: new("nosuch")},
+		"assessment": {Dataset: &kyc.ID, Template: new("dk-limitation-long")},
+		"dataset":    {Dataset: new("dst_x"), Template: new("dk-hvl-30-single")},
+		"activity":   {Activity: new("act_x"), Template: new("dk-hvl-30-single")},
 		"trigger":    {Rule: &retention.ContentInput{Trigger: "BIRTH", Period: "P1Y", Kind: retention.Max, Exception: retention.LegalClaims, LegalSource: "x", TextDa: "x", TextEn: "x"}},
 	} {
 		if _, err := r.s.Create(ctx, in); err == nil {
@@ -398,8 +398,6 @@ func TestRules(t *testing.T) {
 		t.Errorf("log: %v", got)
 	}
 }
-
-func text(s string) *string { return &s }
 
 // A record isn't deleted under a minimum or hold, and the refusal names rule and date.
 func TestDelete(t *testing.T) {

@@ -275,10 +275,12 @@ func (s *Service) due(ctx context.Context, hidden []string, by civil.Date, after
 	return s.decide(ctx, items, known, false)
 }
 
-// DueConnection is a page of what is due, and DueEdge an item in it.
+// Pages of what is due.
 type (
+	// DueConnection is a page of them.
 	DueConnection = page.Connection[*Decided]
-	DueEdge       = page.Edge[*Decided]
+	// DueEdge is one of them, on a page.
+	DueEdge = page.Edge[*Decided]
 )
 
 // Due returns a page of what is due on a day, today when it is nil, or was before:
@@ -307,7 +309,7 @@ type RunInput struct{ ID string }
 
 // RunOf returns a run, or ErrNoRun.
 func (s *Service) RunOf(ctx context.Context, runID string) (*Run, error) {
-	if _, err := check(ctx, id.RetentionRun, runID, ErrNoRun); err != nil {
+	if err := check(ctx, id.RetentionRun, runID, ErrNoRun); err != nil {
 		return nil, err
 	}
 	return s.Store.GetRun(ctx, runID)
