@@ -193,7 +193,7 @@ type Epochs interface {
 	Irrecoverable(ctx context.Context, epochs ...vault.Epoch) (planned time.Time, actual *time.Time, err error)
 }
 
-// Config is what a Service needs. All but Trace is required.
+// Config is what a Service needs. All but Done and Trace is required.
 type Config struct {
 	Store   Store
 	Keys    KeyStore
@@ -206,6 +206,8 @@ type Config struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 
+	// Done returns the work that follows a shredding that is done; nil means none.
+	Done func(sh *Shredding) []job.Spec
 	// Trace is called at each point at which a crash would leave the work half
 	// done: tests end the process there.
 	Trace func(point string)
@@ -330,6 +332,9 @@ func (s *Service) record(ctx context.Context, done *Shredding, step Step) (sh *S
 			sh.State, c.Action = Done, "erasure.done"
 			if sh.Target.Whole {
 				c.Contents = []audit.Content{{Object: sh.Target.Subject}}
+			}
+			if s.Done != nil {
+				c.Then = s.Done(sh)
 			}
 			if err := s.Store.Finish(ctx, sh.Target); err != nil {
 				return c, err

@@ -600,8 +600,9 @@ func (d *Decided) HoldID() *string {
 
 // Of decides on everything that a person has, what identifies the person last.
 // Requested is whether erasure is asked for, with a ground of Art. 17(1): then only
-// minimums and holds keep anything. Parts of hidden datasets are left out.
-func (s *Service) Of(ctx context.Context, person string, requested bool) ([]*Decided, error) {
+// minimums and holds keep anything. Parts of hidden datasets are left out. Also are
+// units of which no dates are stored, as of a document without a record.
+func (s *Service) Of(ctx context.Context, person string, requested bool, also ...Unit) ([]*Decided, error) {
 	if err := check(ctx, id.Subject, person, subject.ErrNotFound); err != nil {
 		return nil, err
 	}
@@ -615,6 +616,11 @@ func (s *Service) Of(ctx context.Context, person string, requested bool) ([]*Dec
 	hidden, err := s.Datasets.Hidden(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, u := range also {
+		if !slices.ContainsFunc(items, func(i *Item) bool { return i.Unit == u }) {
+			items = append(items, &Item{Tenant: items[0].Tenant, Subject: person, Unit: u, State: items[0].State})
+		}
 	}
 	all, err := s.decide(ctx, items, items, requested)
 	if err != nil {
