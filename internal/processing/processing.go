@@ -368,34 +368,28 @@ func EEA(country string) bool {
 	}, country)
 }
 
-// Connection is a page of activities, the newest first, and Edge an activity in it.
+// Pages, the newest first.
 type (
+	// Connection is a page of activities.
 	Connection = page.Connection[*Activity]
-	Edge       = page.Edge[*Activity]
-)
-
-// RevisionConnection is the same of revisions.
-type (
+	// Edge is an activity in its list.
+	Edge = page.Edge[*Activity]
+	// RevisionConnection is a page of revisions.
 	RevisionConnection = page.Connection[*Revision]
-	RevisionEdge       = page.Edge[*Revision]
-)
-
-// PartyConnection is the same of parties.
-type (
+	// RevisionEdge is a revision in its list.
+	RevisionEdge = page.Edge[*Revision]
+	// PartyConnection is a page of parties.
 	PartyConnection = page.Connection[*Party]
-	PartyEdge       = page.Edge[*Party]
-)
-
-// SystemConnection is the same of systems.
-type (
+	// PartyEdge is a party in its list.
+	PartyEdge = page.Edge[*Party]
+	// SystemConnection is a page of systems.
 	SystemConnection = page.Connection[*System]
-	SystemEdge       = page.Edge[*System]
-)
-
-// RegisterConnection is the same of registers.
-type (
+	// SystemEdge is a system in its list.
+	SystemEdge = page.Edge[*System]
+	// RegisterConnection is a page of registers.
 	RegisterConnection = page.Connection[*Register]
-	RegisterEdge       = page.Edge[*Register]
+	// RegisterEdge is a register in its list.
+	RegisterEdge = page.Edge[*Register]
 )
 
 // Sentinels.
