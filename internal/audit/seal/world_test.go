@@ -3,6 +3,7 @@ package seal_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/tenant"
@@ -40,6 +42,8 @@ type world struct {
 	testing.TB
 
 	uri      string
+	keysURI  string
+	masters  string // file
 	db       *mongo.DB
 	vault    *vault.Vault
 	keys     *mongo.KeyStore
@@ -48,6 +52,7 @@ type world struct {
 	ring     *sign.Ring
 	raw      *driver.Database
 	places   []*place
+	buckets  []blob.Config // of the places
 }
 
 // place is a bucket whose ruler may answer what he likes.
@@ -72,7 +77,14 @@ func (w *world) publisher() *seal.Publisher {
 	w.Helper()
 	if w.places == nil {
 		server := s3.Start(w)
-		w.places = []*place{{Bucket: server.Bucket(w)}, {Bucket: server.Bucket(w)}}
+		for _, name := range []string{"first", "second"} {
+			c := server.Config
+			c.Bucket = name
+			b, err := blob.New(c)
+			w.ok(err)
+			w.ok(b.Ensure(w.Context()))
+			w.places, w.buckets = append(w.places, &place{Bucket: b}), append(w.buckets, c)
+		}
 	}
 	return seal.NewPublisher(seal.PublisherConfig{
 		Checkpoints: w.store, Logs: w.store, Rows: w.db, Recorder: w.recorder, Sealer: w.sealer(w.store), Ring: w.ring,
@@ -82,10 +94,11 @@ func (w *world) publisher() *seal.Publisher {
 
 func start(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{TB: tb, uri: testenv.MongoURI(tb), keys: testenv.KeyStore(tb)}
-	w.db = testenv.Data(tb, w.uri)
-	var err error
-	w.vault, err = vault.New(vault.Config{Store: w.keys, KMS: testenv.KMS(tb), Now: testenv.Now})
+	w := &world{TB: tb, uri: testenv.MongoURI(tb), keysURI: testenv.MongoURI(tb), masters: filepath.Join(tb.TempDir(), "masters.json")}
+	w.db, w.keys = testenv.Data(tb, w.uri), mongo.NewKeyStore(testenv.Connect(tb, w.keysURI))
+	masters, err := localfile.Open(w.masters, testenv.Now)
+	w.ok(err)
+	w.vault, err = vault.New(vault.Config{Store: w.keys, KMS: masters, Now: testenv.Now})
 	w.ok(err)
 	changes, recorder := testenv.Changes(tb, w.db, w.vault, vault.Hasher{Vault: w.vault}, nil)
 	w.recorder, w.store = recorder, mongo.NewAuditStore(w.db)
