@@ -608,19 +608,19 @@ func newRetentionDates(d *DB) *retentionDates {
 }
 
 type retentionDoc struct {
-	ID          string                           `bson:"_id"`
-	Tenant      tenant.ID                        `bson:"tenant"`
-	Subject     string                           `bson:"subject"`
-	Unit        string                           `bson:"unit"`
+	ID          string                                `bson:"_id"`
+	Tenant      tenant.ID                             `bson:"tenant"`
+	Subject     string                                `bson:"subject"`
+	Unit        string                                `bson:"unit"`
 	Relations   map[subject.RelationKind]relationsDoc `bson:"relations,omitempty"`
-	CollectedAt *time.Time                       `bson:"collectedAt,omitempty"`
-	ActivityAt  *time.Time                       `bson:"activityAt,omitempty"`
-	WithdrawnAt *time.Time                       `bson:"withdrawnAt,omitempty"`
-	ClosedAt    *time.Time                       `bson:"closedAt,omitempty"`
-	Requested   string                           `bson:"requested,omitempty"`
-	Due         *time.Time                       `bson:"due,omitempty"` // midnight of the day, UTC
-	Outdated    bool                             `bson:"outdated,omitempty"`
-	Revision    int64                            `bson:"revision"`
+	CollectedAt *time.Time                            `bson:"collectedAt,omitempty"`
+	ActivityAt  *time.Time                            `bson:"activityAt,omitempty"`
+	WithdrawnAt *time.Time                            `bson:"withdrawnAt,omitempty"`
+	ClosedAt    *time.Time                            `bson:"closedAt,omitempty"`
+	Requested   string                                `bson:"requested,omitempty"`
+	Due         *time.Time                            `bson:"due,omitempty"` // midnight of the day, UTC
+	Outdated    bool                                  `bson:"outdated,omitempty"`
+	Revision    int64                                 `bson:"revision"`
 }
 
 type relationsDoc struct {
