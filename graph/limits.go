@@ -317,6 +317,8 @@ func costs() generated.ComplexityRoot {
 	c.Query.Requests = func(child int, _ *request.Filter, first int, _ *string) int { return paged(child, first) }
 	c.Query.MyRequests = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Request.Events = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Request.Letters = func(child int) int { return historyCost * (1 + child) } // a list of its own, of few mostly
+	c.MyRequest.Letters = func(child int) int { return historyCost * (1 + child) }
 	c.MyRequest.Events = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.RetentionRules = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.RetentionTemplates = func(child int) int { return 1 + child*page.Max }

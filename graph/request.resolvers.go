@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/request"
 )
 
@@ -25,8 +26,8 @@ func (r *mutationResolver) OpenMyRequest(ctx context.Context, input request.MyIn
 	return &model.OpenMyRequestPayload{Request: found}, err
 }
 
-func (r *mutationResolver) WithdrawMyRequest(ctx context.Context, input model.WithdrawMyRequestInput) (*model.WithdrawMyRequestPayload, error) {
-	found, err := r.requests.Withdraw(ctx, request.WithdrawInput{ID: input.ID})
+func (r *mutationResolver) WithdrawMyRequest(ctx context.Context, input request.WithdrawInput) (*model.WithdrawMyRequestPayload, error) {
+	found, err := r.requests.Withdraw(ctx, input)
 	return &model.WithdrawMyRequestPayload{Request: found}, err
 }
 
@@ -149,6 +150,10 @@ func (r *myRequestResolver) Events(ctx context.Context, obj *request.Request, fi
 	return r.requests.Events(ctx, obj, page.Request{First: first, After: after})
 }
 
+func (r *myRequestResolver) Letters(ctx context.Context, obj *request.Request) ([]*post.Letter, error) {
+	return r.post.Of(ctx, obj)
+}
+
 func (r *queryResolver) Requests(ctx context.Context, filter *request.Filter, first int, after *string) (*page.Connection[*request.Request], error) {
 	return r.requests.List(ctx, filter, page.Request{First: first, After: after})
 }
@@ -167,6 +172,10 @@ func (r *queryResolver) RequestStatistics(ctx context.Context, from civil.Date, 
 
 func (r *requestResolver) Events(ctx context.Context, obj *request.Request, first int, after *string) (*page.Connection[*request.Event], error) {
 	return r.requests.Events(ctx, obj, page.Request{First: first, After: after})
+}
+
+func (r *requestResolver) Letters(ctx context.Context, obj *request.Request) ([]*post.Letter, error) {
+	return r.post.Of(ctx, obj)
 }
 
 func (r *Resolver) MyRequest() generated.MyRequestResolver { return &myRequestResolver{r} }

@@ -33,6 +33,7 @@ import (
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
@@ -77,6 +78,7 @@ type Services struct {
 	Consents    Consents
 	Letters     Letters
 	Requests    Requests
+	Post        Post
 	Processing  Processing
 	Measures    Measures
 	Assessments Assessments
@@ -400,6 +402,11 @@ type Processing interface {
 	Publish(ctx context.Context, in processing.PublishInput) (*processing.Register, error)
 }
 
+// Post is what the API needs of package post.
+type Post interface {
+	Of(ctx context.Context, r *request.Request) ([]*post.Letter, error)
+}
+
 // Requests is what the API needs of package request.
 type Requests interface {
 	Get(ctx context.Context, requestID string) (*request.Request, error)
@@ -534,6 +541,7 @@ type Resolver struct {
 	consents    Consents
 	letters     Letters
 	requests    Requests
+	post        Post
 	processing  Processing
 	measures    Measures
 	assessments Assessments
@@ -574,6 +582,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		consents:    s.Consents,
 		letters:     s.Letters,
 		requests:    s.Requests,
+		post:        s.Post,
 		processing:  s.Processing,
 		measures:    s.Measures,
 		assessments: s.Assessments,

@@ -162,7 +162,7 @@ type MutationResolver interface {
 	DeleteRecord(ctx context.Context, input record.DeleteInput) (*model.DeleteRecordPayload, error)
 	OpenRequest(ctx context.Context, input request.OpenInput) (*model.OpenRequestPayload, error)
 	OpenMyRequest(ctx context.Context, input request.MyInput) (*model.OpenMyRequestPayload, error)
-	WithdrawMyRequest(ctx context.Context, input model.WithdrawMyRequestInput) (*model.WithdrawMyRequestPayload, error)
+	WithdrawMyRequest(ctx context.Context, input request.WithdrawInput) (*model.WithdrawMyRequestPayload, error)
 	ForwardRequest(ctx context.Context, input request.ForwardInput) (*model.ForwardRequestPayload, error)
 	AskIdentity(ctx context.Context, input request.AskInput) (*model.AskIdentityPayload, error)
 	RemindRequester(ctx context.Context, input request.IDInput) (*model.RemindRequesterPayload, error)
@@ -2455,8 +2455,8 @@ func (ec *executionContext) field_Mutation_withdrawMyRequest_args(ctx context.Co
 	var err error
 	args := map[string]any{}
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
-		func(ctx context.Context, v any) (model.WithdrawMyRequestInput, error) {
-			return ec.unmarshalNWithdrawMyRequestInput2githubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐWithdrawMyRequestInput(ctx, v)
+		func(ctx context.Context, v any) (request.WithdrawInput, error) {
+			return ec.unmarshalNWithdrawMyRequestInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐWithdrawInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -10427,7 +10427,7 @@ func (ec *executionContext) _Mutation_withdrawMyRequest(ctx context.Context, fie
 		},
 		func(ctx context.Context) (any, error) {
 			fc := graphql.GetFieldContext(ctx)
-			return ec.Resolvers.Mutation().WithdrawMyRequest(ctx, fc.Args["input"].(model.WithdrawMyRequestInput))
+			return ec.Resolvers.Mutation().WithdrawMyRequest(ctx, fc.Args["input"].(request.WithdrawInput))
 		},
 		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
 			directive0 := next

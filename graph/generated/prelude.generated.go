@@ -2154,6 +2154,18 @@ func (ec *executionContext) marshalOString2githubᚗcomᚋvogterᚋvogterᚋinte
 	return res
 }
 
+func (ec *executionContext) unmarshalOString2string(ctx context.Context, v any) (string, error) {
+	res, err := scalar.UnmarshalString(v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOString2string(ctx context.Context, sel ast.SelectionSet, v string) graphql.Marshaler {
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(v)
+	return res
+}
+
 func (ec *executionContext) unmarshalOString2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐTextᚄ(ctx context.Context, v any) ([]personal.Text, error) {
 	if v == nil {
 		return nil, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/deadline"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/request"
 )
 
@@ -26,9 +27,12 @@ import (
 
 type MyRequestResolver interface {
 	Events(ctx context.Context, obj *request.Request, first int, after *string) (*page.Connection[*request.Event], error)
+	Letters(ctx context.Context, obj *request.Request) ([]*post.Letter, error)
 }
 type RequestResolver interface {
 	Events(ctx context.Context, obj *request.Request, first int, after *string) (*page.Connection[*request.Event], error)
+
+	Letters(ctx context.Context, obj *request.Request) ([]*post.Letter, error)
 }
 
 // endregion ************************** generated!.gotpl **************************
@@ -869,6 +873,56 @@ func (ec *executionContext) fieldContext_MyRequest_events(ctx context.Context, f
 	if fc.Args, err = ec.field_MyRequest_events_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _MyRequest_letters(ctx context.Context, field graphql.CollectedField, obj *request.Request) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_MyRequest_letters(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.MyRequest().Letters(ctx, obj)
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SELF_READ")
+				if err != nil {
+					var zeroVal []*post.Letter
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal []*post.Letter
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v []*post.Letter) graphql.Marshaler {
+			return ec.marshalNRequestLetter2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐLetterᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_MyRequest_letters(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "MyRequest",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RequestLetter(ctx, field)
+		},
 	}
 	return fc, nil
 }
@@ -2619,6 +2673,56 @@ func (ec *executionContext) fieldContext_Request_version(_ context.Context, fiel
 	return graphql.NewScalarFieldContext("Request", field, false, false, errors.New("field of type Int64 does not have child fields"))
 }
 
+func (ec *executionContext) _Request_letters(ctx context.Context, field graphql.CollectedField, obj *request.Request) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Request_letters(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Request().Letters(ctx, obj)
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "REQUEST_READ")
+				if err != nil {
+					var zeroVal []*post.Letter
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal []*post.Letter
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v []*post.Letter) graphql.Marshaler {
+			return ec.marshalNRequestLetter2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐLetterᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Request_letters(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Request",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_RequestLetter(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _RequestConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*request.Request]) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -3662,6 +3766,190 @@ func (ec *executionContext) _RequestItem_results(ctx context.Context, field grap
 }
 func (ec *executionContext) fieldContext_RequestItem_results(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("RequestItem", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_id(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_id(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ID, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNID2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_id(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_forms(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_forms(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Forms, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []string) graphql.Marshaler {
+			return ec.marshalNString2ᚕstringᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_forms(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_language(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_language(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Language, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_language(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_title(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_title(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Title, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v personal.Text) graphql.Marshaler {
+			return ec.marshalNString2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐText(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_title(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_text(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_text(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Text(), nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v personal.Text) graphql.Marshaler {
+			return ec.marshalNString2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐText(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_text(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, true, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_hash(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_hash(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Hash, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_hash(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_way(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_way(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Way, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v post.Way) graphql.Marshaler {
+			return ec.marshalNLetterWay2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐWay(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_way(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type LetterWay does not have child fields"))
+}
+
+func (ec *executionContext) _RequestLetter_at(ctx context.Context, field graphql.CollectedField, obj *post.Letter) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RequestLetter_at(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.At, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v time.Time) graphql.Marshaler {
+			return ec.marshalNTime2timeᚐTime(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RequestLetter_at(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RequestLetter", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
 func (ec *executionContext) _RequestPause_reason(ctx context.Context, field graphql.CollectedField, obj *request.Pause) (ret graphql.Marshaler) {
@@ -5564,7 +5852,7 @@ func (ec *executionContext) unmarshalInputExtendRequestInput(ctx context.Context
 			it.Reason = data
 		case "noticeSent":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("noticeSent"))
-			data, err := ec.unmarshalNTime2timeᚐTime(ctx, v)
+			data, err := ec.unmarshalOTime2ᚖtimeᚐTime(ctx, v)
 			if err != nil {
 				return it, err
 			}
@@ -5585,7 +5873,7 @@ func (ec *executionContext) unmarshalInputForwardRequestInput(ctx context.Contex
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "expectedVersion", "to"}
+	fieldsInOrder := [...]string{"id", "expectedVersion", "to", "contact"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5613,6 +5901,13 @@ func (ec *executionContext) unmarshalInputForwardRequestInput(ctx context.Contex
 				return it, err
 			}
 			it.To = data
+		case "contact":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("contact"))
+			data, err := ec.unmarshalOString2ᚖstring(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Contact = data
 		}
 	}
 	return it, nil
@@ -5659,21 +5954,21 @@ func (ec *executionContext) unmarshalInputGiveUpIdentityInput(ctx context.Contex
 			it.Reason = data
 		case "channel":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("channel"))
-			data, err := ec.unmarshalNRequestChannel2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐChannel(ctx, v)
+			data, err := ec.unmarshalORequestChannel2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐChannel(ctx, v)
 			if err != nil {
 				return it, err
 			}
 			it.Channel = data
 		case "hash":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("hash"))
-			data, err := ec.unmarshalNString2string(ctx, v)
+			data, err := ec.unmarshalOString2string(ctx, v)
 			if err != nil {
 				return it, err
 			}
 			it.Hash = data
 		case "at":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("at"))
-			data, err := ec.unmarshalNTime2timeᚐTime(ctx, v)
+			data, err := ec.unmarshalOTime2timeᚐTime(ctx, v)
 			if err != nil {
 				return it, err
 			}
@@ -6370,8 +6665,8 @@ func (ec *executionContext) unmarshalInputSubmitRequestInput(ctx context.Context
 	return it, nil
 }
 
-func (ec *executionContext) unmarshalInputWithdrawMyRequestInput(ctx context.Context, obj any) (model.WithdrawMyRequestInput, error) {
-	var it model.WithdrawMyRequestInput
+func (ec *executionContext) unmarshalInputWithdrawMyRequestInput(ctx context.Context, obj any) (request.WithdrawInput, error) {
+	var it request.WithdrawInput
 	if obj == nil {
 		return it, nil
 	}
@@ -7133,6 +7428,44 @@ func (ec *executionContext) _MyRequest(ctx context.Context, sel ast.SelectionSet
 					}
 				}()
 				res = ec._MyRequest_events(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+		case "letters":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._MyRequest_letters(ctx, field, obj)
 				if res == graphql.Null {
 					atomic.AddUint32(&fs.Invalids, 1)
 				}
@@ -7986,6 +8319,44 @@ func (ec *executionContext) _Request(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "letters":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Request_letters(ctx, field, obj)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			if field.IsDeferred() {
+				deferredFieldSet.AddField(field)
+				fieldIndex := len(deferredFieldSet.Values) - 1
+				deferredFieldSet.Concurrently(fieldIndex, func(ctx context.Context) graphql.Marshaler {
+					return innerFunc(ctx, deferredFieldSet)
+				})
+
+				for _, deferrable := range field.Deferrables {
+					view, ok := deferLabelToView[deferrable.Label]
+					if !ok {
+						view = deferredFieldSet.NewView()
+						deferLabelToView[deferrable.Label] = view
+					}
+					view.AddIndices(fieldIndex)
+				}
+
+				// don't run the out.Concurrently() call below
+				out.Values[i] = graphql.Null
+				continue
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
 		default:
 			panic("unknown field " + strconv.Quote(field.Name))
 		}
@@ -8452,6 +8823,79 @@ func (ec *executionContext) _RequestItem(ctx context.Context, sel ast.SelectionS
 			}
 		case "results":
 			out.Values[i] = ec._RequestItem_results(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var requestLetterImplementors = []string{"RequestLetter"}
+
+func (ec *executionContext) _RequestLetter(ctx context.Context, sel ast.SelectionSet, obj *post.Letter) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, requestLetterImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("RequestLetter")
+		case "id":
+			out.Values[i] = ec._RequestLetter_id(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "forms":
+			out.Values[i] = ec._RequestLetter_forms(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "language":
+			out.Values[i] = ec._RequestLetter_language(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "title":
+			out.Values[i] = ec._RequestLetter_title(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "text":
+			out.Values[i] = ec._RequestLetter_text(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "hash":
+			out.Values[i] = ec._RequestLetter_hash(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "way":
+			out.Values[i] = ec._RequestLetter_way(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "at":
+			out.Values[i] = ec._RequestLetter_at(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
@@ -9378,6 +9822,23 @@ func (ec *executionContext) marshalNIdentityMethod2githubᚗcomᚋvogterᚋvogte
 	return res
 }
 
+func (ec *executionContext) unmarshalNLetterWay2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐWay(ctx context.Context, v any) (post.Way, error) {
+	tmp, err := scalar.UnmarshalString(v)
+	res := post.Way(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNLetterWay2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐWay(ctx context.Context, sel ast.SelectionSet, v post.Way) graphql.Marshaler {
+	_ = sel
+	res := scalar.MarshalString(string(v))
+	if res == graphql.Null {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+	}
+	return res
+}
+
 func (ec *executionContext) marshalNMyRequest2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐRequestᚄ(ctx context.Context, sel ast.SelectionSet, v []*request.Request) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -9862,6 +10323,32 @@ func (ec *executionContext) unmarshalNRequestItemInput2ᚕgithubᚗcomᚋvogter�
 	return res, nil
 }
 
+func (ec *executionContext) marshalNRequestLetter2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐLetterᚄ(ctx context.Context, sel ast.SelectionSet, v []*post.Letter) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNRequestLetter2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐLetter(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
+func (ec *executionContext) marshalNRequestLetter2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋpostᚐLetter(ctx context.Context, sel ast.SelectionSet, v *post.Letter) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._RequestLetter(ctx, sel, v)
+}
+
 func (ec *executionContext) unmarshalNRequestOutcome2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐOutcome(ctx context.Context, v any) (request.Outcome, error) {
 	tmp, err := scalar.UnmarshalString(v)
 	res := request.Outcome(tmp)
@@ -10083,7 +10570,7 @@ func (ec *executionContext) marshalNUrgency2githubᚗcomᚋvogterᚋvogterᚋint
 	return res
 }
 
-func (ec *executionContext) unmarshalNWithdrawMyRequestInput2githubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐWithdrawMyRequestInput(ctx context.Context, v any) (model.WithdrawMyRequestInput, error) {
+func (ec *executionContext) unmarshalNWithdrawMyRequestInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐWithdrawInput(ctx context.Context, v any) (request.WithdrawInput, error) {
 	res, err := ec.unmarshalInputWithdrawMyRequestInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
@@ -10183,6 +10670,19 @@ func (ec *executionContext) unmarshalORepresentativeInput2ᚖgithubᚗcomᚋvogt
 	}
 	res, err := ec.unmarshalInputRepresentativeInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) unmarshalORequestChannel2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐChannel(ctx context.Context, v any) (request.Channel, error) {
+	tmp, err := scalar.UnmarshalString(v)
+	res := request.Channel(tmp)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalORequestChannel2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐChannel(ctx context.Context, sel ast.SelectionSet, v request.Channel) graphql.Marshaler {
+	_ = sel
+	_ = ctx
+	res := scalar.MarshalString(string(v))
+	return res
 }
 
 func (ec *executionContext) unmarshalORequestClock2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐClock(ctx context.Context, v any) (*request.Clock, error) {

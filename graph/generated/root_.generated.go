@@ -13,7 +13,6 @@ import (
 	gqlparser "github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
-	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
@@ -1186,6 +1185,22 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	Letterhead struct {
+		Address   func(childComplexity int) int
+		Authority func(childComplexity int) int
+		Email     func(childComplexity int) int
+		Phone     func(childComplexity int) int
+		Website   func(childComplexity int) int
+	}
+
+	LetterheadAuthority struct {
+		Address func(childComplexity int) int
+		Email   func(childComplexity int) int
+		Name    func(childComplexity int) int
+		Phone   func(childComplexity int) int
+		Website func(childComplexity int) int
+	}
+
 	Lia struct {
 		Children      func(childComplexity int) int
 		Conclusion    func(childComplexity int) int
@@ -1388,7 +1403,7 @@ type ComplexityRoot struct {
 		VerifyWebhook              func(childComplexity int, input webhook.Input) int
 		WithdrawConsent            func(childComplexity int, input consent.Input) int
 		WithdrawLetterTemplate     func(childComplexity int, input letter.WithdrawInput) int
-		WithdrawMyRequest          func(childComplexity int, input model.WithdrawMyRequestInput) int
+		WithdrawMyRequest          func(childComplexity int, input request.WithdrawInput) int
 		WithdrawNotice             func(childComplexity int, input purpose.EndInput) int
 		WithdrawRequest            func(childComplexity int, input request.WithdrawInput) int
 		WriteRecord                func(childComplexity int, input record.WriteInput) int
@@ -1422,6 +1437,7 @@ type ComplexityRoot struct {
 		Events      func(childComplexity int, first int, after *string) int
 		ID          func(childComplexity int) int
 		Items       func(childComplexity int) int
+		Letters     func(childComplexity int) int
 		Number      func(childComplexity int) int
 		ReceivedAt  func(childComplexity int) int
 		RespondedAt func(childComplexity int) int
@@ -2116,6 +2132,7 @@ type ComplexityRoot struct {
 		Items               func(childComplexity int) int
 		Language            func(childComplexity int) int
 		LegalHold           func(childComplexity int) int
+		Letters             func(childComplexity int) int
 		Message             func(childComplexity int) int
 		Number              func(childComplexity int) int
 		Pauses              func(childComplexity int) int
@@ -2213,6 +2230,17 @@ type ComplexityRoot struct {
 
 	RequestKeyQuarantinePayload struct {
 		Quarantine func(childComplexity int) int
+	}
+
+	RequestLetter struct {
+		At       func(childComplexity int) int
+		Forms    func(childComplexity int) int
+		Hash     func(childComplexity int) int
+		ID       func(childComplexity int) int
+		Language func(childComplexity int) int
+		Text     func(childComplexity int) int
+		Title    func(childComplexity int) int
+		Way      func(childComplexity int) int
 	}
 
 	RequestPause struct {
@@ -2723,6 +2751,7 @@ type ComplexityRoot struct {
 		Kind                 func(childComplexity int) int
 		Languages            func(childComplexity int) int
 		LegalName            func(childComplexity int) int
+		Letterhead           func(childComplexity int) int
 		PublicAuthority      func(childComplexity int) int
 		Registration         func(childComplexity int) int
 		Slug                 func(childComplexity int) int
@@ -6762,6 +6791,68 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LetterTemplateEdge.Node(childComplexity), true
 
+	case "Letterhead.address":
+		if e.ComplexityRoot.Letterhead.Address == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Letterhead.Address(childComplexity), true
+	case "Letterhead.authority":
+		if e.ComplexityRoot.Letterhead.Authority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Letterhead.Authority(childComplexity), true
+	case "Letterhead.email":
+		if e.ComplexityRoot.Letterhead.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Letterhead.Email(childComplexity), true
+	case "Letterhead.phone":
+		if e.ComplexityRoot.Letterhead.Phone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Letterhead.Phone(childComplexity), true
+	case "Letterhead.website":
+		if e.ComplexityRoot.Letterhead.Website == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Letterhead.Website(childComplexity), true
+
+	case "LetterheadAuthority.address":
+		if e.ComplexityRoot.LetterheadAuthority.Address == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterheadAuthority.Address(childComplexity), true
+	case "LetterheadAuthority.email":
+		if e.ComplexityRoot.LetterheadAuthority.Email == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterheadAuthority.Email(childComplexity), true
+	case "LetterheadAuthority.name":
+		if e.ComplexityRoot.LetterheadAuthority.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterheadAuthority.Name(childComplexity), true
+	case "LetterheadAuthority.phone":
+		if e.ComplexityRoot.LetterheadAuthority.Phone == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterheadAuthority.Phone(childComplexity), true
+	case "LetterheadAuthority.website":
+		if e.ComplexityRoot.LetterheadAuthority.Website == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LetterheadAuthority.Website(childComplexity), true
+
 	case "Lia.children":
 		if e.ComplexityRoot.Lia.Children == nil {
 			break
@@ -8648,7 +8739,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Mutation.WithdrawMyRequest(childComplexity, args["input"].(model.WithdrawMyRequestInput)), true
+		return e.ComplexityRoot.Mutation.WithdrawMyRequest(childComplexity, args["input"].(request.WithdrawInput)), true
 	case "Mutation.withdrawNotice":
 		if e.ComplexityRoot.Mutation.WithdrawNotice == nil {
 			break
@@ -8799,6 +8890,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.MyRequest.Items(childComplexity), true
+	case "MyRequest.letters":
+		if e.ComplexityRoot.MyRequest.Letters == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRequest.Letters(childComplexity), true
 	case "MyRequest.number":
 		if e.ComplexityRoot.MyRequest.Number == nil {
 			break
@@ -11933,6 +12030,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Request.LegalHold(childComplexity), true
+	case "Request.letters":
+		if e.ComplexityRoot.Request.Letters == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Request.Letters(childComplexity), true
 	case "Request.message":
 		if e.ComplexityRoot.Request.Message == nil {
 			break
@@ -12316,6 +12419,55 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RequestKeyQuarantinePayload.Quarantine(childComplexity), true
+
+	case "RequestLetter.at":
+		if e.ComplexityRoot.RequestLetter.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.At(childComplexity), true
+	case "RequestLetter.forms":
+		if e.ComplexityRoot.RequestLetter.Forms == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Forms(childComplexity), true
+	case "RequestLetter.hash":
+		if e.ComplexityRoot.RequestLetter.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Hash(childComplexity), true
+	case "RequestLetter.id":
+		if e.ComplexityRoot.RequestLetter.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.ID(childComplexity), true
+	case "RequestLetter.language":
+		if e.ComplexityRoot.RequestLetter.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Language(childComplexity), true
+	case "RequestLetter.text":
+		if e.ComplexityRoot.RequestLetter.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Text(childComplexity), true
+	case "RequestLetter.title":
+		if e.ComplexityRoot.RequestLetter.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Title(childComplexity), true
+	case "RequestLetter.way":
+		if e.ComplexityRoot.RequestLetter.Way == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestLetter.Way(childComplexity), true
 
 	case "RequestPause.counts":
 		if e.ComplexityRoot.RequestPause.Counts == nil {
@@ -14128,6 +14280,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Tenant.LegalName(childComplexity), true
+	case "Tenant.letterhead":
+		if e.ComplexityRoot.Tenant.Letterhead == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Tenant.Letterhead(childComplexity), true
 	case "Tenant.publicAuthority":
 		if e.ComplexityRoot.Tenant.PublicAuthority == nil {
 			break
@@ -14865,6 +15023,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputInviteMemberInput,
 		ec.unmarshalInputLeaveTenantInput,
 		ec.unmarshalInputLegalHoldScopeInput,
+		ec.unmarshalInputLetterheadAuthorityInput,
+		ec.unmarshalInputLetterheadInput,
 		ec.unmarshalInputLiaInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
@@ -19736,6 +19896,8 @@ type Request implements Node {
   createdAt: Time!
   updatedAt: Time!
   version: Int64!
+  "What was written to the person, the oldest first; grantDownload prints it."
+  letters: [RequestLetter!]! @goField(forceResolver: true) @can(do: REQUEST_READ)
 }
 
 type RequestItem {
@@ -19860,6 +20022,31 @@ type RequestReply {
   bounced: Boolean!
 }
 
+"How a letter reaches its person."
+enum LetterWay {
+  "All of it is in a mail."
+  MAIL
+  "A mail says that it is there to be read."
+  PORTAL
+  "No address for mail is known: print it, and post it."
+  PAPER
+}
+
+"A letter as it was written to the person."
+type RequestLetter {
+  id: ID!
+  "The letters that it consists of: acknowledgement, access-answer …"
+  forms: [String!]!
+  language: String!
+  title: String! @personal
+  "In Markdown."
+  text: String! @personal
+  "SHA-256 of the text, in hex."
+  hash: String!
+  way: LetterWay!
+  at: Time!
+}
+
 type RequestEvent {
   id: ID!
   "The move of the rules, T1 to T19, or the note that it is."
@@ -19911,6 +20098,7 @@ type MyRequest {
   "When it was answered."
   respondedAt: Time
   events(first: Int! = 20, after: String): MyRequestEventConnection! @goField(forceResolver: true) @can(do: SELF_READ)
+  letters: [RequestLetter!]! @goField(forceResolver: true) @can(do: SELF_READ)
 }
 
 type MyRequestItem {
@@ -20042,6 +20230,8 @@ input ForwardRequestInput {
   expectedVersion: Int64!
   "The controller whom it concerns."
   to: String! @personal
+  "How that controller is reached, as the person is told. Without it there is no letter."
+  contact: String @personal
 }
 
 input AskIdentityInput {
@@ -20080,10 +20270,11 @@ input GiveUpIdentityInput {
   id: ID!
   expectedVersion: Int64!
   reason: String @personal
-  channel: RequestChannel!
+  "With hash and at, when the answer went out by hand; else the platform writes it."
+  channel: RequestChannel
   "SHA-256 of the answer's content, in hex."
-  hash: String!
-  at: Time!
+  hash: String
+  at: Time
   letter: ID
 }
 
@@ -20132,7 +20323,8 @@ input ExtendRequestInput {
   expectedVersion: Int64!
   "Which complexity or number of requests makes it necessary, as the person was told."
   reason: String! @personal
-  noticeSent: Time!
+  "When the notice went out by hand; else the platform writes it."
+  noticeSent: Time
 }
 
 input DecideItemInput {
@@ -21452,6 +21644,8 @@ type Tenant implements Node {
   "The authority that supervises it: \"Datatilsynet\"."
   supervisoryAuthority: String
   dpoContact: DpoContact @personal
+  "What letters to data subjects say of their sender: without it they can't be written."
+  letterhead: Letterhead
   "BCP 47 tags; the first is the default."
   languages: [String!]!
   "The name in public addresses; unique on the platform."
@@ -21473,6 +21667,41 @@ type Registration {
   "\"CVR\", \"SE\", \"LEI\" …"
   scheme: String!
   number: String!
+}
+
+"Of letters: the sender, and the authority that one can complain to (GDPR Art. 77). It names no person."
+type Letterhead {
+  "Postal, on one line."
+  address: String!
+  email: String!
+  phone: String!
+  "Its own pages for data subjects or, where there is no privacy centre, what letters lead to."
+  website: String
+  authority: LetterheadAuthority!
+}
+
+type LetterheadAuthority {
+  name: String!
+  address: String!
+  phone: String!
+  email: String!
+  website: String!
+}
+
+input LetterheadInput {
+  address: String!
+  email: String!
+  phone: String!
+  website: String! = ""
+  authority: LetterheadAuthorityInput!
+}
+
+input LetterheadAuthorityInput {
+  name: String!
+  address: String!
+  phone: String!
+  email: String!
+  website: String!
 }
 
 "How to reach the data protection officer (GDPR Art. 38(4))."
@@ -21554,6 +21783,7 @@ input CreateTenantInput {
   dpoContact: DpoContactInput
   languages: [String!]!
   slug: String
+  letterhead: LetterheadInput
   "The first owner, who gets an invitation by mail."
   owner: FirstOwnerInput!
 }
@@ -21588,6 +21818,7 @@ input UpdateTenantInput {
   "An empty list allows none."
   allowedOrigins: [String!]
   publicAuthority: Boolean
+  letterhead: LetterheadInput
   clear: [TenantField!]
 }
 
@@ -24111,6 +24342,38 @@ func (ec *executionContext) childFields_LetterTemplateEdge(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type LetterTemplateEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_Letterhead(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "address":
+		return ec.fieldContext_Letterhead_address(ctx, field)
+	case "email":
+		return ec.fieldContext_Letterhead_email(ctx, field)
+	case "phone":
+		return ec.fieldContext_Letterhead_phone(ctx, field)
+	case "website":
+		return ec.fieldContext_Letterhead_website(ctx, field)
+	case "authority":
+		return ec.fieldContext_Letterhead_authority(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Letterhead", field.Name)
+}
+
+func (ec *executionContext) childFields_LetterheadAuthority(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_LetterheadAuthority_name(ctx, field)
+	case "address":
+		return ec.fieldContext_LetterheadAuthority_address(ctx, field)
+	case "phone":
+		return ec.fieldContext_LetterheadAuthority_phone(ctx, field)
+	case "email":
+		return ec.fieldContext_LetterheadAuthority_email(ctx, field)
+	case "website":
+		return ec.fieldContext_LetterheadAuthority_website(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LetterheadAuthority", field.Name)
+}
+
 func (ec *executionContext) childFields_Lia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "holder":
@@ -24275,6 +24538,8 @@ func (ec *executionContext) childFields_MyRequest(ctx context.Context, field gra
 		return ec.fieldContext_MyRequest_respondedAt(ctx, field)
 	case "events":
 		return ec.fieldContext_MyRequest_events(ctx, field)
+	case "letters":
+		return ec.fieldContext_MyRequest_letters(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type MyRequest", field.Name)
 }
@@ -25493,6 +25758,8 @@ func (ec *executionContext) childFields_Request(ctx context.Context, field graph
 		return ec.fieldContext_Request_updatedAt(ctx, field)
 	case "version":
 		return ec.fieldContext_Request_version(ctx, field)
+	case "letters":
+		return ec.fieldContext_Request_letters(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Request", field.Name)
 }
@@ -25659,6 +25926,28 @@ func (ec *executionContext) childFields_RequestKeyQuarantinePayload(ctx context.
 		return ec.fieldContext_RequestKeyQuarantinePayload_quarantine(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestKeyQuarantinePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestLetter(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RequestLetter_id(ctx, field)
+	case "forms":
+		return ec.fieldContext_RequestLetter_forms(ctx, field)
+	case "language":
+		return ec.fieldContext_RequestLetter_language(ctx, field)
+	case "title":
+		return ec.fieldContext_RequestLetter_title(ctx, field)
+	case "text":
+		return ec.fieldContext_RequestLetter_text(ctx, field)
+	case "hash":
+		return ec.fieldContext_RequestLetter_hash(ctx, field)
+	case "way":
+		return ec.fieldContext_RequestLetter_way(ctx, field)
+	case "at":
+		return ec.fieldContext_RequestLetter_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestLetter", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestPause(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -26669,6 +26958,8 @@ func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphq
 		return ec.fieldContext_Tenant_supervisoryAuthority(ctx, field)
 	case "dpoContact":
 		return ec.fieldContext_Tenant_dpoContact(ctx, field)
+	case "letterhead":
+		return ec.fieldContext_Tenant_letterhead(ctx, field)
 	case "languages":
 		return ec.fieldContext_Tenant_languages(ctx, field)
 	case "slug":

@@ -137,6 +137,245 @@ func (ec *executionContext) fieldContext_DpoContact_phone(_ context.Context, fie
 	return graphql.NewScalarFieldContext("DpoContact", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
+func (ec *executionContext) _Letterhead_address(ctx context.Context, field graphql.CollectedField, obj *tenancy.Letterhead) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Letterhead_address(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Address, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Letterhead_address(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Letterhead", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Letterhead_email(ctx context.Context, field graphql.CollectedField, obj *tenancy.Letterhead) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Letterhead_email(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Email, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Letterhead_email(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Letterhead", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Letterhead_phone(ctx context.Context, field graphql.CollectedField, obj *tenancy.Letterhead) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Letterhead_phone(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Phone, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Letterhead_phone(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Letterhead", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Letterhead_website(ctx context.Context, field graphql.CollectedField, obj *tenancy.Letterhead) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Letterhead_website(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Website, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalOString2string(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Letterhead_website(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Letterhead", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _Letterhead_authority(ctx context.Context, field graphql.CollectedField, obj *tenancy.Letterhead) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Letterhead_authority(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Authority, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v tenancy.Authority) graphql.Marshaler {
+			return ec.marshalNLetterheadAuthority2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐAuthority(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Letterhead_authority(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Letterhead",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_LetterheadAuthority(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _LetterheadAuthority_name(ctx context.Context, field graphql.CollectedField, obj *tenancy.Authority) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LetterheadAuthority_name(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Name, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LetterheadAuthority_name(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LetterheadAuthority", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _LetterheadAuthority_address(ctx context.Context, field graphql.CollectedField, obj *tenancy.Authority) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LetterheadAuthority_address(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Address, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LetterheadAuthority_address(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LetterheadAuthority", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _LetterheadAuthority_phone(ctx context.Context, field graphql.CollectedField, obj *tenancy.Authority) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LetterheadAuthority_phone(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Phone, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LetterheadAuthority_phone(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LetterheadAuthority", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _LetterheadAuthority_email(ctx context.Context, field graphql.CollectedField, obj *tenancy.Authority) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LetterheadAuthority_email(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Email, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LetterheadAuthority_email(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LetterheadAuthority", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
+func (ec *executionContext) _LetterheadAuthority_website(ctx context.Context, field graphql.CollectedField, obj *tenancy.Authority) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_LetterheadAuthority_website(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Website, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v string) graphql.Marshaler {
+			return ec.marshalNString2string(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_LetterheadAuthority_website(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("LetterheadAuthority", field, false, false, errors.New("field of type String does not have child fields"))
+}
+
 func (ec *executionContext) _Membership_tenant(ctx context.Context, field graphql.CollectedField, obj *tenancy.Membership) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -472,6 +711,38 @@ func (ec *executionContext) fieldContext_Tenant_dpoContact(_ context.Context, fi
 		IsResolver: false,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_DpoContact(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Tenant_letterhead(ctx context.Context, field graphql.CollectedField, obj *tenancy.Tenant) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Tenant_letterhead(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Letterhead, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *tenancy.Letterhead) graphql.Marshaler {
+			return ec.marshalOLetterhead2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐLetterhead(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Tenant_letterhead(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Tenant",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Letterhead(ctx, field)
 		},
 	}
 	return fc, nil
@@ -914,7 +1185,7 @@ func (ec *executionContext) unmarshalInputCreateTenantInput(ctx context.Context,
 		asMap["kind"] = "CUSTOMER"
 	}
 
-	fieldsInOrder := [...]string{"legalName", "kind", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "owner"}
+	fieldsInOrder := [...]string{"legalName", "kind", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "letterhead", "owner"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -991,6 +1262,13 @@ func (ec *executionContext) unmarshalInputCreateTenantInput(ctx context.Context,
 				return it, err
 			}
 			it.Slug = data
+		case "letterhead":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("letterhead"))
+			data, err := ec.unmarshalOLetterheadInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐLetterhead(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Letterhead = data
 		case "owner":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("owner"))
 			data, err := ec.unmarshalNFirstOwnerInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐOwnerInput(ctx, v)
@@ -1084,6 +1362,126 @@ func (ec *executionContext) unmarshalInputFirstOwnerInput(ctx context.Context, o
 	return it, nil
 }
 
+func (ec *executionContext) unmarshalInputLetterheadAuthorityInput(ctx context.Context, obj any) (tenancy.Authority, error) {
+	var it tenancy.Authority
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"name", "address", "phone", "email", "website"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "name":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("name"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Name = data
+		case "address":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("address"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Address = data
+		case "phone":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("phone"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Phone = data
+		case "email":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("email"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Email = data
+		case "website":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("website"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Website = data
+		}
+	}
+	return it, nil
+}
+
+func (ec *executionContext) unmarshalInputLetterheadInput(ctx context.Context, obj any) (tenancy.Letterhead, error) {
+	var it tenancy.Letterhead
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	if _, present := asMap["website"]; !present {
+		asMap["website"] = ""
+	}
+
+	fieldsInOrder := [...]string{"address", "email", "phone", "website", "authority"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "address":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("address"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Address = data
+		case "email":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("email"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Email = data
+		case "phone":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("phone"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Phone = data
+		case "website":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("website"))
+			data, err := ec.unmarshalNString2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Website = data
+		case "authority":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("authority"))
+			data, err := ec.unmarshalNLetterheadAuthorityInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐAuthority(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Authority = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputRegistrationInput(ctx context.Context, obj any) (tenancy.Registration, error) {
 	var it tenancy.Registration
 	if obj == nil {
@@ -1132,7 +1530,7 @@ func (ec *executionContext) unmarshalInputUpdateTenantInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "expectedVersion", "legalName", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "allowedOrigins", "publicAuthority", "clear"}
+	fieldsInOrder := [...]string{"id", "expectedVersion", "legalName", "country", "registration", "timeZone", "holidayCalendar", "supervisoryAuthority", "dpoContact", "languages", "slug", "allowedOrigins", "publicAuthority", "letterhead", "clear"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -1230,6 +1628,13 @@ func (ec *executionContext) unmarshalInputUpdateTenantInput(ctx context.Context,
 				return it, err
 			}
 			it.PublicAuthority = data
+		case "letterhead":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("letterhead"))
+			data, err := ec.unmarshalOLetterheadInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐLetterhead(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Letterhead = data
 		case "clear":
 			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("clear"))
 			data, err := ec.unmarshalOTenantField2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐFieldᚄ(ctx, v)
@@ -1313,6 +1718,122 @@ func (ec *executionContext) _DpoContact(ctx context.Context, sel ast.SelectionSe
 		case "phone":
 			out.Values[i] = ec._DpoContact_phone(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var letterheadImplementors = []string{"Letterhead"}
+
+func (ec *executionContext) _Letterhead(ctx context.Context, sel ast.SelectionSet, obj *tenancy.Letterhead) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, letterheadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("Letterhead")
+		case "address":
+			out.Values[i] = ec._Letterhead_address(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "email":
+			out.Values[i] = ec._Letterhead_email(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "phone":
+			out.Values[i] = ec._Letterhead_phone(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "website":
+			out.Values[i] = ec._Letterhead_website(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "authority":
+			out.Values[i] = ec._Letterhead_authority(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
+var letterheadAuthorityImplementors = []string{"LetterheadAuthority"}
+
+func (ec *executionContext) _LetterheadAuthority(ctx context.Context, sel ast.SelectionSet, obj *tenancy.Authority) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, letterheadAuthorityImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("LetterheadAuthority")
+		case "name":
+			out.Values[i] = ec._LetterheadAuthority_name(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "address":
+			out.Values[i] = ec._LetterheadAuthority_address(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "phone":
+			out.Values[i] = ec._LetterheadAuthority_phone(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "email":
+			out.Values[i] = ec._LetterheadAuthority_email(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "website":
+			out.Values[i] = ec._LetterheadAuthority_website(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
 		default:
@@ -1481,6 +2002,11 @@ func (ec *executionContext) _Tenant(ctx context.Context, sel ast.SelectionSet, o
 			}
 		case "dpoContact":
 			out.Values[i] = ec._Tenant_dpoContact(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "letterhead":
+			out.Values[i] = ec._Tenant_letterhead(ctx, field, obj)
 			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
@@ -1713,6 +2239,15 @@ func (ec *executionContext) unmarshalNFirstOwnerInput2githubᚗcomᚋvogterᚋvo
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
+func (ec *executionContext) marshalNLetterheadAuthority2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐAuthority(ctx context.Context, sel ast.SelectionSet, v tenancy.Authority) graphql.Marshaler {
+	return ec._LetterheadAuthority(ctx, sel, &v)
+}
+
+func (ec *executionContext) unmarshalNLetterheadAuthorityInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐAuthority(ctx context.Context, v any) (tenancy.Authority, error) {
+	res, err := ec.unmarshalInputLetterheadAuthorityInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
 func (ec *executionContext) marshalNMembership2githubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐMembership(ctx context.Context, sel ast.SelectionSet, v tenancy.Membership) graphql.Marshaler {
 	return ec._Membership(ctx, sel, &v)
 }
@@ -1848,6 +2383,21 @@ func (ec *executionContext) unmarshalODpoContactInput2ᚖgithubᚗcomᚋvogter�
 		return nil, nil
 	}
 	res, err := ec.unmarshalInputDpoContactInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalOLetterhead2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐLetterhead(ctx context.Context, sel ast.SelectionSet, v *tenancy.Letterhead) graphql.Marshaler {
+	if v == nil {
+		return graphql.Null
+	}
+	return ec._Letterhead(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalOLetterheadInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋtenancyᚐLetterhead(ctx context.Context, v any) (*tenancy.Letterhead, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputLetterheadInput(ctx, v)
 	return &res, graphql.ErrorOnPath(ctx, err)
 }
 

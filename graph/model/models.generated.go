@@ -671,10 +671,6 @@ type WithdrawLetterTemplatePayload struct {
 	Template *letter.Template `json:"template"`
 }
 
-type WithdrawMyRequestInput struct {
-	ID string `json:"id"`
-}
-
 type WithdrawMyRequestPayload struct {
 	Request *request.Request `json:"request"`
 }

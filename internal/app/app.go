@@ -54,10 +54,12 @@ import (
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
+	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
@@ -123,6 +125,8 @@ type Platform struct {
 	consents    *consent.Service
 	receipts    *receipt.Service
 	letters     *letter.Service
+	post        *post.Service
+	requests    *request.Service
 	calendars   *calendar.Service
 	retention   *retention.Service
 }
@@ -290,6 +294,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openAssessments(v, changes, tenants, subjects)
 	p.openProcessing(v, changes, tenants)
 	p.openSecurity(v, changes, tenants)
+	p.openRequests(v, changes, subjects, p.letters.Library)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
 		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed,
@@ -392,7 +397,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
-			Retention: p.retention, Calendars: p.calendars,
+			Requests: p.requests, Post: p.post, Retention: p.retention, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -448,6 +453,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workPortal(mux, sweeper)
 	p.workAssessments(sweeper)
 	p.workRetention(mux, sweeper)
+	p.workRequests(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)

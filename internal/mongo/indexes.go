@@ -53,6 +53,7 @@ const (
 
 	requestsColl      = "requests"
 	requestEventsColl = "requestEvents"
+	sentLettersColl   = "sentLetters" // of requests
 	countersColl      = "counters" // of what is numbered by year
 
 	challengesColl   = "challenges"   // one-time codes of data subjects
@@ -99,6 +100,7 @@ const (
 	assessmentsColl        = "assessments"
 	assessmentVersionsColl = "assessmentVersions" // those that were decided
 	disclosuresColl        = "disclosures"
+	certificatesColl       = "erasureCertificates"
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".
@@ -239,6 +241,7 @@ func indexes() map[string][]index {
 			{"state", "reviewOn"},
 		},
 		assessmentVersionsColl: {{"tenant", "assessment", "-number"}},
+		certificatesColl: {{"tenant", "number"}, {"tenant", "cause"}, {"state", "_id"}},
 		disclosuresColl: {
 			{"tenant", "subject", "-createdAt", "-_id"},
 			{"tenant", "subject", "secrecy", "-createdAt", "-_id"},
@@ -256,6 +259,7 @@ func indexes() map[string][]index {
 			{"look"},
 		},
 		requestEventsColl: {{"tenant", "request", "-createdAt", "-_id"}},
+		sentLettersColl:   {{"tenant", "request", "createdAt", "_id"}},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},

@@ -1,0 +1,45 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
+	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/post"
+	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/vault"
+	"github.com/vogter/vogter/jobs"
+)
+
+// requestSweep is how often it is looked for requests that fall due.
+const requestSweep = time.Minute
+
+// openRequests makes the service of requests, and the post that tells of them.
+// Everything that carries requests out must be there.
+func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects *mongo.SubjectStore, library *letter.Library) {
+	works := p.works()
+	p.post = post.NewService(post.Config{
+		Store: mongo.NewPostStore(p.db, v), Library: library, Letters: p.letters, Tenants: p.Tenants, Subjects: subjects, Works: works,
+		Mail: p.notices, Changes: changes, BaseURL: p.Config.URL(), Now: p.now,
+	})
+	p.requests = request.NewService(request.Config{
+		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
+		Members: p.Tenants, Works: works, Post: p.post, Vault: v, Log: p.log, Now: p.now,
+	})
+}
+
+// works has who carries out each right.
+func (p *Platform) works() map[request.Type]request.Work {
+	return map[request.Type]request.Work{}
+}
+
+// workRequests has the worker search for what requests ask for, carry out what was
+// approved, and escalate what falls due.
+func (p *Platform) workRequests(mux jobs.Mux, sweeper *jobs.Sweeper) {
+	mux.Handle(request.JobSearch, func(ctx context.Context, r *job.Run) error { return p.requests.Search(ctx, r) })
+	mux.Handle(request.JobCarry, func(ctx context.Context, r *job.Run) error { return p.requests.Carry(ctx, r) })
+	sweeper.Sweep("requests", requestSweep, p.requests.Sweep)
+}
