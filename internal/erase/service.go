@@ -30,6 +30,7 @@ type Keeping interface {
 type Datasets interface {
 	Get(ctx context.Context, datasetID string) (*dataset.Dataset, error)
 	Hidden(ctx context.Context) ([]string, error)
+	List(ctx context.Context) ([]*dataset.Dataset, error)
 }
 
 // Recipients knows to whom data was disclosed that isn't secret.

@@ -44,6 +44,8 @@ const (
 	auditExportsColl = "auditExports"
 	headsAtColl      = "auditHeadsAt" // where a tenant's log stood at a checkpoint
 
+	verificationsColl = "auditVerifications" // what the checks of a tenant's log came to
+
 	epochClosesColl = "epochCloses" // of the provider
 	shreddingsColl  = "shreddings"
 	lookupKeysColl  = "lookupKeys"   // with which index keys a tenant's lookups are made

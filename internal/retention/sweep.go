@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -384,12 +385,12 @@ func (s *Service) step(ctx context.Context, r *job.Run, next int) error {
 		}
 		item := run.Items[next]
 		c = change.Change{Action: "retention.keep", Object: run.ID, Quiet: true}
-		may, err := s.may(ctx, item)
+		may, cause, err := s.may(ctx, item)
 		if err != nil {
 			return c, err
 		}
 		if may {
-			p := erasure.Plan{Subject: item.Subject, Cause: run.ID}
+			p := erasure.Plan{Subject: item.Subject, Cause: cmp.Or(cause, run.ID)}
 			if item.Unit != Person {
 				p.Units = []vault.Unit{vault.Unit(item.Unit)}
 			}
@@ -410,21 +411,22 @@ func (s *Service) step(ctx context.Context, r *job.Run, next int) error {
 	})
 }
 
-// may reports whether an item is still to be erased.
-func (s *Service) may(ctx context.Context, p Planned) (bool, error) {
+// may reports whether an item is still to be erased, and what granted that, "" when
+// nothing did but its time is over.
+func (s *Service) may(ctx context.Context, p Planned) (may bool, cause string, err error) {
 	known, err := s.Store.Items(ctx, p.Subject)
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
 	i := slices.IndexFunc(known, func(k *Item) bool { return k.Unit == p.Unit })
 	if i < 0 || known[i].State.Gone() {
-		return false, nil // it is erased already
+		return false, "", nil // it is erased already
 	}
 	all, err := s.decide(ctx, known[i:i+1], known, false)
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
-	return all[0].Outcome == EraseNow, nil
+	return all[0].Outcome == EraseNow, known[i].Requested, nil
 }
 
 // SettingsInput asks for changes; what is nil stays.

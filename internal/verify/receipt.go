@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/sign"
@@ -53,6 +54,9 @@ func receiptsIn(name string) ([]string, error) {
 	content, err := os.ReadFile(name) //nolint:gosec // G304: the file that the caller asks about
 	if err != nil {
 		return nil, fmt.Errorf("open file: %w", err)
+	}
+	if certificate.Is(string(content)) {
+		return nil, nil
 	}
 	return receipt.Split(content), nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vogter/vogter/internal/audit/proof"
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/processing"
@@ -127,6 +128,9 @@ func Content(content []byte, o Options) (*Report, error) {
 
 // Text checks what is no package.
 func Text(content []byte, o Options) (*Report, error) {
+	if certificate.Is(string(content)) {
+		return erased(string(content), o.Trusted)
+	}
 	if signed := receipt.Split(content); signed != nil {
 		return receipts(signed, o.Trusted)
 	}
