@@ -20,8 +20,8 @@ import (
 
 // Keeping decides what is kept, and until when.
 type Keeping interface {
-	// Of works within a transaction, too.
-	Of(ctx context.Context, person string, requested bool, also ...retention.Unit) ([]*retention.Decided, error)
+	// OfAll works within a transaction, too.
+	OfAll(ctx context.Context, person string, requested bool, also []retention.Unit) ([]*retention.Decided, error)
 	// Schedule works within a change's transaction.
 	Schedule(ctx context.Context, person string, u retention.Unit, cause string) error
 }
@@ -159,11 +159,11 @@ func (s *Service) plan(ctx context.Context, subject string, counts map[retention
 		return nil, err
 	}
 	units := slices.Sorted(maps.Keys(counts))
-	asked, err := s.Keeping.Of(ctx, subject, true, units...)
+	asked, err := s.Keeping.OfAll(ctx, subject, true, units)
 	if err != nil {
 		return nil, err
 	}
-	byRule, err := s.Keeping.Of(ctx, subject, false, units...)
+	byRule, err := s.Keeping.OfAll(ctx, subject, false, units)
 	if err != nil {
 		return nil, err
 	}

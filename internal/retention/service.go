@@ -600,9 +600,14 @@ func (d *Decided) HoldID() *string {
 
 // Of decides on everything that a person has, what identifies the person last.
 // Requested is whether erasure is asked for, with a ground of Art. 17(1): then only
-// minimums and holds keep anything. Parts of hidden datasets are left out. Also are
-// units of which no dates are stored, as of a document without a record.
-func (s *Service) Of(ctx context.Context, person string, requested bool, also ...Unit) ([]*Decided, error) {
+// minimums and holds keep anything. Parts of hidden datasets are left out.
+func (s *Service) Of(ctx context.Context, person string, requested bool) ([]*Decided, error) {
+	return s.OfAll(ctx, person, requested, nil)
+}
+
+// OfAll is Of, and decides on units of which no dates are stored, too, as of a
+// document without a record.
+func (s *Service) OfAll(ctx context.Context, person string, requested bool, also []Unit) ([]*Decided, error) {
 	if err := check(ctx, id.Subject, person, subject.ErrNotFound); err != nil {
 		return nil, err
 	}
