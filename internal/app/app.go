@@ -307,7 +307,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Authorizer: p.authorizer,
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Authorizer: p.authorizer,
 		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return nil
@@ -460,6 +460,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	sweeper.Sweep("downloads", time.Hour, p.downloads.Sweep)
 	sweeper.Sweep("audit exports", time.Hour, p.audit.trail.Sweep)
 	sweeper.Sweep("audit checkpoints", seal.Every, p.audit.publisher.Sweep)
+	sweeper.Sweep("audit verification", time.Hour, p.audit.patrol.Sweep)
 	sweeper.Sweep("messages", time.Hour, p.notices.Sweep)
 	sweeper.Sweep("webhooks", time.Second, p.webhooks.Dispatch)
 	sweeper.Sweep("deliveries", time.Hour, p.webhooks.Sweep)

@@ -26,6 +26,7 @@ import (
 	"github.com/vogter/vogter/internal/httperr"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -106,6 +107,11 @@ type Registers interface {
 	Open(ctx context.Context, id string, f processing.Form) (*processing.File, error)
 }
 
+// Letters gives letters to persons out.
+type Letters interface {
+	Open(ctx context.Context, id string) (*post.Letter, error)
+}
+
 // Recorder records refusals.
 type Recorder interface {
 	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
@@ -119,6 +125,7 @@ type Config struct {
 	Exports    Exports
 	Audits     Audits
 	Registers  Registers
+	Letters    Letters
 	Authorizer authz.Authorizer
 	Recorder   Recorder
 	Changes    *change.Runner
@@ -156,6 +163,11 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 		do = authz.AuditExport
 	case id.Register:
 		do = authz.ProcessingRead
+	case id.SentLetter:
+		do = authz.RequestRead
+		if authz.FromContext(ctx).Kind == authz.KindSubject {
+			do = authz.SelfRead
+		}
 	default:
 		return nil, ErrNoObject
 	}
@@ -173,6 +185,9 @@ func (s *Service) open(ctx context.Context, object string, form *processing.Form
 			return nil, err
 		}
 		return &content{ReadSeekCloser: inMemory{bytes.NewReader(f.Content)}, name: personal.NewText(f.Name), media: f.Media}, nil
+	}
+	if id.TypeOf(object) == id.SentLetter {
+		return s.letter(ctx, object)
 	}
 	if id.TypeOf(object) == id.File {
 		f, r, err := s.Files.Open(ctx, object)
@@ -197,6 +212,20 @@ func (s *Service) open(ctx context.Context, object string, form *processing.Form
 	return &content{
 		ReadSeekCloser: r, subject: e.SubjectID, name: personal.NewText(name), media: "application/zip", expires: *e.ExpiresAt,
 	}, nil
+}
+
+// letter opens a letter as PDF.
+func (s *Service) letter(ctx context.Context, object string) (*content, error) {
+	l, err := s.Letters.Open(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	b, err := l.PDF()
+	if err != nil {
+		return nil, err
+	}
+	name := "letter-" + l.At.Format("20060102") + "-" + l.ID[len(l.ID)-8:] + ".pdf"
+	return &content{ReadSeekCloser: inMemory{bytes.NewReader(b)}, subject: l.Subject, name: personal.NewText(name), media: "application/pdf"}, nil
 }
 
 // inMemory is content that was made for the caller.
