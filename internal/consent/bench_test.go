@@ -50,11 +50,11 @@ func p50(tb testing.TB, times int, do func(i int) error) time.Duration {
 	tb.Helper()
 	took := make([]time.Duration, times)
 	for i := range took {
-		begun := time.Now() //nolint:forbidigo // it is measured
+		begun := time.Now()
 		if err := do(i); err != nil {
 			tb.Fatal(err)
 		}
-		took[i] = time.Since(begun) //nolint:forbidigo // likewise
+		took[i] = time.Since(begun)
 	}
 	slices.Sort(took)
 	return took[times/2]
@@ -85,14 +85,14 @@ func BenchmarkState(b *testing.B) {
 					return
 				}
 			}
-			_ = w.Close() //nolint:errcheck // it never fails
+			_ = w.Close()
 		}()
-		begun := time.Now() //nolint:forbidigo // it is measured
+		begun := time.Now()
 		sum, err := im.Run(one, imports.Input{Key: key, Kind: imports.KindConsents, Format: imports.NDJSON, Mode: imports.Write, Body: r})
 		if err != nil || sum.Counts.Created != int64(count) {
 			b.Fatalf("imported %+v, %v", sum, err)
 		}
-		return time.Since(begun) //nolint:forbidigo // likewise
+		return time.Since(begun)
 	}
 	ask := func(i int) error {
 		st, err := o.consents.State(one, persons[(i*7919)%len(persons)], "news", nil)
@@ -114,12 +114,12 @@ func BenchmarkState(b *testing.B) {
 	p50(b, times/10, ask)
 	after, found := p50(b, times, ask), p50(b, times, bare)
 	scans := o.scans()
-	begun := time.Now() //nolint:forbidigo // it is measured
+	begun := time.Now()
 	report, err := o.consents.Report(one, consent.ReportInput{Purposes: []string{"news"}})
 	if err != nil || len(report.Standing) != 1 || report.Standing[0].Count != int64(many) {
 		b.Fatalf("the report counts %+v, %v", report, err)
 	}
-	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "report-ms") //nolint:forbidigo // likewise
+	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "report-ms")
 	if scans = o.scans() - scans; scans != 0 {
 		b.Errorf("the report made %d scans", scans)
 	}

@@ -58,11 +58,11 @@ type Check struct {
 	CheckedAt  *time.Time
 }
 
-// CheckConnection and CheckEdge are of checks.
-type (
-	CheckConnection = page.Connection[*Check]
-	CheckEdge       = page.Edge[*Check]
-)
+// CheckConnection is a page of checks.
+type CheckConnection = page.Connection[*Check]
+
+// CheckEdge is a check on a page.
+type CheckEdge = page.Edge[*Check]
 
 // ErrNoCheck reports that there is no such check.
 var ErrNoCheck = errs.New(errs.NotFound, "no such check")

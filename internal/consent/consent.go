@@ -308,13 +308,17 @@ func addMonths(t time.Time, months int) time.Time {
 	return time.Date(d.Year, d.Month, d.Day, h, m, s, t.Nanosecond(), t.Location())
 }
 
-// Connections and edges.
-type (
-	Connection      = page.Connection[*Consent]
-	Edge            = page.Edge[*Consent]
-	EventConnection = page.Connection[*Event]
-	EventEdge       = page.Edge[*Event]
-)
+// Connection is a page of consents.
+type Connection = page.Connection[*Consent]
+
+// Edge is a consent on a page.
+type Edge = page.Edge[*Consent]
+
+// EventConnection is a page of events.
+type EventConnection = page.Connection[*Event]
+
+// EventEdge is an event on a page.
+type EventEdge = page.Edge[*Event]
 
 // Sentinels.
 var (

@@ -13,6 +13,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/civil"
@@ -177,13 +178,11 @@ func (o *office) notice(ctx context.Context, key string, purposes ...string) *pu
 	return must[*purpose.Notice](o)(o.purposes.PublishNotice(o.keyed(ctx), purpose.PublishInput{ID: n.ID, ExpectedEdit: n.Edit}))
 }
 
-func ptr[T any](v T) *T { return &v }
-
-func text(s string) *personal.Text { return ptr(personal.NewText(s)) }
+func text(s string) *personal.Text { return new(personal.NewText(s)) }
 
 // web is the context of an answer on the tenant's site.
 func web(edit func(*consent.Context)) *consent.Context {
-	c := &consent.Context{Channel: ptr(consent.Web), Language: ptr("da"), Component: text("signup form"), Session: text("s-1")}
+	c := &consent.Context{Channel: new(consent.Web), Language: new("da"), Component: text("signup form"), Session: text("s-1")}
 	if edit != nil {
 		edit(c)
 	}
@@ -339,7 +338,7 @@ func TestRules(t *testing.T) {
 		c.LegalBasis, c.Term = "eu-gdpr:A6-1-c", "dpv:LegalCompliance"
 	})
 	o.purpose(one, "health", func(c *purpose.Content) {
-		c.Art9Basis = ptr(purpose.ExplicitConsent)
+		c.Art9Basis = new(purpose.ExplicitConsent)
 		c.Data = []purpose.Data{{Term: "pd:Health", Class: dataset.Art9}}
 	})
 	o.purpose(one, "games", func(c *purpose.Content) { c.OfferedToChildren = true })
@@ -369,21 +368,21 @@ func TestRules(t *testing.T) {
 		{"a notice that doesn't tell of it", "PRECONDITION consent.notice", give(s, "games", other, nil)},
 		{"no notice", "INVALID", give(s, "news", nil, nil)},
 		{"no language", "INVALID", give(s, "news", n, func(in *consent.Input) { in.Context.Language = nil })},
-		{"a language that wasn't there", "PRECONDITION consent.notice", give(s, "news", n, func(in *consent.Input) { in.Context.Language = ptr("fr") })},
+		{"a language that wasn't there", "PRECONDITION consent.notice", give(s, "news", n, func(in *consent.Input) { in.Context.Language = new("fr") })},
 		{"special categories by a click", "PRECONDITION art9.explicit", give(s, "health", n, nil)},
 		{"of unknown age", "PRECONDITION art8.age", give(s, "games", n, nil)},
-		{"a child, as stated", "PRECONDITION art8.parent", give(s, "games", n, func(in *consent.Input) { in.Context.Age = ptr(14) })},
-		{"a child, by its birth date", "PRECONDITION art8.parent", give(twelve, "games", n, func(in *consent.Input) { in.Context.Age = ptr(40) })},
-		{"a child elsewhere", "PRECONDITION art8.parent", give(s, "games", n, func(in *consent.Input) { in.Context.Age, in.Context.Country = ptr(15), ptr("DE") })},
-		{"staff without proof", "PRECONDITION consent.proof", give(s, "news", n, func(in *consent.Input) { in.Context.Actor = ptr(consent.Staff) })},
-		{"by the system", "INVALID", give(s, "news", n, func(in *consent.Input) { in.Context.Actor = ptr(consent.System) })},
+		{"a child, as stated", "PRECONDITION art8.parent", give(s, "games", n, func(in *consent.Input) { in.Context.Age = new(14) })},
+		{"a child, by its birth date", "PRECONDITION art8.parent", give(twelve, "games", n, func(in *consent.Input) { in.Context.Age = new(40) })},
+		{"a child elsewhere", "PRECONDITION art8.parent", give(s, "games", n, func(in *consent.Input) { in.Context.Age, in.Context.Country = new(15), new("DE") })},
+		{"staff without proof", "PRECONDITION consent.proof", give(s, "news", n, func(in *consent.Input) { in.Context.Actor = new(consent.Staff) })},
+		{"by the system", "INVALID", give(s, "news", n, func(in *consent.Input) { in.Context.Actor = new(consent.System) })},
 	} {
 		t.Run(tt.name, func(t *testing.T) { fails(t, tt.err, tt.want) })
 	}
 	for name, err := range map[string]error{
-		"explicit":             give(s, "health", n, func(in *consent.Input) { in.Expression = ptr(consent.Explicit) }),
-		"fifteen in Denmark":   give(s, "games", n, func(in *consent.Input) { in.Context.Age = ptr(15) }),
-		"a parent":             give(twelve, "games", n, func(in *consent.Input) { in.Context.Actor, in.Context.ActorName = ptr(consent.Parent), text("Parent") }),
+		"explicit":             give(s, "health", n, func(in *consent.Input) { in.Expression = new(consent.Explicit) }),
+		"fifteen in Denmark":   give(s, "games", n, func(in *consent.Input) { in.Context.Age = new(15) }),
+		"a parent":             give(twelve, "games", n, func(in *consent.Input) { in.Context.Actor, in.Context.ActorName = new(consent.Parent), text("Parent") }),
 		"an adult":             give(twenty, "games", n, nil),
 		"a child for the rest": give(twelve, "news", n, nil),
 	} {
@@ -392,21 +391,26 @@ func TestRules(t *testing.T) {
 		}
 	}
 
+	// A child confirms alone no more than it gives.
+	_, err := o.consents.Renew(one, input(twelve, "games", nil, nil))
+	fails(t, err, "PRECONDITION art8.parent")
+	must[*consent.Consent](o)(o.consents.Renew(one, input(twelve, "games", nil, func(c *consent.Context) { c.Actor = new(consent.Parent) })))
+
 	// Staff bring proof, or for a no at least tell how it came.
 	staff := member(o, testenv.One)
-	_, err := o.consents.Give(staff, input(twenty, "news", n, nil))
+	_, err = o.consents.Give(staff, input(twenty, "news", n, nil))
 	fails(t, err, "PRECONDITION consent.proof")
-	_, err = o.consents.Withdraw(staff, input(s, "health", nil, func(c *consent.Context) { c.Channel, c.Note = ptr(consent.Phone), text("called on Monday") }))
+	_, err = o.consents.Withdraw(staff, input(s, "health", nil, func(c *consent.Context) { c.Channel, c.Note = new(consent.Phone), text("called on Monday") }))
 	if err != nil {
 		t.Error(err)
 	}
-	_, err = o.consents.Give(staff, input(s, "news", n, func(c *consent.Context) { c.Actor = ptr(consent.Self) }))
+	_, err = o.consents.Give(staff, input(s, "news", n, func(c *consent.Context) { c.Actor = new(consent.Self) }))
 	fails(t, err, "INVALID")
 	upload := func(of *subject.Subject) *file.File {
 		return must[*file.File](o)(o.Files.Upload(one, file.UploadInput{Subject: of.ID, Name: personal.NewText("form.txt"), Size: 4}, strings.NewReader("yes!")))
 	}
 	with := func(f *file.File) func(c *consent.Context) {
-		return func(c *consent.Context) { c.Channel, c.Proof = ptr(consent.Paper), &f.ID }
+		return func(c *consent.Context) { c.Channel, c.Proof = new(consent.Paper), &f.ID }
 	}
 	signed, others := upload(s), upload(twenty)
 	_, err = o.consents.Give(staff, input(s, "news", n, with(others)))
@@ -424,7 +428,7 @@ func TestRules(t *testing.T) {
 	// A person answers for themselves.
 	self := person(o, twenty)
 	_, err = o.consents.AnswerOwn(self, consent.OwnAnswersInput{
-		Answers: []consent.Answer{{Purpose: "news", Notice: &n.ID, Answer: consent.Give}}, Context: web(func(c *consent.Context) { c.Actor = ptr(consent.Parent) }),
+		Answers: []consent.Answer{{Purpose: "news", Notice: &n.ID, Answer: consent.Give}}, Context: web(func(c *consent.Context) { c.Actor = new(consent.Parent) }),
 	})
 	fails(t, err, "INVALID")
 	must[[]*consent.Consent](o)(o.consents.AnswerOwn(self, consent.OwnAnswersInput{
@@ -596,6 +600,13 @@ func TestSignal(t *testing.T) {
 	if conflicts != 1 {
 		t.Errorf("the conflict is told of %d times", conflicts)
 	}
+	// The person's own browser sends it, whatever the page makes of it.
+	own := o.Subject(one, "C-3")
+	signal := audit.WithRequest(person(o, own), audit.Request{ID: "REQUEST", GPC: true})
+	answers := consent.OwnAnswersInput{Answers: []consent.Answer{{Purpose: "ads", Notice: &n.ID, Answer: consent.Give}}, Context: web(nil)}
+	if told := must[[]*consent.Consent](o)(o.consents.AnswerOwn(signal, answers)); told[0].State != consent.Refused {
+		t.Errorf("answered under the signal, it is %s", told[0].State)
+	}
 	// Asked which they mean, they mean this.
 	sure := func(c *consent.Context) { c.GPC, c.GPCConfirmed = true, true }
 	must[*consent.Consent](o)(o.consents.Renew(one, input(given, "ads", nil, sure)))
@@ -625,7 +636,7 @@ func TestGate(t *testing.T) {
 		p.Purpose = key
 		return authz.NewContext(tenant.NewContext(o.Context(), testenv.One), p)
 	}
-	by := record.By{Dataset: d.ID, Field: ptr("email"), Value: personal.NewText("a@b.example")}
+	by := record.By{Dataset: d.ID, Field: new("email"), Value: personal.NewText("a@b.example")}
 	// use tries everything that uses the person's data, and returns what passes.
 	use := func(key string) string {
 		var passes []string
@@ -828,7 +839,7 @@ func TestInvalidate(t *testing.T) {
 	owner := member(o, testenv.One)
 	for _, in := range []consent.InvalidateInput{
 		{Cause: consent.Defective, Reason: "bundled"},
-		{Notice: &n.ID, Purpose: ptr("news"), Cause: consent.Defective, Reason: "bundled"},
+		{Notice: &n.ID, Purpose: new("news"), Cause: consent.Defective, Reason: "bundled"},
 		{Notice: &n.ID, Cause: consent.Validity, Reason: "bundled"},
 		{Notice: &n.ID, Cause: consent.Defective, Reason: " "},
 	} {
@@ -958,7 +969,7 @@ func TestSealed(t *testing.T) {
 	o.purpose(one, "news", nil)
 	n, s := o.notice(one, "signup", "news"), o.Subject(one, "C-1")
 	must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, func(c *consent.Context) {
-		c.Actor, c.ActorName, c.Note, c.Component, c.Session = ptr(consent.Parent), text("planted name"), text("planted note"), text("planted component"), text("planted session")
+		c.Actor, c.ActorName, c.Note, c.Component, c.Session = new(consent.Parent), text("planted name"), text("planted note"), text("planted component"), text("planted session")
 	})))
 	for _, coll := range []string{"consents", "consentEvents", "consentStandings", "consentCounts", "audit"} {
 		cursor, err := o.Stored(coll).Find(one, bson.D{})

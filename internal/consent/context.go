@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/text/language"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/personal"
@@ -31,6 +32,9 @@ func (s *Service) step(ctx context.Context, a ask, c *Context, at time.Time) (*s
 	evidence, err := c.evidence()
 	if err != nil {
 		return nil, errs.At(err, "context")
+	}
+	if authz.FromContext(ctx).Kind == authz.KindSubject && audit.RequestFrom(ctx).GPC {
+		evidence.GPC = true // the person's own browser says so, whatever the page does
 	}
 	st := &step{
 		to: a.to, expression: Expressed, by: authz.FromContext(ctx).ID, channel: Other, at: at, noted: at,

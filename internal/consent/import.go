@@ -159,7 +159,7 @@ func (h *Importer) Read(ctx context.Context, told Told) (*Entry, error) {
 // Of returns the entry as one of a person, whose birth date is on file or isn't. It
 // fails for a yes of a child that isn't its parent's.
 func (h *Importer) Of(ctx context.Context, e *Entry, subjectID string, birthDate personal.Text) (*Entry, error) {
-	if e.step.to == Given && e.step.purpose.OfferedToChildren && e.step.actor != Parent {
+	if e.step.mayBeChild() {
 		if err := h.oldEnough(ctx, e.step, birthDate); err != nil {
 			return nil, err
 		}

@@ -229,7 +229,7 @@ func reaches(ctx context.Context, subjectID string) bool {
 // about one whose data is erased is kept, and as restricted as processing can be.
 func (s *Service) sights(ctx context.Context, subjects []string) (map[string]authz.Sight, error) {
 	if len(subjects) == 0 {
-		return nil, nil
+		return map[string]authz.Sight{}, nil
 	}
 	ids := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	found, err := s.Subjects.GetMany(ctx, ids)

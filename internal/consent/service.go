@@ -540,12 +540,22 @@ func checkSubject(ctx context.Context, subjectID string) (tenant.ID, error) {
 	return of, nil
 }
 
+// mayBeChild reports whether the step is a yes, be it a new one or a renewal, to a
+// purpose that is offered to children, and isn't their parent's.
+func (st *step) mayBeChild() bool {
+	if !st.to.Valid() || st.actor == Parent {
+		return false
+	}
+	if st.purpose != nil {
+		return st.purpose.OfferedToChildren
+	}
+	return st.current != nil && st.current.OfferedToChildren // of a renewal
+}
+
 // ofAge fails for a yes of a child that isn't its parent's, of a purpose that is
 // offered to children: GDPR Art. 8.
 func (s *Service) ofAge(ctx context.Context, subjectID string, steps ...*step) error {
-	steps = slices.DeleteFunc(slices.Clone(steps), func(st *step) bool {
-		return st.to != Given || !st.purpose.OfferedToChildren || st.actor == Parent
-	})
+	steps = slices.DeleteFunc(slices.Clone(steps), func(st *step) bool { return !st.mayBeChild() })
 	if len(steps) == 0 {
 		return nil
 	}

@@ -210,7 +210,7 @@ func (t *Track) answer(s *step, of tenant.ID) (*Consent, error) {
 	c := t.open(s.notice.ID)
 	if s.signalled() && s.to != Refused {
 		if t.Standing.State.Valid() {
-			return t.governing(), t.conflict(s.at)
+			return t.conflict(s.at), nil
 		}
 		no, cause := *s, Signal
 		no.to, no.cause = Refused, &cause
@@ -248,12 +248,13 @@ func (t *Track) answer(s *step, of tenant.ID) (*Consent, error) {
 	return c, t.add(c, s.event(s.to), of)
 }
 
-// conflict notes, once, that Global Privacy Control was sent against a consent.
-func (t *Track) conflict(at time.Time) error {
+// conflict notes, once, that Global Privacy Control was sent against the consent in
+// force, and returns it.
+func (t *Track) conflict(at time.Time) *Consent {
 	if t.Standing.ConflictAt == nil {
 		t.Standing.ConflictAt, t.Changed = &at, true
 	}
-	return nil
+	return t.governing()
 }
 
 // end notes what becomes of the consent in force: it is renewed, or ends.
@@ -265,7 +266,7 @@ func (t *Track) end(s *step, of tenant.ID) (*Consent, error) {
 	case c == nil || !c.State.Valid():
 		return nil, ErrNone
 	case s.to == Reconfirmed && s.signalled():
-		return c, t.conflict(s.at)
+		return t.conflict(s.at), nil
 	}
 	return c, t.add(c, s.event(s.to), of)
 }
