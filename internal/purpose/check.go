@@ -266,6 +266,10 @@ func (p *Purpose) ready(tags []string, before *Purpose) error {
 	// Who must know their customers by law mustn't ask them for consent to it: it
 	// would mislead, and withdrawing it would change nothing (DOMAIN §5.1).
 	l.add(p.ConsentBased() && p.Term == "dpv:CounterMoneyLaundering", "a legal basis other than consent, for law demands it")
+	// Whoever said no, or took the consent back, was told that nothing would happen
+	// without it: the same purpose doesn't go on on another basis (Art. 5(1)(a)).
+	l.add(before != nil && before.ConsentBased() && !p.ConsentBased(),
+		"consent as its basis, as the version before: what rests on another basis is a purpose of its own, with a key of its own")
 	for _, t := range p.terms() {
 		_, known := vocabulary.Lookup(t)
 		l.add(!known, "a term in place of "+t+", which the vocabulary doesn't have any more")

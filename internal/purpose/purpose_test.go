@@ -293,6 +293,26 @@ func TestWhatAPurposeMaySay(t *testing.T) {
 	}
 }
 
+// Who has taken a consent back isn't overruled by another legal basis, not even of a
+// purpose that was retired in between.
+func TestConsentIsNotSwapped(t *testing.T) {
+	o := open(t)
+	p, other := o.published("letters", newsletter()), newsletter()
+	other.LegalBasis = "eu-gdpr:A6-1-f"
+	_, err := o.revised(p, true, other)
+	if !errors.Is(err, purpose.ErrIncomplete) || !strings.Contains(err.Error(), "a purpose of its own") {
+		t.Errorf("revised: %v", err)
+	}
+	draft := must[*purpose.Connection](o)(o.here.List(o.one(), page.Request{First: 1})).Nodes()[0]
+	for _, versionID := range []string{draft.ID, p.ID} {
+		must[*purpose.Purpose](o)(o.here.Retire(o.one(), purpose.EndInput{ID: versionID}))
+	}
+	if _, err := o.revised(p, true, other); !errors.Is(err, purpose.ErrIncomplete) {
+		t.Errorf("retired and revised: %v", err)
+	}
+	o.published("post", other)
+}
+
 func TestCreatedOnce(t *testing.T) {
 	o := open(t)
 	ctx := o.one()
