@@ -294,6 +294,38 @@ func TestRestrictedTellsNothing(t *testing.T) {
 	}
 }
 
+// withdrawn is a gate that is closed to everybody.
+type withdrawn struct{}
+
+func (withdrawn) Closed(_ context.Context, subjects ...string) ([]string, error) {
+	return subjects, nil
+}
+func (withdrawn) Asks(context.Context) (bool, error) { return true, nil }
+
+// Nor can what is stored of a person be tried whose consent isn't in force.
+func TestUnconsentedTellsNothing(t *testing.T) {
+	e := newEnv(t)
+	ctx := portal(t, testenv.One)
+	e.members(t, ctx)
+	base := e.serve(t, ctx)
+	row := func(points string) io.Reader { return strings.NewReader("reference,key,points\na,ka," + points + "\n") }
+	if got := send(t, base, upload{key: "first", mime: "text/csv", body: row("17")}); got.Created != 1 {
+		t.Fatalf("%+v", got)
+	}
+	e.subjects.Ask(withdrawn{})
+	for name, guess := range map[string]string{"right": "17", "wrong": "18"} {
+		for mode, u := range map[string]upload{
+			"check": {query: "dataset=Members&mode=check"}, "write": {key: name},
+		} {
+			u.mime, u.body = "text/csv", row(guess)
+			got := send(t, base, u)
+			if got.counts() != [5]int64{0, 0, 0, 0, 1} || len(got.Rejections) != 1 || got.Rejections[0].Code != errs.Precondition {
+				t.Errorf("%s, %s: %+v", name, mode, got)
+			}
+		}
+	}
+}
+
 func TestRefusedAsAWhole(t *testing.T) {
 	e := newEnv(t)
 	ctx := portal(t, testenv.One)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
@@ -430,6 +431,8 @@ func (r *run) settle(l *line, stored *subject.Subject, found map[*recordRow]*rec
 		return w, subject.ErrErased
 	case stored.State == subject.Restricted: // whatever the values: that they are the same would tell them
 		return w, subject.ErrRestricted
+	case stored.Unconsented(): // likewise
+		return w, authz.ErrUnconsented
 	default:
 		subjectID = stored.ID
 		_, differs, err := stored.Amended(l.row.subject, r.plan.phoneRegion)
@@ -464,6 +467,9 @@ func (r *run) settleRecord(row *recordRow, stored *record.Record, w *work) error
 	if stored != nil {
 		if len(stored.Restricted) > 0 {
 			return subject.ErrRestricted
+		}
+		if slices.ContainsFunc(stored.Subjects(), func(person string) bool { return slices.Contains(stored.Unconsented, person) }) {
+			return authz.ErrUnconsented
 		}
 		next, differs, err := stored.Amended(row.in, row.dataset, of, r.plan.country)
 		if err != nil {

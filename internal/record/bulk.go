@@ -28,7 +28,11 @@ func (s *Service) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Record,
 	if err != nil {
 		return nil, err
 	}
-	return found, s.describe(ctx, slices.DeleteFunc(slices.Clone(found), func(r *Record) bool { return r == nil })...)
+	there := slices.DeleteFunc(slices.Clone(found), func(r *Record) bool { return r == nil })
+	if err := s.ask(ctx, there...); err != nil {
+		return nil, err
+	}
+	return found, s.describe(ctx, there...)
 }
 
 // Amended returns what r is with in, with its lookups, and whether that differs

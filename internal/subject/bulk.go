@@ -25,8 +25,16 @@ func ReferenceKey(reference personal.Text) (lookup.Key, error) {
 // keys, nil where there is none. It notes no reading: it is for imports, which
 // answer nothing of what they find.
 func (s *Service) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Subject, error) {
-	return s.store.FindByKeys(ctx, keys)
+	found, err := s.store.FindByKeys(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	return found, s.ask(ctx, slices.DeleteFunc(slices.Clone(found), func(f *Subject) bool { return f == nil })...)
 }
+
+// Unconsented reports whether the use for which s was read, by FindByKeys, rests on a
+// consent that isn't in force.
+func (s *Subject) Unconsented() bool { return s.unconsented }
 
 // Amended returns what s is with in, with its lookups, and whether that differs
 // from what it is. Region is where phones without country code belong.
