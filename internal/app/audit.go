@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/config"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/sign"
+	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
 
@@ -27,6 +29,7 @@ type auditLog struct {
 	sealer    *seal.Sealer
 	publisher *seal.Publisher
 	verifier  *seal.Verifier
+	patrol    *seal.Patrol
 	trail     *trail.Service
 	anonymous *audit.Anonymous
 }
@@ -75,6 +78,10 @@ func (p *Platform) openAudit(v *vault.Vault, keys archive.Keys, changes *change.
 		Places: []seal.Objects{p.bucket, a.second}, Keep: p.Config.AuditRetention, Now: p.now, Log: p.log,
 	})
 	a.verifier = &seal.Verifier{Archive: a.store, Vault: v, Publisher: a.publisher, Values: mongo.Values(p.db)}
+	a.patrol = seal.NewPatrol(seal.PatrolConfig{
+		Verifier: *a.verifier, Store: a.store, Changes: changes, Now: p.now, Log: p.log,
+		Report: func(ctx context.Context, of tenant.ID) error { return p.broken(ctx, cmp.Or(string(of), "audit"), nil) },
+	})
 	a.trail = trail.NewService(trail.Config{
 		Store: mongo.NewTrailStore(p.db), Vault: v, Keys: keys, Objects: p.bucket, Authorizer: p.authorizer, Recorder: p.Recorder,
 		Publisher: a.publisher, Provider: provider, Signer: a.ring, Jobs: p.Jobs, Changes: changes, Log: p.log, Now: p.now,

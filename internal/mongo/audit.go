@@ -28,7 +28,7 @@ var (
 type AuditStore struct {
 	*DB
 
-	entries, heads, tiles, checkpoints, headsAt *mongo.Collection
+	entries, heads, tiles, checkpoints, headsAt, verifications *mongo.Collection
 }
 
 // NewAuditStore returns the store of the audit log's order in d.
@@ -36,6 +36,7 @@ func NewAuditStore(d *DB) *AuditStore {
 	return &AuditStore{
 		DB: d, entries: d.db.Collection(auditColl), heads: d.db.Collection(headsColl), tiles: d.db.Collection(tilesColl),
 		checkpoints: d.db.Collection(checkpointsColl), headsAt: d.db.Collection(headsAtColl),
+		verifications: d.db.Collection(verificationsColl),
 	}
 }
 
@@ -292,6 +293,24 @@ func (s *AuditStore) Heads(ctx context.Context) ([]proof.Head, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find heads of logs: %w", err)
 	}
+	return allHeads(docs)
+}
+
+// Logs implements seal.Archive.
+func (s *AuditStore) Logs(ctx context.Context) ([]proof.Head, error) {
+	filter, err := scoped(ctx)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[headDoc](ctx, s.heads, append(filter, bson.E{Key: "_id", Value: filter[0].Value}))
+	if err != nil {
+		return nil, fmt.Errorf("find heads of logs: %w", err)
+	}
+	return allHeads(docs)
+}
+
+// allHeads returns the heads that are in docs, those that have ended included.
+func allHeads(docs []headDoc) ([]proof.Head, error) {
 	heads := make([]proof.Head, 0, len(docs))
 	for i := range docs {
 		for _, line := range docs[i].Ended {

@@ -56,7 +56,7 @@ const (
 	requestsColl      = "requests"
 	requestEventsColl = "requestEvents"
 	sentLettersColl   = "sentLetters" // of requests
-	countersColl      = "counters" // of what is numbered by year
+	countersColl      = "counters"    // of what is numbered by year
 
 	challengesColl   = "challenges"   // one-time codes of data subjects
 	selfSessionsColl = "selfSessions" // of data subjects
@@ -243,7 +243,7 @@ func indexes() map[string][]index {
 			{"state", "reviewOn"},
 		},
 		assessmentVersionsColl: {{"tenant", "assessment", "-number"}},
-		certificatesColl: {{"tenant", "number"}, {"tenant", "cause"}, {"state", "_id"}},
+		certificatesColl:       {{"tenant", "number"}, {"tenant", "cause"}, {"state", "_id"}},
 		disclosuresColl: {
 			{"tenant", "subject", "-createdAt", "-_id"},
 			{"tenant", "subject", "secrecy", "-createdAt", "-_id"},

@@ -127,6 +127,18 @@ func Open(size int64, edge [][]byte, tiles []Tile) (*Tree, error) {
 	return t, nil
 }
 
+// OpenAt is Open for a size that the stored tree may have outgrown: then its
+// tiles hold more, which is left out.
+func OpenAt(size int64, edge [][]byte, tiles []Tile) (*Tree, error) {
+	filled := openTiles(size)
+	then := make([]Tile, len(tiles))
+	for i, t := range tiles {
+		n := min(len(t.Hashes), filled[t.ID]*HashSize)
+		then[i] = Tile{t.ID, t.Hashes[:n:n]}
+	}
+	return Open(size, edge, then)
+}
+
 // openTiles returns the tiles of a tree that have room left, and how many hashes
 // each holds.
 func openTiles(size int64) map[TileID]int {

@@ -68,6 +68,9 @@ func (v *Verifier) values(ctx context.Context, of tenant.ID, r *Report) error {
 				}
 				r.Values++
 			}
+			if err := v.pace(ctx, len(kept)); err != nil {
+				return err
+			}
 			if len(kept) < chunk {
 				break
 			}

@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
 )
@@ -27,6 +27,8 @@ type Sealed struct {
 type Archive interface {
 	// Heads spans tenants and needs a system context.
 	Heads(ctx context.Context) ([]proof.Head, error)
+	// Logs returns where the tenant's logs stand, in order.
+	Logs(ctx context.Context) ([]proof.Head, error)
 	Tiles(ctx context.Context, log int64, ids []proof.TileID) ([]proof.Tile, error)
 	// Sealed visits the entries with a seq from first to before end, in order.
 	Sealed(ctx context.Context, first, end int64, visit func(*Sealed) error) error
@@ -50,12 +52,23 @@ type Keys interface {
 }
 
 // Verifier checks all logs of the database against the published checkpoints,
-// and the values that are stored against the logs.
+// and the values that are stored against the logs. The platform may go on
+// meanwhile.
 type Verifier struct {
 	Archive   Archive
 	Vault     Keys
 	Publisher *Publisher
 	Values    []Values
+	// Pace is called with how much was checked since it was called last, in entries
+	// or values, and may wait. It may be nil.
+	Pace func(ctx context.Context, n int) error
+}
+
+func (v *Verifier) pace(ctx context.Context, n int) error {
+	if v.Pace == nil {
+		return nil
+	}
+	return v.Pace(ctx, n)
 }
 
 // Report sums up logs that are whole.
@@ -79,32 +92,49 @@ func (v *Verifier) Verify(ctx context.Context) (r Report, err error) {
 	if err != nil {
 		return r, fmt.Errorf("find heads: %w", err)
 	}
-	byTenant := map[tenant.ID][]proof.Head{}
+	var tenants []tenant.ID // in order, as the heads are
 	for _, h := range heads {
-		byTenant[h.Tenant] = append(byTenant[h.Tenant], h)
-	}
-	for _, h := range heads {
-		within := tenant.NewContext(ctx, h.Tenant)
-		if err := v.log(within, &h, &r); err != nil {
+		tenants = append(tenants, h.Tenant)
+		if _, err := v.log(tenant.NewContext(ctx, h.Tenant), &h, from{}, &r); err != nil {
 			return r, err
 		}
 		r.Logs++
 	}
-	for of, logs := range byTenant {
-		stray, err := v.Archive.Stray(tenant.NewContext(ctx, of), logs)
-		if err != nil {
+	tenants = slices.Compact(tenants)
+	for _, of := range tenants {
+		if err := v.stray(tenant.NewContext(ctx, of), of); err != nil {
 			return r, err
 		}
-		if stray != "" {
-			return r, &proof.Error{Tenant: of, Seq: -1, Entry: stray, What: fmt.Sprintf("entry %s of %s is in no log", stray, of)}
-		}
 	}
-	for _, of := range slices.Sorted(maps.Keys(byTenant)) {
+	for _, of := range tenants {
 		if err := v.values(tenant.NewContext(ctx, of), of, &r); err != nil {
 			return r, err
 		}
 	}
-	return r, v.checkpoints(ctx, heads, &r)
+	_, err = v.checkpoints(ctx, 1, &r)
+	return r, err
+}
+
+// stray fails if the tenant has an entry that is in no log and doesn't wait for
+// one.
+func (v *Verifier) stray(ctx context.Context, of tenant.ID) error {
+	var found string
+	// The logs and their entries are of one moment: they grow meanwhile.
+	err := v.Archive.InTransaction(ctx, func(ctx context.Context) error {
+		logs, err := v.Archive.Logs(ctx)
+		if err != nil {
+			return err
+		}
+		found, err = v.Archive.Stray(ctx, logs)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look for stray entries of %s: %w", of, err)
+	}
+	if found != "" {
+		return &proof.Error{Tenant: of, Seq: -1, Entry: found, What: fmt.Sprintf("entry %s of %s is in no log", found, of)}
+	}
+	return nil
 }
 
 const (
@@ -112,27 +142,37 @@ const (
 	chunk = 256
 )
 
-// log checks the entries of one log against its stored tree.
-func (v *Verifier) log(ctx context.Context, h *proof.Head, r *Report) error {
-	l := &logCheck{v: v, head: h, next: h.Base, report: r}
-	var err error
-	if l.tree, err = proof.Open(0, nil, nil); err != nil {
-		return err
+// from is up to where a log was checked before.
+type from struct {
+	size int64
+	edge [][]byte // of the tree then
+}
+
+// log checks the entries of one log against its stored tree, and returns the
+// tree's edge.
+func (v *Verifier) log(ctx context.Context, h *proof.Head, f from, r *Report) (edge [][]byte, err error) {
+	l := &logCheck{v: v, head: h, next: h.Base + f.size, report: r}
+	tiles, err := v.Archive.Tiles(ctx, h.Log, proof.OpenTiles(f.size))
+	if err != nil {
+		return nil, err
 	}
-	err = v.Archive.Sealed(ctx, h.Base, h.Base+h.Size, func(s *Sealed) error { return l.entry(ctx, s) })
+	if l.tree, err = proof.OpenAt(f.size, f.edge, tiles); err != nil {
+		return nil, l.fault(-1, "", "the tree of log %d of %s is altered below entry %d", h.Log, h.Tenant, l.next)
+	}
+	err = v.Archive.Sealed(ctx, l.next, h.Base+h.Size, func(s *Sealed) error { return l.entry(ctx, s) })
 	if err == nil {
 		err = l.flush(ctx)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case l.next != h.Base+h.Size:
-		return l.fault(l.next, "", "missing")
+		return nil, l.fault(l.next, "", "missing")
 	case !bytes.Equal(l.tree.Root(), h.Root):
-		return l.fault(-1, "", "the head of log %d of %s is not that of its entries", h.Log, h.Tenant)
+		return nil, l.fault(-1, "", "the head of log %d of %s is not that of its entries", h.Log, h.Tenant)
 	}
-	return nil
+	return l.tree.Edge(), nil
 }
 
 // logCheck walks one log.
@@ -165,7 +205,7 @@ func (l *logCheck) entry(ctx context.Context, s *Sealed) error {
 	}
 	l.next++
 	l.rows, l.hashes = append(l.rows, s.Row), append(l.hashes, proof.LeafHash(s.Leaf()))
-	if len(l.rows) == chunk {
+	if (l.next-l.head.Base)%chunk == 0 {
 		return l.flush(ctx)
 	}
 	return nil
@@ -195,14 +235,24 @@ func (l *logCheck) flush(ctx context.Context) error {
 	}
 	leaves := have[proof.TileID{Level: 0, Index: (first - l.head.Base) / chunk}]
 	for i, hash := range l.hashes {
-		from := i * proof.HashSize
+		from := (int(first-l.head.Base)%chunk + i) * proof.HashSize
 		if len(leaves) < from+proof.HashSize || !bytes.Equal(leaves[from:from+proof.HashSize], hash[:]) {
 			return l.fault(first+int64(i), l.rows[i].ID, "altered: it is not what was sealed")
 		}
 	}
 	for _, t := range grown {
 		// A tile above the leaves is compared when it is full or the log ends.
-		if full := len(t.Hashes) == chunk*proof.HashSize; (full || l.next == l.head.Base+l.head.Size) && !bytes.Equal(have[t.ID], t.Hashes) {
+		full := len(t.Hashes) == chunk*proof.HashSize
+		if !full && l.next != l.head.Base+l.head.Size || bytes.Equal(have[t.ID], t.Hashes) {
+			continue
+		}
+		grown := false // since the head was read
+		if bytes.HasPrefix(have[t.ID], t.Hashes) {
+			if grown, err = l.grown(ctx); err != nil {
+				return err
+			}
+		}
+		if !grown {
 			return l.fault(first, l.rows[0].ID, "the tree above it, tile %d of level %d, is altered", t.ID.Index, t.ID.Level)
 		}
 	}
@@ -212,9 +262,16 @@ func (l *logCheck) flush(ctx context.Context) error {
 	if err := l.there(ctx); err != nil {
 		return err
 	}
-	l.report.Entries += int64(len(l.rows))
+	n := len(l.rows)
+	l.report.Entries += int64(n)
 	l.rows, l.hashes = l.rows[:0], l.hashes[:0]
-	return nil
+	return l.v.pace(ctx, n)
+}
+
+// grown reports whether the log is longer than it was when the check began.
+func (l *logCheck) grown(ctx context.Context) (bool, error) {
+	logs, err := l.v.Archive.Logs(ctx)
+	return slices.ContainsFunc(logs, func(h proof.Head) bool { return h.Log == l.head.Log && h.Size > l.head.Size }), err
 }
 
 // details opens the details of the entries, as far as their keys are there, and
@@ -252,75 +309,121 @@ func (l *logCheck) details(ctx context.Context, first int64) error {
 	return nil
 }
 
-// checkpoints follows the published checkpoints and compares each with the other
-// place, with the database, and with the stored trees as they were then.
-func (v *Verifier) checkpoints(ctx context.Context, heads []proof.Head, r *Report) error {
-	p := v.Publisher
-	keys, err := p.Ring.Keys(ctx)
+// checkpoints follows the published checkpoints from a number on and compares
+// each with the other place, with the database, and with the stored trees as they
+// were then. It returns the last one's number, 0 for none.
+func (v *Verifier) checkpoints(ctx context.Context, first int64, r *Report) (int64, error) {
+	keys, err := v.Publisher.Ring.Keys(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	newest, err := v.Archive.Newest(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	stored := map[string]*proof.Head{}
-	newestLog := map[tenant.ID]int64{}
-	for i := range heads {
-		stored[logName(&heads[i])] = &heads[i]
-		newestLog[heads[i].Tenant] = max(newestLog[heads[i].Tenant], heads[i].Log)
+	s, err := v.standing(ctx)
+	if err != nil {
+		return 0, err
 	}
-	var last *proof.Checkpoint
-	var lastNote []byte
+	last, lastNote := (*proof.Checkpoint)(nil), []byte(nil)
 	seen := map[string]proof.Head{}
-	for number := int64(1); ; number++ {
+	for number := first; ; number++ {
 		object, err := v.published(ctx, number)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if object == nil {
 			break
 		}
 		c, at, note, err := proof.ParsePublished(keys, object)
-		if err != nil {
-			return checkpointFault(number, "%v", err)
+		if errors.Is(err, sign.ErrUntrusted) { // perhaps by a key that was made since
+			if keys, err = v.Publisher.Ring.Keys(ctx); err == nil {
+				c, at, note, err = proof.ParsePublished(keys, object)
+			}
 		}
-		if last != nil {
+		if err != nil {
+			return 0, checkpointFault(number, "%v", err)
+		}
+		switch {
+		case last != nil:
 			err = c.Follows(last, lastNote)
-		} else if c.Number != 1 || c.Previous != "" {
-			err = errors.New("the first checkpoint names one before")
+		case c.Number != number || (number == 1) != (c.Previous == ""):
+			err = errors.New("the first checkpoint names one before, or a later one names none")
 		}
 		if err != nil {
-			return checkpointFault(number, "%v", err)
+			return 0, checkpointFault(number, "%v", err)
 		}
 		record, err := v.Archive.Checkpoint(ctx, number)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if record != nil && !bytes.Equal(record.Note, note) {
-			return checkpointFault(number, "the database has another one")
+			return 0, checkpointFault(number, "the database has another one")
 		}
-		if record == nil && len(newestLog) > 0 && !restarted(newestLog) {
-			return checkpointFault(number, "the database doesn't know it: it was rolled back")
+		if record == nil && len(s.newest) > 0 && !restarted(s.newest) {
+			return 0, checkpointFault(number, "the database doesn't know it: it was rolled back")
 		}
-		if err := v.heads(ctx, c, at, seen, stored, newestLog); err != nil {
-			return err
+		if s.behind(at) { // or the logs have grown since they were looked at
+			if s, err = v.standing(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if err := v.heads(ctx, c, at, seen, s, last != nil || number == 1); err != nil {
+			return 0, err
 		}
 		last, lastNote = c, note
 		r.Checkpoints++
+		if err := v.pace(ctx, len(at)); err != nil {
+			return 0, err
+		}
 	}
 	switch {
 	case newest == nil && last != nil:
-		return checkpointFault(last.Number, "the database knows of none: it was rolled back")
+		if newest, err = v.Archive.Newest(ctx); err != nil {
+			return 0, err
+		}
+		if newest == nil {
+			return 0, checkpointFault(last.Number, "the database knows of none: it was rolled back")
+		}
 	case newest != nil && newest.Published && (last == nil || newest.Number > last.Number):
-		return checkpointFault(newest.Number, "missing from the object storage")
+		return 0, checkpointFault(newest.Number, "missing from the object storage")
 	}
-	for name, h := range stored {
+	for name, h := range s.logs {
 		if r.Waiting += h.Size - seen[name].Size; h.Size < seen[name].Size {
 			r.Waiting += seen[name].Size - h.Size // ended by a restore
 		}
 	}
-	return nil
+	if last == nil {
+		return 0, nil
+	}
+	return last.Number, nil
+}
+
+// standing is where all logs stood when they were looked at.
+type standing struct {
+	logs   map[string]*proof.Head // by logName
+	newest map[tenant.ID]int64    // log of each tenant
+}
+
+func (v *Verifier) standing(ctx context.Context) (*standing, error) {
+	heads, err := v.Archive.Heads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find heads: %w", err)
+	}
+	s := &standing{map[string]*proof.Head{}, map[tenant.ID]int64{}}
+	for i := range heads {
+		s.logs[logName(&heads[i])] = &heads[i]
+		s.newest[heads[i].Tenant] = max(s.newest[heads[i].Tenant], heads[i].Log)
+	}
+	return s, nil
+}
+
+// behind reports whether a checkpoint speaks for more.
+func (s *standing) behind(at []proof.Head) bool {
+	return slices.ContainsFunc(at, func(h proof.Head) bool {
+		have := s.logs[logName(&h)]
+		return have == nil || have.Size < h.Size
+	})
 }
 
 func logName(h *proof.Head) string { return fmt.Sprintf("%s/%d", h.Tenant, h.Log) }
@@ -341,6 +444,10 @@ func checkpointFault(number int64, format string, args ...any) error {
 
 // published returns a checkpoint as all places have it; nil if none has.
 func (v *Verifier) published(ctx context.Context, number int64) ([]byte, error) {
+	pending, err := v.Archive.Checkpoint(ctx, number)
+	if err != nil {
+		return nil, err
+	}
 	var found [][]byte
 	for _, place := range v.Publisher.Places {
 		object, err := place.Get(ctx, Key(number), maxObject)
@@ -359,22 +466,28 @@ func (v *Verifier) published(ctx context.Context, number int64) ([]byte, error) 
 			return nil, checkpointFault(number, "the two places have different ones")
 		}
 	}
-	if len(found) < len(v.Publisher.Places) {
-		pending, err := v.Archive.Checkpoint(ctx, number)
-		if err != nil {
+	switch {
+	case len(found) == len(v.Publisher.Places) || pending != nil && !pending.Published:
+		return found[0], nil
+	case pending == nil:
+		// It may have been made since, and then it is known by now.
+		if pending, err = v.Archive.Checkpoint(ctx, number); err != nil {
 			return nil, err
 		}
-		if pending == nil || pending.Published {
-			return nil, checkpointFault(number, "missing from one of the places")
+		if pending != nil {
+			return found[0], nil
 		}
 	}
-	return found[0], nil
+	return nil, checkpointFault(number, "missing from one of the places")
 }
 
-// heads checks what a checkpoint says of the logs that grew before it.
+// heads checks what a checkpoint says of the logs that aren't as seen before.
+// The database keeps something of all of them if they grew since the checkpoint
+// before this one, and not since an earlier one.
 func (v *Verifier) heads(
-	ctx context.Context, c *proof.Checkpoint, at []proof.Head, seen map[string]proof.Head, stored map[string]*proof.Head, newest map[tenant.ID]int64,
+	ctx context.Context, c *proof.Checkpoint, at []proof.Head, seen map[string]proof.Head, s *standing, grew bool,
 ) error {
+	stored, newest := s.logs, s.newest
 	present := make(map[string]bool, len(at))
 	for i := range at {
 		h := &at[i]
@@ -415,7 +528,7 @@ func (v *Verifier) heads(
 			!proof.CheckInclusion(proof.LeafHash([]byte(h.Line())), kept.Index, c.Heads, kept.Path, c.Root)) {
 			return checkpointFault(c.Number, "what the database keeps of log %s is altered", name)
 		}
-		if kept == nil && !later && newest[h.Tenant] == 0 {
+		if kept == nil && grew && !later && newest[h.Tenant] == 0 {
 			return checkpointFault(c.Number, "what the database kept of log %s is missing", name)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/blob"
+	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/mongo"
@@ -47,6 +48,7 @@ type world struct {
 	db       *mongo.DB
 	vault    *vault.Vault
 	keys     *mongo.KeyStore
+	changes  *change.Runner
 	recorder *audit.Recorder
 	store    *mongo.AuditStore
 	ring     *sign.Ring
@@ -101,7 +103,7 @@ func start(tb testing.TB) *world {
 	w.vault, err = vault.New(vault.Config{Store: w.keys, KMS: masters, Now: testenv.Now})
 	w.ok(err)
 	changes, recorder := testenv.Changes(tb, w.db, w.vault, vault.Hasher{Vault: w.vault}, nil)
-	w.recorder, w.store = recorder, mongo.NewAuditStore(w.db)
+	w.changes, w.recorder, w.store = changes, recorder, mongo.NewAuditStore(w.db)
 	w.ring = sign.NewRing(sign.Config{
 		Store: mongo.NewSignStore(w.db), Vault: w.vault, Provider: fixed(provider), Changes: changes, Now: testenv.Now,
 	})
