@@ -58,6 +58,8 @@ const (
 	Data      = "data"      // records
 	Documents = "documents" // uploaded files
 	Schemas   = "schema"    // what the data means
+	Letters   = "letter"    // what is said of it: the cover, the statement of Art. 15
+	Accesses  = "log"       // who looked at the data
 )
 
 // File is a member as the manifest lists it.
@@ -98,6 +100,40 @@ type StaffCopy struct {
 	Datasets             []Searched        `json:"datasets"`
 	SchemaVersions       map[string]string `json:"schemaVersions"` // path of a schema to its SHA-256
 	Totals               Totals            `json:"totals"`
+}
+
+// The types of an Answer: GDPR Art. 15, and Art. 20.
+const (
+	AccessType      Type = "ACCESS"
+	PortabilityType Type = "PORTABILITY"
+)
+
+// Answer is the manifest of a package that answers a person's request.
+type Answer struct {
+	Header
+
+	CaseID         string            `json:"caseId"`
+	CaseNumber     string            `json:"caseNumber"`
+	ExportID       string            `json:"exportId"`
+	Controller     string            `json:"controller"`
+	Processor      string            `json:"processor"`
+	CreatedAt      string            `json:"createdAt"` // RFC 3339 with the controller's zone
+	DataAsOf       string            `json:"dataAsOf"`  // likewise
+	Language       string            `json:"language"`
+	SubjectRef     string            `json:"subjectRef"` // opaque
+	Datasets       []Searched        `json:"datasets"`
+	Lists          []Searched        `json:"lists"`      // what is kept beside datasets
+	Redactions     []Redaction       `json:"redactions"` // out of regard for others
+	SchemaVersions map[string]string `json:"schemaVersions"`
+	Totals         Totals            `json:"totals"` // of files and of the datasets' records
+}
+
+// Redaction tells that values about other persons were left out of records that
+// are in the package.
+type Redaction struct {
+	Dataset string `json:"dataset"`
+	Values  int64  `json:"values"`
+	Article string `json:"article"` // "GDPR Art. 15(4)"
 }
 
 // Searched is a dataset that was searched for the person's records, found or not.

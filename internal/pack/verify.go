@@ -176,7 +176,10 @@ type kind struct {
 }
 
 func kinds() map[Type]kind {
-	return map[Type]kind{StaffCopyType: {check: checkStaffCopy}, AuditBundleType: {checkAuditBundle, auditLog}}
+	return map[Type]kind{
+		StaffCopyType: {check: checkStaffCopy}, AccessType: {check: checkAnswer}, PortabilityType: {check: checkAnswer},
+		AuditBundleType: {checkAuditBundle, auditLog},
+	}
 }
 
 func checkStaffCopy(manifest []byte, r *Result) ([]string, error) {
@@ -184,29 +187,57 @@ func checkStaffCopy(manifest []byte, r *Result) ([]string, error) {
 	if err := strict(manifest, &m); err != nil {
 		return nil, problem(ManifestPath, "malformed")
 	}
-	var records int64
-	for _, d := range m.Datasets {
-		records += d.Records
-	}
-	digests := make(map[string]string, len(m.Files))
-	for _, f := range m.Files {
-		digests[f.Path] = f.SHA256
-	}
-	for path, sum := range m.SchemaVersions {
-		if digests[path] != sum {
-			return nil, problem(ManifestPath, "names a schema that is not the one in the package")
-		}
-	}
+	records, err := r.sums(&m.Header, m.Datasets, m.SchemaVersions, m.Totals)
 	switch {
+	case err != nil:
+		return nil, err
 	case !m.NotAnArticle15Answer:
 		return nil, problem(ManifestPath, "a staff copy must say that it is no answer under GDPR Art. 15")
-	case m.Totals != (Totals{Files: int64(r.Files), Bytes: r.Bytes, Records: records}):
-		return nil, problem(ManifestPath, "the totals are not those of the files and datasets")
 	}
 	return []string{
 		fmt.Sprintf("copy for staff, no answer under GDPR Art. 15: export %s, data as of %s", m.ExportID, m.DataAsOf),
 		fmt.Sprintf("%d datasets searched, %d records", len(m.Datasets), records),
 	}, nil
+}
+
+func checkAnswer(manifest []byte, r *Result) ([]string, error) {
+	var m Answer
+	if err := strict(manifest, &m); err != nil {
+		return nil, problem(ManifestPath, "malformed")
+	}
+	records, err := r.sums(&m.Header, m.Datasets, m.SchemaVersions, m.Totals)
+	if err != nil {
+		return nil, err
+	}
+	article := "15"
+	if r.Type == PortabilityType {
+		article = "20"
+	}
+	return []string{
+		fmt.Sprintf("answer under GDPR Art. %s: case %s, export %s, data as of %s", article, m.CaseNumber, m.ExportID, m.DataAsOf),
+		fmt.Sprintf("%d datasets and %d lists searched, %d records", len(m.Datasets), len(m.Lists), records),
+	}, nil
+}
+
+// sums returns how many records a copy of a person's data has, if its manifest
+// agrees with the files.
+func (r *Result) sums(h *Header, searched []Searched, schemas map[string]string, totals Totals) (records int64, err error) {
+	for _, d := range searched {
+		records += d.Records
+	}
+	digests := make(map[string]string, len(h.Files))
+	for _, f := range h.Files {
+		digests[f.Path] = f.SHA256
+	}
+	for path, sum := range schemas {
+		if digests[path] != sum {
+			return 0, problem(ManifestPath, "names a schema that is not the one in the package")
+		}
+	}
+	if totals != (Totals{Files: int64(r.Files), Bytes: r.Bytes, Records: records}) {
+		return 0, problem(ManifestPath, "the totals are not those of the files and datasets")
+	}
+	return records, nil
 }
 
 // checkMembers refuses names that are unsafe or occur twice, also where letters
