@@ -361,8 +361,10 @@ var (
 	// ErrState refuses a step that the assessment's state doesn't allow.
 	ErrState = errs.New(errs.Precondition, "the assessment's state doesn't allow this").Under("assessment.state")
 	// ErrImmutable refuses to change what was submitted or decided.
-	ErrImmutable   = errs.New(errs.Precondition, "what is submitted or decided doesn't change: once it is decided, revise it, which makes the next version").Under("assessment.immutable")
-	ErrFourEyes    = errs.New(errs.Forbidden, "an assessment is decided by another person than those who wrote it").Under("assessment.fourEyes")
+	ErrImmutable = errs.New(errs.Precondition, "what is submitted or decided doesn't change: once it is decided, revise it, which makes the next version").Under("assessment.immutable")
+	ErrFourEyes  = errs.New(errs.Forbidden, "an assessment is decided by another person than those who wrote it").Under("assessment.fourEyes")
+	// ErrNoPerson keeps one person from writing with a key of theirs and deciding by hand.
+	ErrNoPerson    = errs.New(errs.Forbidden, "an assessment is submitted, or screened out, by a person: a program may only write it").Under("assessment.fourEyes")
 	ErrNotDPO      = errs.New(errs.Forbidden, "advice is the data protection officer's to give (GDPR Art. 35(2))").Under("art35.2.advice")
 	ErrNoAdvice    = errs.New(errs.Precondition, "the data protection officer's advice on this version is missing (GDPR Art. 35(2))").Under("art35.2.advice")
 	ErrConsult     = errs.New(errs.Precondition, "the residual risk is high: consult the authority first (GDPR Art. 36(1))").Under("art36.1.consultation")

@@ -326,9 +326,26 @@ func TestDecisionsTakeTwo(t *testing.T) {
 	if _, err := o.take("handler", "approve", a); !errors.Is(err, assessment.ErrFourEyes) {
 		t.Errorf("approved by its author: %v", err)
 	}
+	// A program, which may be of who decides, writes and goes no further.
+	program := authz.NewContext(o.as("handler"), authz.Principal{
+		Kind: authz.KindMachine, ID: id.New(id.APIKey, testenv.One), Tenant: testenv.One, Grants: authz.ForKeys(),
+	})
+	written, err := o.Create(program, assessment.CreateInput{Kind: assessment.KindLIA, Content: o.content(assessment.KindLIA)})
+	o.ok(err)
+	if _, err := o.Submit(program, assessment.Input{ID: written.ID, ExpectedVersion: written.Version}); !errors.Is(err, assessment.ErrNoPerson) {
+		t.Errorf("submitted by a program: %v", err)
+	}
+	screened, err := o.Create(program, assessment.CreateInput{Kind: assessment.KindDPIA, Content: assessment.Content{
+		Title: "Nyt", Owner: o.people["handler"].ID, Screening: &assessment.ScreeningAnswers{},
+	}})
+	o.ok(err)
+	no := assessment.ReasonInput{ID: screened.ID, ExpectedVersion: screened.Version, Reason: "Nej"}
+	if _, err := o.ScreenOut(program, no); !errors.Is(err, assessment.ErrNoPerson) {
+		t.Errorf("screened out by a program: %v", err)
+	}
 	// Who changed a word is an author, too.
 	b := o.walk(o.create(assessment.KindLIA))
-	b, err := o.take("approver", "update", b)
+	b, err = o.take("approver", "update", b)
 	o.ok(err)
 	b = o.walk(b, "submit")
 	if _, err := o.take("approver", "approve", b); !errors.Is(err, assessment.ErrFourEyes) {

@@ -59,9 +59,9 @@ func transitions() []transition {
 	return []transition{
 		{do: edit, from: Screening, to: Screening, guards: []guard{notPublicTask}},
 		{do: edit, from: InProgress, to: InProgress, guards: []guard{notPublicTask}},
-		{do: screenOut, from: Screening, to: NotRequired, guards: []guard{noCriterion}},
+		{do: screenOut, from: Screening, to: NotRequired, guards: []guard{byPerson, noCriterion}},
 		{do: begin, from: Screening, to: InProgress},
-		{do: submit, from: InProgress, to: DPOReview, guards: []guard{notPublicTask, complete}},
+		{do: submit, from: InProgress, to: DPOReview, guards: []guard{byPerson, notPublicTask, complete}},
 		{do: advise, from: DPOReview, to: DPOReview, guards: []guard{byOfficer}},
 		{do: consult, from: DPOReview, to: PriorConsultation, guards: []guard{otherEyes, advised, residualHigh}},
 		{do: note, from: PriorConsultation, to: PriorConsultation},
@@ -121,6 +121,14 @@ func screenedOut(a *Assessment) bool { return a.Kind == KindDPIA && a.DPIA == ni
 func otherEyes(a *Assessment, w situation) error {
 	if slices.Contains(a.Authors, w.by.ID) {
 		return ErrFourEyes
+	}
+	return nil
+}
+
+// byPerson: who answers for it is no program, which whoever made it could decide on.
+func byPerson(_ *Assessment, w situation) error {
+	if w.by.Kind != authz.KindMember && w.by.Kind != authz.KindOperator {
+		return ErrNoPerson
 	}
 	return nil
 }

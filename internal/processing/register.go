@@ -69,6 +69,8 @@ type (
 // Sentinels of registers.
 var (
 	ErrFourEyes = errs.New(errs.Forbidden, "a register is published by another person than the one who prepared it").Under("register.fourEyes")
+	// ErrNoPerson keeps one person from preparing with a key of theirs and publishing by hand.
+	ErrNoPerson = errs.New(errs.Forbidden, "a register is prepared by a person, so that another one looks at it").Under("register.fourEyes")
 	ErrStale    = errs.New(errs.Precondition, "something changed since the register was prepared: prepare it again").Under("register.stale")
 	ErrMoved    = errs.New(errs.Conflict, "another register was prepared or published at the same time: look again")
 	ErrNothing  = errs.New(errs.Precondition, "no activity is valid now: activate one first").Under("register.notEmpty")
@@ -374,6 +376,9 @@ func (s *Service) Prepare(ctx context.Context, in PrepareInput) (*Register, erro
 	of, err := s.prepareContacts(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if by := authz.FromContext(ctx).Kind; by != authz.KindMember && by != authz.KindOperator {
+		return nil, ErrNoPerson
 	}
 	if err := words(&in.Remark, maxWords, "remark"); err != nil {
 		return nil, err

@@ -88,6 +88,7 @@ func TestRegisterRoundTrip(t *testing.T) {
 			t.Fatalf("prepared %+v", r)
 		}
 		refused[*processing.Register](o, processing.ErrFourEyes)(o.Publish(me(), processing.PublishInput{ID: r.ID}))
+		refused[*processing.Register](o, processing.ErrNoPerson)(o.Prepare(o.As(of), processing.PrepareInput{})) // whose key would be its publisher's
 		first := must[*processing.Register](o)(o.Publish(o.other(of), processing.PublishInput{ID: r.ID}))
 		if first.State != processing.Published || *first.Number != 1 || *first.Previous != "" || first.Hash != r.Hash || *first.PublishedBy != "mem_9" {
 			t.Errorf("published %+v", first)
