@@ -18,7 +18,8 @@ type Data struct {
 	Held       bool     // a legal hold keeps it
 	Assignees  []string // ids of the members whom its case is assigned to; anybody when empty
 	About      string   // id of the person whom it is about
-	// Unconsented: it is asked for, for a purpose that rests on consent, and the person's
+	// Unconsented: it is asked for, for a purpose that the person has objected to (GDPR
+	// Art. 21), or that rests on consent, and the person's
 	// isn't in force.
 	Unconsented bool
 }
@@ -48,7 +49,7 @@ const (
 	ReasonAML          Reason = "CLEARANCE_AML"
 	ReasonRestricted   Reason = "RESTRICTED" // GDPR Art. 18
 	ReasonPurpose      Reason = "PURPOSE"
-	ReasonConsent      Reason = "CONSENT" // none is in force for the purpose that was stated
+	ReasonConsent      Reason = "CONSENT" // none is in force for the purpose that was stated, or the person objected to it
 	ReasonAssignment   Reason = "ASSIGNMENT"
 	ReasonPolicy       Reason = "POLICY" // of the tenant, or none that permits it
 	ReasonErased       Reason = "ERASED"
@@ -74,8 +75,8 @@ type Looker interface {
 // write it or fetch it.
 func (s Sight) Clear() bool { return s.Known && s.State == personal.Clear }
 
-// ErrUnconsented refuses data for a purpose that rests on consent.
-var ErrUnconsented = errs.New(errs.Precondition, "the purpose rests on consent, and the person's isn't in force: ask consentState before each use").Under(string(ReasonConsent))
+// ErrUnconsented refuses data for a purpose that the person keeps it from.
+var ErrUnconsented = errs.New(errs.Precondition, "the purpose rests on consent, and the person's isn't in force, or the person has objected to it: ask consentState before each use, and end what was objected to").Under(string(ReasonConsent))
 
 // Err returns the error of a caller who wants to find by, write or fetch what
 // isn't Clear. What isn't Known has its own, that of what isn't there.

@@ -18,10 +18,13 @@ type Keys interface {
 // Standings tells where persons stand.
 type Standings interface {
 	StandingsOf(ctx context.Context, purposeKey string, subjects []string) ([]*Standing, error)
+	// Objecting returns those of subjects who have objected to one of what is named.
+	Objecting(ctx context.Context, to []Objection, subjects []string) ([]string, error)
 }
 
 // Gate tells, at each use of data, on whom nothing may be used for the purpose that
-// the caller states: it rests on consent, and theirs isn't in force.
+// the caller states: it rests on consent, and theirs isn't in force; or they have
+// objected to it.
 type Gate struct {
 	purposes Keys
 	store    Standings
@@ -34,10 +37,10 @@ func NewGate(purposes Keys, store Standings, now func() time.Time) *Gate {
 }
 
 // Closed returns those of subjects on whom nothing may be used for the purpose that
-// the caller in ctx states. That is nobody where none is stated, or one that doesn't
-// rest on consent or isn't registered. It is one question to the database, whatever
-// their number; in a transaction that guards the subjects, it and a withdrawal
-// exclude each other. It fails for a purpose that is retired.
+// the caller in ctx states. That is nobody where none is stated, or one that isn't
+// registered. It is one question to the database, whatever their number; in a
+// transaction that guards the subjects, it and a withdrawal or an objection exclude
+// each other. It fails for a purpose that is retired.
 //
 // The person whom the data is about sees it without consent, and so do jobs, which
 // state no purpose.
@@ -50,6 +53,9 @@ func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error)
 		return nil, err
 	}
 	asked := slices.Compact(slices.Sorted(slices.Values(subjects)))
+	if !stated.ConsentBased() {
+		return g.store.Objecting(ctx, objections(stated), asked)
+	}
 	found, err := g.store.StandingsOf(ctx, stated.Key, asked)
 	if err != nil {
 		return nil, err
@@ -61,20 +67,22 @@ func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error)
 	return slices.DeleteFunc(asked, func(s string) bool { return open[s] }), nil
 }
 
-// Asks reports whether the purpose that the caller in ctx states rests on consent.
+// Asks reports whether the purpose that the caller in ctx states rests on consent,
+// or may be objected to.
 func (g *Gate) Asks(ctx context.Context) (bool, error) {
 	stated, err := g.stated(ctx)
 	return stated != nil, err
 }
 
-// stated returns the purpose that the caller states if it rests on consent, else nil.
+// stated returns the purpose that the caller states if it rests on consent or may
+// be objected to, else nil.
 func (g *Gate) stated(ctx context.Context) (*purpose.Purpose, error) {
 	p := authz.FromContext(ctx)
 	if p.Purpose == "" || p.Kind == authz.KindSubject || p.Kind == authz.KindSystem {
 		return nil, nil //nolint:nilnil // nothing is asked for
 	}
 	stated, err := g.purposes.ByKey(ctx, p.Purpose)
-	if errs.KindOf(err) == errs.NotFound || err == nil && !stated.ConsentBased() {
+	if errs.KindOf(err) == errs.NotFound || err == nil && !stated.ConsentBased() && len(objections(stated)) == 0 {
 		return nil, nil //nolint:nilnil // likewise
 	}
 	return stated, err

@@ -38,7 +38,7 @@ var (
 // Ids, states, times and channels are in clear, for searches and counters; what
 // shows that a person said so is sealed under that person's evidence unit.
 type ConsentStore struct {
-	consents, events, standings, counts, checks, invalidations, subjects *mongo.Collection
+	consents, events, standings, counts, checks, invalidations, subjects, stops *mongo.Collection
 
 	vault *vault.Vault
 	log   *slog.Logger
@@ -49,7 +49,7 @@ func NewConsentStore(d *DB, v *vault.Vault, log *slog.Logger) *ConsentStore {
 	return &ConsentStore{
 		d.db.Collection(consentsColl), d.db.Collection(consentEventsColl), d.db.Collection(standingsColl),
 		d.db.Collection(consentCountsColl), d.db.Collection(erasureChecksColl), d.db.Collection(invalidationsColl),
-		d.db.Collection(subjectsColl), v, log,
+		d.db.Collection(subjectsColl), d.db.Collection(stopsColl), v, log,
 	}
 }
 
