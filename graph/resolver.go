@@ -13,6 +13,7 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/calendar"
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/consent/receipt"
@@ -21,6 +22,7 @@ import (
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
 	"github.com/vogter/vogter/internal/epoch"
+	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
@@ -49,42 +51,44 @@ import (
 
 // Services are the capabilities behind the API.
 type Services struct {
-	Authorizer  Authorizer
-	Policies    Policies
-	Tenants     Tenants
-	Portal      Portal
-	Sessions    Sessions
-	Access      Access
-	APIKeys     APIKeys
-	Documents   Documents
-	OAuth       OAuth
-	Datasets    Datasets
-	Subjects    Subjects
-	Records     Records
-	Files       Files
-	Downloads   Downloads
-	Imports     Imports
-	Exports     Exports
-	Audits      Audits
-	Epochs      Epochs
-	Rotations   Rotations
-	Erasures    Erasures
-	Jobs        Jobs
-	Feed        Feed
-	Webhooks    Webhooks
-	Security    Security
-	Purposes    Purposes
-	Receipts    Receipts
-	Consents    Consents
-	Letters     Letters
-	Requests    Requests
-	Post        Post
-	Processing  Processing
-	Measures    Measures
-	Assessments Assessments
-	Disclosures Disclosures
-	Retention   Retention
-	Calendars   Calendars
+	Authorizer   Authorizer
+	Policies     Policies
+	Tenants      Tenants
+	Portal       Portal
+	Sessions     Sessions
+	Access       Access
+	APIKeys      APIKeys
+	Documents    Documents
+	OAuth        OAuth
+	Datasets     Datasets
+	Subjects     Subjects
+	Records      Records
+	Files        Files
+	Downloads    Downloads
+	Imports      Imports
+	Exports      Exports
+	Audits       Audits
+	Epochs       Epochs
+	Rotations    Rotations
+	Erasures     Erasures
+	Jobs         Jobs
+	Feed         Feed
+	Webhooks     Webhooks
+	Security     Security
+	Purposes     Purposes
+	Receipts     Receipts
+	Consents     Consents
+	Letters      Letters
+	Requests     Requests
+	Post         Post
+	Processing   Processing
+	Measures     Measures
+	Assessments  Assessments
+	Disclosures  Disclosures
+	Retention    Retention
+	Erase        Erase
+	Certificates Certificates
+	Calendars    Calendars
 }
 
 // Authorizer is what the API needs of package authz.
@@ -478,6 +482,17 @@ type Disclosures interface {
 	Record(ctx context.Context, in disclosure.RecordInput) ([]*disclosure.Disclosure, error)
 }
 
+// Erase is what the API needs of package erase.
+type Erase interface {
+	Preview(ctx context.Context, subject string) (*erase.Plan, error)
+}
+
+// Certificates is what the API needs of package certificate.
+type Certificates interface {
+	Get(ctx context.Context, certificateID string) (*certificate.Certificate, error)
+	For(ctx context.Context, cause string) ([]*certificate.Certificate, error)
+}
+
 // Retention is what the API needs of package retention.
 type Retention interface {
 	Rule(ctx context.Context, ruleID string) (*retention.Rule, error)
@@ -511,83 +526,87 @@ type Calendars interface {
 // Resolver answers the fields that are more than a look at an object. Its own
 // fields are unexported, or they would hide queries of the same name.
 type Resolver struct {
-	authorizer  Authorizer
-	guard       *guard
-	policies    Policies
-	tenants     Tenants
-	portal      Portal
-	sessions    Sessions
-	access      Access
-	apiKeys     APIKeys
-	documents   Documents
-	oauth       OAuth
-	datasets    Datasets
-	subjects    Subjects
-	records     Records
-	files       Files
-	downloads   Downloads
-	imports     Imports
-	exports     Exports
-	audits      Audits
-	epochs      Epochs
-	rotations   Rotations
-	erasures    Erasures
-	jobs        Jobs
-	feed        Feed
-	webhooks    Webhooks
-	security    Security
-	purposes    Purposes
-	receipts    Receipts
-	consents    Consents
-	letters     Letters
-	requests    Requests
-	post        Post
-	processing  Processing
-	measures    Measures
-	assessments Assessments
-	disclosures Disclosures
-	retention   Retention
-	calendars   Calendars
+	authorizer   Authorizer
+	guard        *guard
+	policies     Policies
+	tenants      Tenants
+	portal       Portal
+	sessions     Sessions
+	access       Access
+	apiKeys      APIKeys
+	documents    Documents
+	oauth        OAuth
+	datasets     Datasets
+	subjects     Subjects
+	records      Records
+	files        Files
+	downloads    Downloads
+	imports      Imports
+	exports      Exports
+	audits       Audits
+	epochs       Epochs
+	rotations    Rotations
+	erasures     Erasures
+	jobs         Jobs
+	feed         Feed
+	webhooks     Webhooks
+	security     Security
+	purposes     Purposes
+	receipts     Receipts
+	consents     Consents
+	letters      Letters
+	requests     Requests
+	post         Post
+	processing   Processing
+	measures     Measures
+	assessments  Assessments
+	disclosures  Disclosures
+	retention    Retention
+	erase        Erase
+	certificates Certificates
+	calendars    Calendars
 }
 
 func newResolver(s Services, g *guard) *Resolver {
 	return &Resolver{
-		authorizer:  s.Authorizer,
-		guard:       g,
-		policies:    s.Policies,
-		tenants:     s.Tenants,
-		portal:      s.Portal,
-		sessions:    s.Sessions,
-		access:      s.Access,
-		apiKeys:     s.APIKeys,
-		documents:   s.Documents,
-		oauth:       s.OAuth,
-		datasets:    s.Datasets,
-		subjects:    s.Subjects,
-		records:     s.Records,
-		files:       s.Files,
-		downloads:   s.Downloads,
-		imports:     s.Imports,
-		exports:     s.Exports,
-		audits:      s.Audits,
-		epochs:      s.Epochs,
-		rotations:   s.Rotations,
-		erasures:    s.Erasures,
-		jobs:        s.Jobs,
-		feed:        s.Feed,
-		webhooks:    s.Webhooks,
-		security:    s.Security,
-		purposes:    s.Purposes,
-		receipts:    s.Receipts,
-		consents:    s.Consents,
-		letters:     s.Letters,
-		requests:    s.Requests,
-		post:        s.Post,
-		processing:  s.Processing,
-		measures:    s.Measures,
-		assessments: s.Assessments,
-		disclosures: s.Disclosures,
-		retention:   s.Retention,
-		calendars:   s.Calendars,
+		authorizer:   s.Authorizer,
+		guard:        g,
+		policies:     s.Policies,
+		tenants:      s.Tenants,
+		portal:       s.Portal,
+		sessions:     s.Sessions,
+		access:       s.Access,
+		apiKeys:      s.APIKeys,
+		documents:    s.Documents,
+		oauth:        s.OAuth,
+		datasets:     s.Datasets,
+		subjects:     s.Subjects,
+		records:      s.Records,
+		files:        s.Files,
+		downloads:    s.Downloads,
+		imports:      s.Imports,
+		exports:      s.Exports,
+		audits:       s.Audits,
+		epochs:       s.Epochs,
+		rotations:    s.Rotations,
+		erasures:     s.Erasures,
+		jobs:         s.Jobs,
+		feed:         s.Feed,
+		webhooks:     s.Webhooks,
+		security:     s.Security,
+		purposes:     s.Purposes,
+		receipts:     s.Receipts,
+		consents:     s.Consents,
+		letters:      s.Letters,
+		requests:     s.Requests,
+		post:         s.Post,
+		processing:   s.Processing,
+		measures:     s.Measures,
+		assessments:  s.Assessments,
+		disclosures:  s.Disclosures,
+		retention:    s.Retention,
+		erase:        s.Erase,
+		certificates: s.Certificates,
+		calendars:    s.Calendars,
 	}
 }

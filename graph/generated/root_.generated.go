@@ -905,6 +905,18 @@ type ComplexityRoot struct {
 		Step func(childComplexity int) int
 	}
 
+	ErasureCertificate struct {
+		Cause         func(childComplexity int) int
+		Hash          func(childComplexity int) int
+		ID            func(childComplexity int) int
+		IssuedAt      func(childComplexity int) int
+		Shredding     func(childComplexity int) int
+		SignedText    func(childComplexity int) int
+		StatedAt      func(childComplexity int) int
+		StatementText func(childComplexity int) int
+		Subject       func(childComplexity int) int
+	}
+
 	ErasureCheck struct {
 		CheckedAt  func(childComplexity int) int
 		ConsentID  func(childComplexity int) int
@@ -927,6 +939,45 @@ type ComplexityRoot struct {
 	ErasureCheckEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	ErasureField struct {
+		Class func(childComplexity int) int
+		Key   func(childComplexity int) int
+		Term  func(childComplexity int) int
+	}
+
+	ErasurePart struct {
+		Article   func(childComplexity int) int
+		Dataset   func(childComplexity int) int
+		DatasetID func(childComplexity int) int
+		Date      func(childComplexity int) int
+		Fields    func(childComplexity int) int
+		Files     func(childComplexity int) int
+		HoldID    func(childComplexity int) int
+		KeepUntil func(childComplexity int) int
+		Outcome   func(childComplexity int) int
+		Passages  func(childComplexity int) int
+		Reason    func(childComplexity int) int
+		Records   func(childComplexity int) int
+		Rule      func(childComplexity int) int
+	}
+
+	ErasurePreview struct {
+		AsOf         func(childComplexity int) int
+		BackupsUntil func(childComplexity int) int
+		Hash         func(childComplexity int) int
+		Packages     func(childComplexity int) int
+		Parts        func(childComplexity int) int
+		Recipients   func(childComplexity int) int
+		StepNames    func(childComplexity int) int
+		Subject      func(childComplexity int) int
+	}
+
+	ErasureRecipient struct {
+		Country func(childComplexity int) int
+		ID      func(childComplexity int) int
+		Name    func(childComplexity int) int
 	}
 
 	Export struct {
@@ -1919,6 +1970,8 @@ type ComplexityRoot struct {
 		Disclosures            func(childComplexity int, subject string, first int, after *string) int
 		Documents              func(childComplexity int) int
 		EpochClose             func(childComplexity int, id string) int
+		ErasureCertificate     func(childComplexity int, number string) int
+		ErasureCertificates    func(childComplexity int, cause string) int
 		ErasureChecks          func(childComplexity int, state consent.CheckState, first int, after *string) int
 		ExplainDecision        func(childComplexity int, input policy.ExplainInput) int
 		Export                 func(childComplexity int, id string) int
@@ -1945,6 +1998,7 @@ type ComplexityRoot struct {
 		Party                  func(childComplexity int, id string) int
 		Permissions            func(childComplexity int, on *string) int
 		PolicySchema           func(childComplexity int) int
+		PreviewErasure         func(childComplexity int, subject string) int
 		PreviewLetter          func(childComplexity int, input letter.PreviewInput) int
 		ProcessingActivities   func(childComplexity int, state *processing.State, hat *processing.Hat, first int, after *string) int
 		ProcessingActivity     func(childComplexity int, id string) int
@@ -5774,6 +5828,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.EpochCloseStepDone.Step(childComplexity), true
 
+	case "ErasureCertificate.cause":
+		if e.ComplexityRoot.ErasureCertificate.Cause == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.Cause(childComplexity), true
+	case "ErasureCertificate.sha256":
+		if e.ComplexityRoot.ErasureCertificate.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.Hash(childComplexity), true
+	case "ErasureCertificate.number":
+		if e.ComplexityRoot.ErasureCertificate.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.ID(childComplexity), true
+	case "ErasureCertificate.issuedAt":
+		if e.ComplexityRoot.ErasureCertificate.IssuedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.IssuedAt(childComplexity), true
+	case "ErasureCertificate.erasure":
+		if e.ComplexityRoot.ErasureCertificate.Shredding == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.Shredding(childComplexity), true
+	case "ErasureCertificate.signed":
+		if e.ComplexityRoot.ErasureCertificate.SignedText == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.SignedText(childComplexity), true
+	case "ErasureCertificate.statedAt":
+		if e.ComplexityRoot.ErasureCertificate.StatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.StatedAt(childComplexity), true
+	case "ErasureCertificate.statement":
+		if e.ComplexityRoot.ErasureCertificate.StatementText == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.StatementText(childComplexity), true
+	case "ErasureCertificate.subject":
+		if e.ComplexityRoot.ErasureCertificate.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureCertificate.Subject(childComplexity), true
+
 	case "ErasureCheck.checkedAt":
 		if e.ComplexityRoot.ErasureCheck.CheckedAt == nil {
 			break
@@ -5866,6 +5975,172 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ErasureCheckEdge.Node(childComplexity), true
+
+	case "ErasureField.class":
+		if e.ComplexityRoot.ErasureField.Class == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureField.Class(childComplexity), true
+	case "ErasureField.key":
+		if e.ComplexityRoot.ErasureField.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureField.Key(childComplexity), true
+	case "ErasureField.term":
+		if e.ComplexityRoot.ErasureField.Term == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureField.Term(childComplexity), true
+
+	case "ErasurePart.article":
+		if e.ComplexityRoot.ErasurePart.Article == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Article(childComplexity), true
+	case "ErasurePart.name":
+		if e.ComplexityRoot.ErasurePart.Dataset == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Dataset(childComplexity), true
+	case "ErasurePart.dataset":
+		if e.ComplexityRoot.ErasurePart.DatasetID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.DatasetID(childComplexity), true
+	case "ErasurePart.date":
+		if e.ComplexityRoot.ErasurePart.Date == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Date(childComplexity), true
+	case "ErasurePart.fields":
+		if e.ComplexityRoot.ErasurePart.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Fields(childComplexity), true
+	case "ErasurePart.files":
+		if e.ComplexityRoot.ErasurePart.Files == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Files(childComplexity), true
+	case "ErasurePart.hold":
+		if e.ComplexityRoot.ErasurePart.HoldID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.HoldID(childComplexity), true
+	case "ErasurePart.keepUntil":
+		if e.ComplexityRoot.ErasurePart.KeepUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.KeepUntil(childComplexity), true
+	case "ErasurePart.outcome":
+		if e.ComplexityRoot.ErasurePart.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Outcome(childComplexity), true
+	case "ErasurePart.passages":
+		if e.ComplexityRoot.ErasurePart.Passages == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Passages(childComplexity), true
+	case "ErasurePart.reason":
+		if e.ComplexityRoot.ErasurePart.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Reason(childComplexity), true
+	case "ErasurePart.records":
+		if e.ComplexityRoot.ErasurePart.Records == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Records(childComplexity), true
+	case "ErasurePart.rule":
+		if e.ComplexityRoot.ErasurePart.Rule == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePart.Rule(childComplexity), true
+
+	case "ErasurePreview.asOf":
+		if e.ComplexityRoot.ErasurePreview.AsOf == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.AsOf(childComplexity), true
+	case "ErasurePreview.backupsUntil":
+		if e.ComplexityRoot.ErasurePreview.BackupsUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.BackupsUntil(childComplexity), true
+	case "ErasurePreview.hash":
+		if e.ComplexityRoot.ErasurePreview.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.Hash(childComplexity), true
+	case "ErasurePreview.packages":
+		if e.ComplexityRoot.ErasurePreview.Packages == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.Packages(childComplexity), true
+	case "ErasurePreview.parts":
+		if e.ComplexityRoot.ErasurePreview.Parts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.Parts(childComplexity), true
+	case "ErasurePreview.recipients":
+		if e.ComplexityRoot.ErasurePreview.Recipients == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.Recipients(childComplexity), true
+	case "ErasurePreview.irreversible":
+		if e.ComplexityRoot.ErasurePreview.StepNames == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.StepNames(childComplexity), true
+	case "ErasurePreview.subject":
+		if e.ComplexityRoot.ErasurePreview.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasurePreview.Subject(childComplexity), true
+
+	case "ErasureRecipient.country":
+		if e.ComplexityRoot.ErasureRecipient.Country == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureRecipient.Country(childComplexity), true
+	case "ErasureRecipient.id":
+		if e.ComplexityRoot.ErasureRecipient.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureRecipient.ID(childComplexity), true
+	case "ErasureRecipient.name":
+		if e.ComplexityRoot.ErasureRecipient.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ErasureRecipient.Name(childComplexity), true
 
 	case "Export.createdAt":
 		if e.ComplexityRoot.Export.CreatedAt == nil {
@@ -10904,6 +11179,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.EpochClose(childComplexity, args["id"].(string)), true
+	case "Query.erasureCertificate":
+		if e.ComplexityRoot.Query.ErasureCertificate == nil {
+			break
+		}
+
+		args, err := ec.field_Query_erasureCertificate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ErasureCertificate(childComplexity, args["number"].(string)), true
+	case "Query.erasureCertificates":
+		if e.ComplexityRoot.Query.ErasureCertificates == nil {
+			break
+		}
+
+		args, err := ec.field_Query_erasureCertificates_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.ErasureCertificates(childComplexity, args["cause"].(string)), true
 	case "Query.erasureChecks":
 		if e.ComplexityRoot.Query.ErasureChecks == nil {
 			break
@@ -11171,6 +11468,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.PolicySchema(childComplexity), true
+	case "Query.previewErasure":
+		if e.ComplexityRoot.Query.PreviewErasure == nil {
+			break
+		}
+
+		args, err := ec.field_Query_previewErasure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.PreviewErasure(childComplexity, args["subject"].(string)), true
 	case "Query.previewLetter":
 		if e.ComplexityRoot.Query.PreviewLetter == nil {
 			break
@@ -17218,6 +17526,95 @@ extend type Mutation {
   registerDocuments(input: RegisterDocumentsInput!): RegisterDocumentsPayload! @can(do: DOCUMENT_REGISTER)
   "Ends a document, for all calls within 30 seconds."
   unregisterDocument(input: UnregisterDocumentInput!): UnregisterDocumentPayload! @can(do: DOCUMENT_REGISTER)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/erasure.graphql", Input: `"A kind of data that is erased or kept."
+type ErasureField {
+  key: String!
+  class: DataClass!
+  "Of the Data Privacy Vocabulary."
+  term: String!
+}
+
+"What happens to what a person has in a dataset, and why."
+type ErasurePart {
+  "Null stands for what identifies the person, which goes last."
+  dataset: ID
+  "Of the dataset."
+  name: String!
+  outcome: RetentionOutcome!
+  reason: RetentionReason!
+  "The first day on which it is to be gone, by what is known today."
+  date: Date
+  "The last day on which the law demands it."
+  keepUntil: Date
+  "By which it is kept, or erased."
+  article: String
+  rule: RetentionRule
+  "Id of the hold that keeps it."
+  hold: ID
+  fields: [ErasureField!]!
+  "Of the person: they are deleted."
+  records: Int!
+  "Records of others that tell of the person: these passages are taken out."
+  passages: Int!
+  files: Int!
+}
+
+"A party that the data was disclosed to, and that is told: GDPR Art. 19."
+type ErasureRecipient {
+  id: ID!
+  name: String!
+  country: String!
+}
+
+"What erasing a person's data would come to, as far as the caller may know of it."
+type ErasurePreview {
+  subject: ID!
+  asOf: Time!
+  """
+  Stands for what happens to each part, and why. An approval is of it (see decideItem):
+  nothing else is carried out, and a hold or rule that comes in between stops it.
+  """
+  hash: String!
+  parts: [ErasurePart!]!
+  "Exports of the person's data, which go with any part of it."
+  packages: Int!
+  recipients: [ErasureRecipient!]!
+  "What is done at once and can't be taken back; nothing when no part is erased now."
+  irreversible: [String!]!
+  "When the last backup that holds the data is to be gone, if it is erased now."
+  backupsUntil: Time!
+}
+
+"""
+What was erased, signed; anybody can check it with vogter verify. It restates nothing
+of what was erased.
+"""
+type ErasureCertificate {
+  number: ID!
+  subject: ID!
+  "Id of the erasure."
+  erasure: ID!
+  "Id of the item of a request, or of the run of retention, that decided it."
+  cause: ID!
+  "JSON Web Signature in compact form; null while the erasure is under way."
+  signed: String
+  "SHA-256 of what it says, in hexadecimal letters."
+  sha256: String!
+  issuedAt: Time
+  "The second statement, signed in the same form: nobody can bring the data back from any backup. Null until that is so."
+  statement: String
+  statedAt: Time
+}
+
+extend type Query {
+  "What erasing a person's data would come to now. Reading it is audited."
+  previewErasure(subject: ID!): ErasurePreview! @can(do: REQUEST_HANDLE)
+  "One that is signed."
+  erasureCertificate(number: ID!): ErasureCertificate! @can(do: REQUEST_READ)
+  "Of the item of a request: the first one, and one for each part that was erased later."
+  erasureCertificates(cause: ID!): [ErasureCertificate!]! @can(do: REQUEST_READ)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/export.graphql", Input: `enum ExportState {
@@ -23800,6 +24197,30 @@ func (ec *executionContext) childFields_EpochCloseStepDone(ctx context.Context, 
 	return nil, fmt.Errorf("no field named %q was found under type EpochCloseStepDone", field.Name)
 }
 
+func (ec *executionContext) childFields_ErasureCertificate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "number":
+		return ec.fieldContext_ErasureCertificate_number(ctx, field)
+	case "subject":
+		return ec.fieldContext_ErasureCertificate_subject(ctx, field)
+	case "erasure":
+		return ec.fieldContext_ErasureCertificate_erasure(ctx, field)
+	case "cause":
+		return ec.fieldContext_ErasureCertificate_cause(ctx, field)
+	case "signed":
+		return ec.fieldContext_ErasureCertificate_signed(ctx, field)
+	case "sha256":
+		return ec.fieldContext_ErasureCertificate_sha256(ctx, field)
+	case "issuedAt":
+		return ec.fieldContext_ErasureCertificate_issuedAt(ctx, field)
+	case "statement":
+		return ec.fieldContext_ErasureCertificate_statement(ctx, field)
+	case "statedAt":
+		return ec.fieldContext_ErasureCertificate_statedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureCertificate", field.Name)
+}
+
 func (ec *executionContext) childFields_ErasureCheck(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -23846,6 +24267,84 @@ func (ec *executionContext) childFields_ErasureCheckEdge(ctx context.Context, fi
 		return ec.fieldContext_ErasureCheckEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ErasureCheckEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasureField(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_ErasureField_key(ctx, field)
+	case "class":
+		return ec.fieldContext_ErasureField_class(ctx, field)
+	case "term":
+		return ec.fieldContext_ErasureField_term(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureField", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasurePart(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "dataset":
+		return ec.fieldContext_ErasurePart_dataset(ctx, field)
+	case "name":
+		return ec.fieldContext_ErasurePart_name(ctx, field)
+	case "outcome":
+		return ec.fieldContext_ErasurePart_outcome(ctx, field)
+	case "reason":
+		return ec.fieldContext_ErasurePart_reason(ctx, field)
+	case "date":
+		return ec.fieldContext_ErasurePart_date(ctx, field)
+	case "keepUntil":
+		return ec.fieldContext_ErasurePart_keepUntil(ctx, field)
+	case "article":
+		return ec.fieldContext_ErasurePart_article(ctx, field)
+	case "rule":
+		return ec.fieldContext_ErasurePart_rule(ctx, field)
+	case "hold":
+		return ec.fieldContext_ErasurePart_hold(ctx, field)
+	case "fields":
+		return ec.fieldContext_ErasurePart_fields(ctx, field)
+	case "records":
+		return ec.fieldContext_ErasurePart_records(ctx, field)
+	case "passages":
+		return ec.fieldContext_ErasurePart_passages(ctx, field)
+	case "files":
+		return ec.fieldContext_ErasurePart_files(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasurePart", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasurePreview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_ErasurePreview_subject(ctx, field)
+	case "asOf":
+		return ec.fieldContext_ErasurePreview_asOf(ctx, field)
+	case "hash":
+		return ec.fieldContext_ErasurePreview_hash(ctx, field)
+	case "parts":
+		return ec.fieldContext_ErasurePreview_parts(ctx, field)
+	case "packages":
+		return ec.fieldContext_ErasurePreview_packages(ctx, field)
+	case "recipients":
+		return ec.fieldContext_ErasurePreview_recipients(ctx, field)
+	case "irreversible":
+		return ec.fieldContext_ErasurePreview_irreversible(ctx, field)
+	case "backupsUntil":
+		return ec.fieldContext_ErasurePreview_backupsUntil(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasurePreview", field.Name)
+}
+
+func (ec *executionContext) childFields_ErasureRecipient(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_ErasureRecipient_id(ctx, field)
+	case "name":
+		return ec.fieldContext_ErasureRecipient_name(ctx, field)
+	case "country":
+		return ec.fieldContext_ErasureRecipient_country(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ErasureRecipient", field.Name)
 }
 
 func (ec *executionContext) childFields_Export(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/calendar"
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
 	"github.com/vogter/vogter/internal/consent"
@@ -36,6 +37,7 @@ import (
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/document"
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"
@@ -61,6 +63,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -93,42 +96,45 @@ type Platform struct {
 	Identity *ory.Client
 	Recorder *audit.Recorder
 
-	log         *slog.Logger
-	now         func() time.Time
-	db, keysDB  *mongo.DB
-	redis       *redis.Client
-	queue       *jobs.AsynqQueue
-	bell        jobs.Bell
-	bucket      *blob.Bucket
-	files       *file.Service
-	downloads   *download.Service
-	evictions   *authn.Evictions
-	sessions    *session.Service
-	portal      *portal.Service
-	access      *breakglass.Service
-	notices     *notify.Service
-	feed        *feed.Service
-	webhooks    *webhook.Service
-	hydra       *ory.Hydra // nil: OAuth is off
-	authorizer  *authz.Engine
-	policies    *policy.Service
-	audit       auditLog
-	limiter     *ratelimit.Limiter
-	documents   *document.Service
-	measures    *measure.Service
-	assessments *assessment.Service
-	processing  *processing.Service
-	disclosures *disclosure.Service
-	keys        lifeOfKeys
-	watch       watch
-	purposes    *purpose.Service
-	consents    *consent.Service
-	receipts    *receipt.Service
-	letters     *letter.Service
-	post        *post.Service
-	requests    *request.Service
-	calendars   *calendar.Service
-	retention   *retention.Service
+	log          *slog.Logger
+	now          func() time.Time
+	db, keysDB   *mongo.DB
+	redis        *redis.Client
+	queue        *jobs.AsynqQueue
+	bell         jobs.Bell
+	bucket       *blob.Bucket
+	files        *file.Service
+	downloads    *download.Service
+	evictions    *authn.Evictions
+	sessions     *session.Service
+	portal       *portal.Service
+	access       *breakglass.Service
+	notices      *notify.Service
+	feed         *feed.Service
+	webhooks     *webhook.Service
+	hydra        *ory.Hydra // nil: OAuth is off
+	authorizer   *authz.Engine
+	policies     *policy.Service
+	audit        auditLog
+	limiter      *ratelimit.Limiter
+	documents    *document.Service
+	measures     *measure.Service
+	assessments  *assessment.Service
+	processing   *processing.Service
+	disclosures  *disclosure.Service
+	keys         lifeOfKeys
+	watch        watch
+	purposes     *purpose.Service
+	consents     *consent.Service
+	receipts     *receipt.Service
+	letters      *letter.Service
+	post         *post.Service
+	requests     *request.Service
+	rights       *rights.Service
+	calendars    *calendar.Service
+	retention    *retention.Service
+	erase        *erase.Service
+	certificates *certificate.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -294,6 +300,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openAssessments(v, changes, tenants, subjects)
 	p.openProcessing(v, changes, tenants)
 	p.openSecurity(v, changes, tenants)
+	p.openErasures(changes, tenants, mongo.NewDisclosureStore(p.db, v, p.log))
 	p.openRequests(v, changes, subjects, p.letters.Library)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
@@ -397,7 +404,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
-			Requests: p.requests, Post: p.post, Retention: p.retention, Calendars: p.calendars,
+			Requests: p.requests, Post: p.post, Retention: p.retention, Erase: p.erase, Certificates: p.certificates, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -453,6 +460,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workPortal(mux, sweeper)
 	p.workAssessments(sweeper)
 	p.workRetention(mux, sweeper)
+	p.workErasures(mux, sweeper)
 	p.workRequests(mux, sweeper)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/epoch"
 	"github.com/vogter/vogter/internal/erasure"
@@ -58,6 +59,7 @@ func (p *Platform) openKeys(
 	k.erasures = erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(p.db), Keys: keys, Caches: k.evictions, Ledger: k.ledger, Lookups: mongo.LookupEraser(p.db),
 		Data: mongo.Erasers(p.db, p.bucket, changes), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
+		Done: certificate.Jobs,
 	})
 }
 
@@ -71,6 +73,9 @@ func (p *Platform) checkLedger(ctx context.Context) error {
 		}
 		if err == nil && !handled {
 			handled, err = p.retention.Replay(ctx, e)
+		}
+		if err == nil && !handled {
+			handled, err = p.rights.Replay(ctx, e)
 		}
 		if err == nil && !handled {
 			err = fmt.Errorf("%s: %w", e.Kind, ledger.ErrNoReplay)

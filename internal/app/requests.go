@@ -2,14 +2,17 @@ package app
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/vault"
 	"github.com/vogter/vogter/jobs"
 )
@@ -20,6 +23,10 @@ const requestSweep = time.Minute
 // openRequests makes the service of requests, and the post that tells of them.
 // Everything that carries requests out must be there.
 func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects *mongo.SubjectStore, library *letter.Library) {
+	p.rights = rights.NewService(rights.Config{
+		Store: mongo.NewRightsStore(p.db), Subjects: subjects, Standings: mongo.NewConsentStore(p.db, v, p.log), Consents: p.consents,
+		Purposes: p.purposes, Ledger: p.keys.ledger, Changes: changes, Now: p.now,
+	})
 	works := p.works()
 	p.post = post.NewService(post.Config{
 		Store: mongo.NewPostStore(p.db, v), Library: library, Letters: p.letters, Tenants: p.Tenants, Subjects: subjects, Works: works,
@@ -33,7 +40,11 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 
 // works has who carries out each right.
 func (p *Platform) works() map[request.Type]request.Work {
-	return map[request.Type]request.Work{}
+	works := map[request.Type]request.Work{
+		request.Erasure: &erase.Work{Service: p.erase, Certificates: p.certificates},
+	}
+	maps.Copy(works, p.rights.Works())
+	return works
 }
 
 // workRequests has the worker search for what requests ask for, carry out what was

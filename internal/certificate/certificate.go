@@ -178,6 +178,19 @@ type Irrecoverable struct {
 	IssuedAt    time.Time `json:"issuedAt"`
 }
 
+// SignedText returns the signed certificate, nil of a draft.
+func (c *Certificate) SignedText() *string { return present(c.Signed) }
+
+// StatementText returns the signed second statement, nil before there is one.
+func (c *Certificate) StatementText() *string { return present(c.Statement) }
+
+func present(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
 // Sentinels.
 var (
 	ErrNotFound = errs.New(errs.NotFound, "no such certificate")

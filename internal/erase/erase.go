@@ -92,6 +92,15 @@ func (p *Part) HoldID() *string {
 	return &p.Hold.ID
 }
 
+// StepNames returns the names of the steps that can't be taken back.
+func (p *Plan) StepNames() []string {
+	names := make([]string, len(p.Irreversible))
+	for i, step := range p.Irreversible {
+		names[i] = string(step)
+	}
+	return names
+}
+
 // DatasetID returns the dataset, nil for what identifies the person.
 func (p *Part) DatasetID() *string {
 	if p.Unit == retention.Person {

@@ -86,6 +86,11 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	account := p.account(t, b.person)
 	kept := p.keepRecord(t)
 	ruled := p.keep(t)
+	wished := openRequest(t, p.member(t, first, "CASE_HANDLER"), b.person.Emails[0], "ACCESS")
+	handle := func(more vars) vars {
+		more["id"], more["expectedVersion"] = wished.ID, wished.Version
+		return more
+	}
 	weigh := func(more vars) vars {
 		more["id"], more["expectedVersion"] = account.assessment, 6
 		return more
@@ -169,6 +174,9 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("retentionTemplates", `{ retentionTemplates { id } }`, nil, ""),
 		query("holds", `{ holds { nodes { id reason } } }`, nil, ""),
 		query("retentionDue", `{ retentionDue(by: "2060-01-01") { nodes { id subject } } }`, nil, ""),
+		query("previewErasure", `query($id: ID!) { previewErasure(subject: $id) { hash } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		query("erasureCertificate", `query($id: ID!) { erasureCertificate(number: $id) { number } }`, vars{"id": strings.Replace(b.person.ID, "sub_", "crt_", 1)}, "NOT_FOUND"),
+		query("erasureCertificates", `query($id: ID!) { erasureCertificates(cause: $id) { number } }`, vars{"id": b.person.ID}, ""),
 		query("retentionOf", `query($id: ID!) { retentionOf(subject: $id) { id } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
 		query("retentionRuns", `{ retentionRuns { nodes { id } } }`, nil, ""),
 		query("retentionSettings", `{ retentionSettings { version } }`, nil, ""),
@@ -273,6 +281,37 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("disposeSecurityEvent", "event { id }",
 			vars{"id": happened, "expectedVersion": 1, "reason": "it is not ours", "disposition": "BENIGN"}, "NOT_FOUND"),
 
+		query("requests", `{ requests { nodes { id contact letters { text } } } }`, nil, ""),
+		query("request", `query($id: ID!) { request(id: $id) { id } }`, vars{"id": wished.ID}, "NOT_FOUND"),
+		query("myRequests", `{ myRequests { nodes { id } } }`, nil, "FORBIDDEN"),
+		query("requestStatistics", `{ requestStatistics(from: "2026-01-01", to: "2027-06-01") { rows { received } } }`, nil, ""),
+		mutation("openRequest", "request { id }", vars{"subject": b.person.ID, "channel": "PHONE", "receivedAt": "2026-01-02T09:00:00Z", "items": []vars{{"type": "ACCESS"}}}, "NOT_FOUND"),
+		mutation("openMyRequest", "request { id }", vars{"items": []vars{{"type": "ACCESS"}}}, "FORBIDDEN"),
+		mutation("withdrawMyRequest", "request { id }", vars{"id": wished.ID}, "FORBIDDEN"),
+		mutation("forwardRequest", "request { id }", handle(vars{"to": "x"}), "NOT_FOUND"),
+		mutation("askIdentity", "request { id }", handle(vars{"reasonForDoubt": "x", "asked": "x", "proportionality": "x"}), "NOT_FOUND"),
+		mutation("remindRequester", "request { id }", handle(vars{}), "NOT_FOUND"),
+		mutation("identifyRequester", "request { id }", handle(vars{"subject": b.person.ID, "method": "KNOWN_FACTS"}), "NOT_FOUND"),
+		mutation("giveUpIdentity", "request { id }", handle(vars{}), "NOT_FOUND"),
+		mutation("askToClarify", "request { id }", handle(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("clarifyRequest", "request { id }", handle(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("extendRequest", "request { id }", handle(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("decideItem", "request { id }", handle(vars{"item": wished.Items[0].ID, "outcome": "FULFILLED"}), "NOT_FOUND"),
+		mutation("answerSearch", "request { id }", handle(vars{"system": "x", "result": "NONE"}), "NOT_FOUND"),
+		mutation("submitRequest", "request { id }", handle(vars{}), "NOT_FOUND"),
+		mutation("sendBackRequest", "request { id }", handle(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("approveRequest", "request { id }", handle(vars{"holds": true, "exceptions": true, "rightsOfOthers": true, "secrecy": true}), "NOT_FOUND"),
+		mutation("respondRequest", "request { id }", handle(vars{"channel": "LETTER", "hash": "x", "at": "2026-01-02T09:00:00Z"}), "NOT_FOUND"),
+		mutation("confirmDelivery", "request { id }", handle(vars{}), "NOT_FOUND"),
+		mutation("closeRequest", "request { id }", handle(vars{"recipientsTold": true}), "NOT_FOUND"),
+		mutation("reopenRequest", "request { id }", handle(vars{"reason": "x", "items": []string{wished.Items[0].ID}}), "NOT_FOUND"),
+		mutation("withdrawRequest", "request { id }", handle(vars{"statement": "x"}), "NOT_FOUND"),
+		mutation("assignRequest", "request { id }", handle(vars{}), "NOT_FOUND"),
+		mutation("commentRequest", "request { id }", vars{"id": wished.ID, "text": "x"}, "NOT_FOUND"),
+		mutation("correctReceipt", "request { id }", handle(vars{"receivedAt": "2026-01-02T09:00:00Z", "reason": "x"}), "NOT_FOUND"),
+		mutation("overrulePause", "request { id }", handle(vars{"pause": 0, "reason": "x"}), "NOT_FOUND"),
+		mutation("announceFee", "request { id }", handle(vars{"reason": "x"}), "NOT_FOUND"),
+		mutation("grantDownload", "grant { url }", vars{"object": wished.Letters[0].ID}, "NOT_FOUND"),
 		query("members", `{ members { nodes { id email } } }`, nil, ""),
 		query("member", `query($id: ID!) { member(id: $id) { id } }`, vars{"id": people.Viewer.ID}, "NOT_FOUND"),
 		query("sessions", `{ sessions { id } }`, nil, ""),
@@ -342,7 +381,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	for _, id := range []string{
 		b.person.ID, b.record.ID, b.dataset.ID, b.file, b.export.ID, b.export.Job.ID, foreign, key.APIKey.ID, mapping.ID, policy, template,
 		b.imported.ID, happened, machine, b.relation, b.dataset.Fields[0].ID, people.Viewer.ID, kept.party, kept.system, kept.activity, kept.register, account.measure, account.assessment, account.disclosure,
-		purpose, notice,
+		purpose, notice, wished.ID,
 	} {
 		calls = append(calls, query("node", `query($id: ID!) { node(id: $id) { id } }`, vars{"id": id}, "NOT_FOUND"))
 	}
