@@ -100,7 +100,7 @@ func (b *builder) csv(set *set) error {
 		column[f.ID] = meta + i
 		header = append(header, f.Key)
 	}
-	return b.table(set.slug, pack.Data, fmt.Sprintf(b.text.CSV, set.Name), header, func(row func(...string) error) error {
+	return b.table(dataFolder+"/"+set.slug, pack.Data, fmt.Sprintf(b.text.CSV, set.Name), header, func(row func(...string) error) error {
 		return b.each(set, func(e *entry) error {
 			h := e.head()
 			cells := make([]string, len(header))
@@ -119,7 +119,7 @@ func (b *builder) csv(set *set) error {
 // table writes a CSV file.
 func (b *builder) table(name, category, description string, header []string, rows func(row func(...string) error) error) error {
 	w, err := b.w.Create(pack.File{
-		Path: "data/" + name + ".csv", MediaType: "text/csv; charset=utf-8; header=present", Category: category, Description: description,
+		Path: name + ".csv", MediaType: "text/csv; charset=utf-8; header=present", Category: category, Description: description,
 	}, true)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (b *builder) identity() error {
 		return err
 	}
 	b.who = rows
-	return b.table(identityName, pack.Identity, b.text.IdentityCSV, []string{"field", "value"}, func(row func(...string) error) error {
+	return b.table(dataFolder+"/"+identityName, pack.Identity, b.text.IdentityCSV, []string{"field", "value"}, func(row func(...string) error) error {
 		for _, r := range rows {
 			if err := row(r[0], r[1]); err != nil {
 				return err

@@ -1,7 +1,7 @@
-// Package export makes packages of all that a tenant keeps on a person. They
-// are copies for staff, no answers under GDPR Art. 15, and leave out what the
-// law keeps secret from the person: nothing in them differs with or without it
-// (DOMAIN §2.7).
+// Package export makes packages of all that a tenant keeps on a person: answers to
+// requests under GDPR Art. 15 and 20, see Answer, and copies for staff, which are
+// no such answers. They leave out what the law keeps secret from the person:
+// nothing in them differs with or without it (DOMAIN §2.7).
 //
 // A package is sealed under a key of its own, which is destroyed with it after
 // 14 days.
@@ -66,6 +66,16 @@ type Export struct {
 	// which finished it.
 	Object file.Object
 	Fence  int64
+
+	Case *Case // that it answers; nil of a copy for staff
+}
+
+// Case is what a package answers: one right of a request.
+type Case struct {
+	Request string // id
+	Item    string // id
+	Number  string // of the request, as the person knows it
+	Type    pack.Type
 }
 
 // Ref names an export of any tenant.
@@ -167,6 +177,7 @@ type Config struct {
 	Now      func() time.Time
 
 	Consents Consents // nil where no purpose is registered
+	Contents Contents // nil where no requests are answered
 }
 
 // Service makes packages and gives them out.
@@ -273,6 +284,9 @@ func (s *Service) Get(ctx context.Context, exportID string) (*Export, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find export %s: %w", exportID, err)
 	}
+	if p := authz.FromContext(ctx); p.Kind == authz.KindSubject && (e.Case == nil || e.SubjectID != p.Subject) {
+		return nil, ErrNotFound
+	}
 	switch {
 	case e.State == Ready && s.archives.Over(*e.ExpiresAt):
 		e.State, e.Size = Expired, nil
@@ -310,8 +324,11 @@ func (s *Service) Open(ctx context.Context, exportID string) (*Export, io.ReadSe
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.permitted(ctx, person); err != nil {
-		return nil, nil, err
+	// What answers the person was approved for them, and is theirs.
+	if authz.FromContext(ctx).Kind != authz.KindSubject {
+		if err := s.permitted(ctx, person); err != nil {
+			return nil, nil, err
+		}
 	}
 	content, err := s.archives.Open(ctx, archive.Archive{ID: e.ID, Owner: Owner(of, e.SubjectID, e.ID), Fence: e.Fence}, e.Object)
 	return e, content, err

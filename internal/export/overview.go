@@ -26,6 +26,20 @@ type text struct {
 	Origin, Source, CollectedAt                           string
 	JSON, CSV, IdentityJSON, IdentityCSV, Schema          string
 	Overview, Check                                       string
+
+	AccessTitle, AccessNotice, PortabilityTitle, PortabilityNotice string
+}
+
+// of returns the text of a package that answers something.
+func (t text) of(c *Case) text {
+	switch {
+	case c == nil:
+	case c.Type == pack.PortabilityType:
+		t.Title, t.Notice = t.PortabilityTitle, t.PortabilityNotice
+	default:
+		t.Title, t.Notice = t.AccessTitle, t.AccessNotice
+	}
+	return t
 }
 
 func languages() map[string]text {
@@ -42,6 +56,11 @@ func languages() map[string]text {
 			IdentityJSON: "Identity, machine-readable", IdentityCSV: "Identity, as a table", Schema: "Form of the data: %s",
 			Overview: "Overview for reading",
 			Check:    "manifest.json lists every file with its SHA-256 digest; the command “vogter verify” checks them.",
+
+			AccessTitle:       "Your personal data",
+			AccessNotice:      "This is the copy of your data under Article 15(3) of the GDPR. The statement (statement.html, statement.pdf) says how it is used.",
+			PortabilityTitle:  "Your data to take with you",
+			PortabilityNotice: "This is the data that Article 20 of the GDPR gives you a right to receive: what you provided, used by consent or contract.",
 		},
 		danish: {
 			Title:      "Kopi af personoplysninger",
@@ -55,6 +74,11 @@ func languages() map[string]text {
 			IdentityJSON: "Identitet, maskinlæsbart", IdentityCSV: "Identitet, som tabel", Schema: "Oplysningernes form: %s",
 			Overview: "Oversigt til læsning",
 			Check:    "manifest.json har hver fil med dens SHA-256-sum; kommandoen »vogter verify« kontrollerer dem.",
+
+			AccessTitle:       "Dine personoplysninger",
+			AccessNotice:      "Dette er kopien af dine oplysninger efter databeskyttelsesforordningens artikel 15, stk. 3. Redegørelsen (statement.html, statement.pdf) forklarer, hvordan de bruges.",
+			PortabilityTitle:  "Dine oplysninger til at tage med",
+			PortabilityNotice: "Dette er de oplysninger, som du har ret til at modtage efter databeskyttelsesforordningens artikel 20: dem, du selv har givet, og som behandles på grundlag af samtykke eller kontrakt.",
 		},
 	}
 }

@@ -43,6 +43,7 @@ type builder struct {
 	parties parties
 	who     [][]string // the person's identity, in rows of name and value
 	read    int64      // entries read so far, in all passes
+	listed  []pack.Searched
 }
 
 // parties are the names on a package.
@@ -61,6 +62,9 @@ type set struct {
 	entries   int64
 	seen      []byte // digest of what the first pass read
 	documents []document
+
+	sources []string // where entries come from
+	others  int64    // values about others that were left out
 }
 
 // document is a file that a record names.
@@ -110,14 +114,17 @@ func (s *Service) write(ctx context.Context, e *Export, run Run, w io.Writer) er
 		return fmt.Errorf("load time zone: %w", err)
 	}
 	asOf := s.Now().In(zone).Truncate(time.Millisecond)
+	if e.Case != nil {
+		asOf = e.CreatedAt.In(zone) // however often its building begins
+	}
 	b := &builder{
 		ctx: ctx, s: s, run: run, w: pack.NewWriter(w, asOf), export: e, person: person, asOf: asOf,
-		text: languages()[e.Language], parties: parties{controller.LegalName, provider.LegalName},
+		text: languages()[e.Language].of(e.Case), parties: parties{controller.LegalName, provider.LegalName},
 	}
-	if b.sets, err = s.visible(ctx); err != nil {
+	if b.sets, err = b.visible(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{b.identity, b.data, b.documents, b.schemas, b.overview, b.manifest} {
+	for _, step := range []func() error{b.identity, b.data, b.lists, b.documents, b.schemas, b.papers, b.overview, b.manifest} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -128,16 +135,22 @@ func (s *Service) write(ctx context.Context, e *Export, run Run, w io.Writer) er
 // visible returns the tenant's datasets, and the fields of each, that are not
 // secret by law. The rest is as if it weren't there: it counts in no number and
 // takes no name.
-func (s *Service) visible(ctx context.Context) ([]*set, error) {
-	all, err := s.Datasets.List(ctx)
+func (b *builder) visible() ([]*set, error) {
+	all, err := b.s.Datasets.List(b.ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list datasets: %w", err)
+	}
+	var portable map[string]bool
+	if b.kind() == pack.PortabilityType {
+		if portable, err = b.s.Contents.Portable(b.ctx); err != nil {
+			return nil, err
+		}
 	}
 	var sets []*set
 	taken := map[string]bool{identityName: true}
 	slices.SortFunc(all, func(a, b *dataset.Dataset) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range all {
-		if d.Secrecy != dataset.NoSecrecy {
+		if d.Secrecy != dataset.NoSecrecy || portable != nil && !portable[d.ID] {
 			continue
 		}
 		set := &set{id: d.ID, Name: d.Name, Description: d.Description, slug: slug(d.Name, taken)}
@@ -168,12 +181,13 @@ func (b *builder) each(set *set, visit func(*entry) error) error {
 			return fmt.Errorf("read records: %w", err)
 		}
 		for _, r := range records {
-			if r.CreatedAt.After(b.asOf) {
+			if r.CreatedAt.After(b.asOf) || !b.covers(r) {
 				continue
 			}
 			for _, e := range b.entries(set, r) {
 				n++
 				b.read++
+				set.notice(e, b.export.SubjectID)
 				_, _ = fmt.Fprintln(h, r.ID, r.Version, e.own, len(e.values)) // a hash takes all
 				if err := visit(e); err != nil {
 					return err
@@ -370,6 +384,9 @@ func (b *builder) manifest() error {
 			m.SchemaVersions[f.Path] = f.SHA256
 		}
 	}
+	if b.export.Case != nil {
+		return b.w.Close(b.ctx, b.answered(&m), b.s.Signer)
+	}
 	return b.w.Close(b.ctx, m, b.s.Signer)
 }
 
@@ -425,6 +442,7 @@ func (b *builder) plain(set *set, v value) (string, error) {
 
 const (
 	identityName = "identity"
+	dataFolder   = "data"
 	maxSlug      = 60
 	maxDocument  = 120 // bytes of a document's name
 )

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
+	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -38,6 +39,14 @@ type exportDoc struct {
 	Fence     int64        `bson:"fence"`
 	CreatedAt time.Time    `bson:"createdAt"`
 	ExpiresAt time.Time    `bson:"expiresAt"` // in every state
+	Case      *exportCase  `bson:"case,omitempty"`
+}
+
+type exportCase struct {
+	Request string    `bson:"request"`
+	Item    string    `bson:"item"`
+	Number  string    `bson:"number"`
+	Type    pack.Type `bson:"type"`
 }
 
 // Get implements export.Store.
@@ -49,6 +58,7 @@ func (s *ExportStore) Get(ctx context.Context, id string) (*export.Export, error
 	e := &export.Export{
 		ID: d.ID, SubjectID: d.Subject, JobID: d.Job, State: d.State, Language: d.Language, Size: d.Size,
 		CreatedAt: d.CreatedAt, Object: file.Object(d.Object), Fence: d.Fence,
+		Case: (*export.Case)(d.Case),
 	}
 	if d.State == export.Ready || d.State == export.Expired {
 		e.ExpiresAt = &d.ExpiresAt
@@ -64,7 +74,7 @@ func (s *ExportStore) Insert(ctx context.Context, e *export.Export, due time.Tim
 	}
 	if _, err := s.coll.InsertOne(ctx, exportDoc{
 		ID: e.ID, Tenant: of, Subject: e.SubjectID, Job: e.JobID, State: e.State, Language: e.Language,
-		CreatedAt: e.CreatedAt, ExpiresAt: due,
+		CreatedAt: e.CreatedAt, ExpiresAt: due, Case: (*exportCase)(e.Case),
 	}); err != nil {
 		return fmt.Errorf("insert export %s: %w", e.ID, translate(err))
 	}
