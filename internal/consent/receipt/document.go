@@ -229,16 +229,26 @@ func hash(payload []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// language returns that in which the notice was shown by the nth event: the
+// last time, or else, of a request without evidence of its own, as it was answered
+// there and then. In which language a consent is taken back says nothing of it.
+func (s *Source) language(n int) string {
+	shown := func(e *consent.Event) bool { return e.Evidence != nil && e.Evidence.TextHash != "" }
+	for _, e := range slices.Backward(s.Events[:n]) {
+		if shown(e) {
+			return e.Evidence.Language
+		}
+	}
+	if i := slices.IndexFunc(s.Events, shown); i >= 0 {
+		return s.Events[i].Evidence.Language
+	}
+	return ""
+}
+
 // document returns what the record was after some of its events.
 func (s *Source) document(events []*consent.Event) *Document {
 	last, n := events[len(events)-1], s.Notice
-	language := ""
-	for _, e := range events {
-		if e.Evidence != nil && e.Evidence.Language != "" {
-			language = e.Evidence.Language
-		}
-	}
-	text := n.In(language)
+	text := n.In(s.language(len(events)))
 	words := s.Purpose.In(text.Language)
 	d := &Document{
 		Context: linked(), Kind: "dpv:ConsentReceipt", Identifier: s.Consent.ID + "." + strconv.Itoa(len(events)),

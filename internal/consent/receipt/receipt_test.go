@@ -127,6 +127,29 @@ func open(t *testing.T, keys *sign.KeySet, signed ...string) []*receipt.Receipt 
 	return all
 }
 
+// Every receipt is of the notice in the language that it was shown in: a request too
+// that came with its answer, and whatever language a withdrawal is in.
+func TestLanguageIsThatShown(t *testing.T) {
+	s := source()
+	s.Events = []*consent.Event{s.Events[0], s.Events[1], s.Events[3]}
+	s.Events[0].Evidence = nil
+	s.Events[1].Evidence = &consent.Evidence{Language: "en", TextHash: "bb"}
+	s.Events[2].Evidence = &consent.Evidence{Language: "da"}
+	payloads, err := receipt.Documents(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range payloads {
+		var d receipt.Document
+		if err := json.Unmarshal(p, &d); err != nil {
+			t.Fatal(err)
+		}
+		if d.Record.Language != "en" || d.Record.Notice.Hash != "bb" || d.Record.Withdrawal.Description != "Click." {
+			t.Errorf("receipt %d is in %s, of notice %s", i+1, d.Record.Language, d.Record.Notice.Hash)
+		}
+	}
+}
+
 // Every field of the record that ISO/IEC TS 27560 demands, or the GDPR, is in the
 // receipt, and of the person no more than an id.
 func TestWhatAReceiptSays(t *testing.T) {
