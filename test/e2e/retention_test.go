@@ -12,7 +12,7 @@ type keptThings struct{ rule, hold, run string }
 // deleted before its time, nor under a hold, which another person releases.
 func (p *platform) keep(t *testing.T) keptThings {
 	t.Helper()
-	mine, owner, approver := p.machine(t, first), p.member(t, first, "OWNER"), p.member(t, first, "APPROVER")
+	mine, owner, handler := p.machine(t, first), p.member(t, first, "OWNER"), p.member(t, first, "CASE_HANDLER")
 	d := mine.createDataset(t, "Kept for five years", vars{"key": "title", "type": "STRING"})
 	about := mine.createPerson(t, vars{"reference": "keep-1"})
 	rec := mine.write(t, about, d, vars{"title": "x"})
@@ -53,10 +53,13 @@ func (p *platform) keep(t *testing.T) keptThings {
 
 	reason := "The dispute with Kresten Æbleskov"
 	p.plant(reason)
-	made.hold = ask[struct {
-		PlaceHold struct{ Hold struct{ ID, Reason string } }
-	}](t, owner, `mutation($input: PlaceHoldInput!) { placeHold(input: $input) { hold { id reason } } }`,
-		vars{"input": vars{"scope": vars{"persons": []string{about.ID}}, "exception": "E17_3_E", "legalSource": "Retsplejeloven", "reason": reason, "reviewOn": "2040-01-01"}}).PlaceHold.Hold.ID
+	place := func(by client) string {
+		return ask[struct {
+			PlaceHold struct{ Hold struct{ ID string } }
+		}](t, by, `mutation($input: PlaceHoldInput!) { placeHold(input: $input) { hold { id } } }`,
+			vars{"input": vars{"scope": vars{"persons": []string{about.ID}}, "exception": "E17_3_E", "legalSource": "Retsplejeloven", "reason": reason, "reviewOn": "2040-01-01"}}).PlaceHold.Hold.ID
+	}
+	made.hold = place(owner)
 	release := `mutation($input: ReleaseHoldInput!) { releaseHold(input: $input) { hold { id state reason } } }`
 	if code := refused(t, owner, release, vars{"input": vars{"id": made.hold}}); code != "FORBIDDEN" {
 		t.Errorf("released by who placed it: %s", code)
@@ -65,7 +68,7 @@ func (p *platform) keep(t *testing.T) keptThings {
 		ReleaseHold struct {
 			Hold struct{ State, Reason string }
 		}
-	}](t, approver, release, vars{"input": vars{"id": made.hold}}).ReleaseHold.Hold
+	}](t, owner, release, vars{"input": vars{"id": place(handler)}}).ReleaseHold.Hold
 	if released.State != "RELEASED" || released.Reason != reason {
 		t.Errorf("released: %+v", released)
 	}
