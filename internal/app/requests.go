@@ -27,7 +27,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Store: mongo.NewRightsStore(p.db), Subjects: subjects, Standings: mongo.NewConsentStore(p.db, v, p.log), Consents: p.consents,
 		Purposes: p.purposes, Ledger: p.keys.ledger, Changes: changes, Now: p.now,
 	})
-	works := p.works()
+	works := p.works(v)
 	p.post = post.NewService(post.Config{
 		Store: mongo.NewPostStore(p.db, v), Library: library, Letters: p.letters, Tenants: p.Tenants, Subjects: subjects, Works: works,
 		Mail: p.notices, Changes: changes, BaseURL: p.Config.URL(), Now: p.now,
@@ -39,11 +39,12 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 }
 
 // works has who carries out each right.
-func (p *Platform) works() map[request.Type]request.Work {
+func (p *Platform) works(v *vault.Vault) map[request.Type]request.Work {
 	works := map[request.Type]request.Work{
 		request.Erasure: &erase.Work{Service: p.erase, Certificates: p.certificates},
 	}
 	maps.Copy(works, p.rights.Works())
+	maps.Copy(works, p.openAccess(v))
 	return works
 }
 

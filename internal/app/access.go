@@ -1,0 +1,26 @@
+package app
+
+import (
+	"github.com/vogter/vogter/internal/access"
+	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/pack"
+	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/vault"
+)
+
+// openAccess has exports answer requests, and returns who carries those out.
+// Processing, disclosures, retention and letters must be there.
+func (p *Platform) openAccess(v *vault.Vault) map[request.Type]request.Work {
+	p.Exports.Contents = &access.Contents{
+		Trail: p.audit.trail, Disclosures: mongo.NewDisclosureStore(p.db, v, p.log), Parties: p.processing, Activities: p.processing,
+		Requests: mongo.NewRequestStore(p.db, v),
+		Statement: &access.Statement{
+			Tenants: p.Tenants, Purposes: p.purposes, Retention: p.retention, Letters: p.letters,
+		},
+	}
+	works := map[request.Type]request.Work{}
+	for to, kind := range map[request.Type]pack.Type{request.Access: pack.AccessType, request.Portability: pack.PortabilityType} {
+		works[to] = &access.Work{Type: kind, Exports: p.Exports, Tenants: p.Tenants}
+	}
+	return works
+}
