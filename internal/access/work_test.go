@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -17,11 +18,14 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/testenv"
 	"github.com/vogter/vogter/internal/testenv/world"
 )
@@ -37,10 +41,31 @@ func (quiet) List(context.Context, string, dataset.Secrecy, *page.Position, int)
 	return nil, nil
 }
 
-type none struct{}
+func (quiet) Of(context.Context, string, bool) ([]*retention.Decided, error) { return nil, nil }
 
-func (none) List(context.Context, processing.Filter, page.Request) (*processing.Connection, error) {
-	return &processing.Connection{}, nil
+// newsletter is the only activity, on the basis of consent.
+type newsletter struct{ datasets []string }
+
+func (n *newsletter) List(context.Context, processing.Filter, page.Request) (*processing.Connection, error) {
+	a := &processing.Activity{Valid: &processing.Revision{Content: processing.Content{
+		Name: processing.Words{En: "Newsletter"}, Datasets: n.datasets,
+		Controller: &processing.ControllerPart{LegalBases: []processing.LegalBasis{{Basis: processing.Art6a}}},
+	}}}
+	return &processing.Connection{Edges: []processing.Edge{{Node: a}}}, nil
+}
+
+// headed is a tenant with a letterhead.
+type headed struct{ *mongo.TenantStore }
+
+func (h headed) Get(ctx context.Context) (*tenancy.Tenant, error) {
+	t, err := h.TenantStore.Get(ctx)
+	if err == nil {
+		t.Letterhead = &tenancy.Letterhead{
+			Address: "Opdigtet Plads 1", Email: "privacy@one.example", Phone: "+45 00 00 00 00",
+			Authority: tenancy.Authority{Name: "Datatilsynet", Address: "Opdigtet Plads 2", Phone: "+45 00 00 00 01", Email: "dt@authority.example", Website: "https://authority.example"},
+		}
+	}
+	return t, err
 }
 
 // A request is searched for everywhere, nothing found included, and answered by
@@ -49,7 +74,16 @@ func (none) List(context.Context, processing.Filter, page.Request) (*processing.
 func TestAccess(t *testing.T) {
 	w := world.Start(t)
 	ctx := w.As(testenv.One)
-	w.Exports.Contents = &access.Contents{Trail: quiet{}, Disclosures: quiet{}, Activities: none{}, Requests: mongo.NewRequestStore(w.DB, w.Vault)}
+	library, err := letter.NewLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants, activities := headed{mongo.NewTenantStore(w.DB, w.Vault)}, &newsletter{}
+	letters := letter.NewService(letter.Config{Library: library, Store: mongo.NewLetterStore(w.DB), Tenants: tenants, Changes: w.Changes, Now: w.Now})
+	w.Exports.Contents = &access.Contents{
+		Trail: quiet{}, Disclosures: quiet{}, Activities: activities, Requests: mongo.NewRequestStore(w.DB, w.Vault),
+		Statement: &access.Statement{Tenants: tenants, Retention: quiet{}, Letters: letters},
+	}
 	work := &access.Work{Type: pack.AccessType, Exports: w.Exports, Tenants: mongo.NewTenantStore(w.DB, w.Vault)}
 	notes := w.Dataset(ctx, "Notes", world.Field("note", dataset.TypeString))
 	empty := w.Dataset(ctx, "Empty", world.Field("note", dataset.TypeString))
@@ -57,6 +91,7 @@ func TestAccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	activities.datasets = []string{notes.ID, secret.ID}
 	anna := w.Subject(ctx, "A-1")
 	w.Record(ctx, anna, notes, world.Value("note", "seen"))
 	r := &request.Request{ID: id.New(id.Request, testenv.One), Number: "2031-000001", Subject: anna.ID, Language: "en", Items: []request.Item{{
@@ -111,5 +146,32 @@ func TestAccess(t *testing.T) {
 	}
 	if seen, err := json.Marshal(said.Notes); err != nil || strings.Contains(string(seen), "Reports") || !strings.Contains(said.Notes[1], "2 datasets and 3 lists searched, 1 records") {
 		t.Errorf("%s, %v", seen, err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range z.File {
+		rc, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(rc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[f.Name] = string(text)
+		if strings.Contains(string(text), "Reports") || strings.Contains(string(text), "hidden") {
+			t.Errorf("%s tells of what is secret", f.Name)
+		}
+	}
+	if s := files["statement.html"]; !strings.Contains(s, "Newsletter") || !strings.Contains(s, "Datatilsynet") || files["statement.pdf"] == "" || files["log/access.csv"] == "" {
+		t.Errorf("%s", s)
+	}
+	carry := &access.Work{Type: pack.PortabilityType, Exports: w.Exports, Tenants: tenants}
+	found, err := carry.Search(ctx, r, &r.Items[0])
+	if err != nil || len(found) != 1 || found[0].System != notes.ID {
+		t.Errorf("%+v, %v", found, err)
 	}
 }
