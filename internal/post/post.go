@@ -238,7 +238,7 @@ func (s *Service) write(ctx context.Context, r *request.Request, d *draft) (*Let
 	case InPortal:
 		m.Template = notify.TemplateRequestAnswered
 		m.Vars = map[string]personal.Text{
-			"tenant": personal.NewText(d.tenant.LegalName), "number": personal.NewText(r.Number), "url": personal.NewText(s.page(d.tenant, "")),
+			"tenant": personal.NewText(d.tenant.LegalName), "number": personal.NewText(r.Number), "url": personal.NewText(s.page(d.tenant)),
 		}
 	case OnPaper:
 		return l, nil, nil
@@ -258,13 +258,12 @@ func digest(content personal.Text) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// page returns the address of the privacy centre, or of one of its pages: it
-// names no person and no request. A tenant without one has its own website, or
+// page returns the address of the privacy centre: it names no person and no request. A tenant without one has its own website, or
 // else what anybody may see of the platform.
-func (s *Service) page(t *tenancy.Tenant, of string) string {
+func (s *Service) page(t *tenancy.Tenant) string {
 	switch {
 	case t.Slug != nil:
-		return s.BaseURL + "/p/" + *t.Slug + of
+		return s.BaseURL + "/p/" + *t.Slug
 	case t.Letterhead != nil && t.Letterhead.Website != "":
 		return t.Letterhead.Website
 	default:

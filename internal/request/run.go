@@ -159,7 +159,7 @@ func (s *Service) look(ctx context.Context, requestID string) error {
 	_, err := s.step(ctx, requestID, "request.escalate", nil, func(r *Request) (events []Event, err error) {
 		a := s.act(ctx, BySystem, nil)
 		if p := r.pause(); p != nil && p.Reason == ForClarification && !a.At.Before(p.From.Add(clarifyWait)) {
-			silent := s.act(ctx, BySystem, reasoned("no answer: everything is given"))
+			silent := s.act(ctx, BySystem, new("no answer: everything is given"))
 			e, err := r.Clarify(silent)
 			if err != nil {
 				return nil, err
@@ -168,7 +168,7 @@ func (s *Service) look(ctx context.Context, requestID string) error {
 		}
 		if r.calls(a.At) {
 			r.Escalated = r.UrgencyAt(a.At)
-			e := r.note(NoteEscalated, s.act(ctx, BySystem, reasoned(string(r.Escalated))))
+			e := r.note(NoteEscalated, s.act(ctx, BySystem, new(string(r.Escalated))))
 			e.Private = true
 			events = append(events, e)
 		}
@@ -273,7 +273,7 @@ func (s *Service) Carry(ctx context.Context, run *job.Run) error {
 		done, err := s.carry(ctx, r, item, run)
 		if errors.Is(err, ErrPlan) || errors.Is(err, ErrHeld) {
 			_, err := s.one(ctx, r.ID, "request.stop", nil, func(r *Request) (Event, error) {
-				return r.StopExecution(s.act(ctx, BySystem, reasoned(err.Error()), item.ID))
+				return r.StopExecution(s.act(ctx, BySystem, new(err.Error()), item.ID))
 			})
 			return err
 		}
@@ -319,7 +319,7 @@ func (s *Service) answer(ctx context.Context, requestID string) error {
 	}
 	reply, err := s.Post.Answer(ctx, r)
 	if errs.KindOf(err) == errs.Precondition {
-		why := reasoned("the answer can't be written: " + err.Error())
+		why := new("the answer can't be written: " + err.Error())
 		_, err := s.one(ctx, requestID, "request.stop", nil, func(r *Request) (Event, error) {
 			return r.StopExecution(s.act(ctx, BySystem, why))
 		})

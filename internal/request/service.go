@@ -162,17 +162,17 @@ func NewService(c Config) *Service { return &Service{c} }
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Millisecond) }
 
-// Connection is a page of requests, and Edge a request in it.
-type (
-	Connection = page.Connection[*Request]
-	Edge       = page.Edge[*Request]
-)
+// Connection is a page of requests.
+type Connection = page.Connection[*Request]
 
-// EventConnection is a page of events, and EventEdge an event in it.
-type (
-	EventConnection = page.Connection[*Event]
-	EventEdge       = page.Edge[*Event]
-)
+// Edge is a request in a Connection.
+type Edge = page.Edge[*Request]
+
+// EventConnection is a page of events.
+type EventConnection = page.Connection[*Event]
+
+// EventEdge is an event in an EventConnection.
+type EventEdge = page.Edge[*Event]
 
 // Get returns a request, or ErrNotFound; to a person, their own.
 func (s *Service) Get(ctx context.Context, requestID string) (*Request, error) {

@@ -63,7 +63,7 @@ func (c *clerk) Effect(context.Context, *request.Request, *request.Item) (reques
 
 func (c *clerk) Tell(context.Context, *request.Request, *request.Item) (letter.Fields, error) {
 	if c.untold {
-		return nil, nil
+		return letter.Fields{}, nil
 	}
 	day := letter.Date(civil.Date{Year: 2031, Month: 1, Day: 31})
 	return letter.Fields{"package.dataAsOfDate": day, "package.expiresDate": day}, nil
@@ -377,7 +377,6 @@ func TestReturnsToReview(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	o := open(t)
 	r := o.opened(request.Access)
-	due := *r.Deadline.DueBefore
 	ask := request.AskInput{ID: r.ID, ExpectedVersion: r.Version, ReasonForDoubt: "another address", Asked: "a code", Proportionality: "no less would do"}
 	r, err := o.s.AskIdentity(o.as(o.handler), ask)
 	o.ok(err)
@@ -404,7 +403,7 @@ func TestIdentity(t *testing.T) {
 
 	// Another answers in time: the date moves by as long as the clock stood still.
 	r = o.opened(request.Access)
-	due = *r.Deadline.DueBefore
+	due := *r.Deadline.DueBefore
 	ask.ID, ask.ExpectedVersion = r.ID, r.Version
 	r, err = o.s.AskIdentity(o.as(o.handler), ask)
 	o.ok(err)

@@ -497,6 +497,3 @@ func (s *Service) AnnounceFee(ctx context.Context, in FeeInput) (*Request, error
 		return r.note(NoteFee, a), nil
 	})
 }
-
-// reasoned is a text that the platform itself gives as a reason.
-func reasoned(text string) *string { return &text }
