@@ -14,6 +14,7 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/download"
+	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/feed"
 	"github.com/vogter/vogter/internal/file"

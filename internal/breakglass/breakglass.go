@@ -47,11 +47,11 @@ type EnterInput struct {
 // LeaveInput ends the caller's grant for a tenant.
 type LeaveInput struct{ Tenant string }
 
-// Connection is a page of grants, and Edge a grant in it.
-type (
-	Connection = page.Connection[*Grant]
-	Edge       = page.Edge[*Grant]
-)
+// Connection is a page of grants.
+type Connection = page.Connection[*Grant]
+
+// Edge is a grant in a page of them.
+type Edge = page.Edge[*Grant]
 
 // Limits.
 const (

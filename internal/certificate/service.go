@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vogter/vogter/internal/authz"
@@ -276,13 +277,13 @@ func software() string {
 	if !ok {
 		return "vogter"
 	}
-	name := "vogter " + info.Main.Version
+	name := []string{"vogter", info.Main.Version}
 	for _, b := range info.Settings {
 		if b.Key == "vcs.revision" {
-			name += " " + b.Value
+			name = append(name, b.Value)
 		}
 	}
-	return name
+	return strings.Join(name, " ")
 }
 
 func (s *Service) sign(ctx context.Context, typ string, content any) (string, error) {

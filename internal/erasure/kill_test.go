@@ -45,7 +45,7 @@ func TestKill(t *testing.T) {
 			r.ok(err)
 			about, err := json.Marshal(childJSON{r.Places, sh.ID, point})
 			r.ok(err)
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$", "-test.count=1") //nolint:gosec // this test
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$", "-test.count=1")
 			cmd.Env = append(os.Environ(), envChild+"="+string(about))
 			if out, err := cmd.CombinedOutput(); !wasKilled(err) {
 				t.Fatalf("the point wasn't reached: %v\n%s", err, out)

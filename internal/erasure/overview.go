@@ -24,11 +24,11 @@ type Overview struct {
 	CreatedAt       time.Time
 }
 
-// Connection is a page of erasures, and Edge an erasure in it.
-type (
-	Connection = page.Connection[*Overview]
-	Edge       = page.Edge[*Overview]
-)
+// Connection is a page of erasures.
+type Connection = page.Connection[*Overview]
+
+// Edge is an erasure in a page of them.
+type Edge = page.Edge[*Overview]
 
 // Overview returns a page of the erasures of all tenants, the newest first: for
 // operators.

@@ -30,12 +30,11 @@ type Change struct {
 	SecretFields []string // those that only callers with the clearance see
 }
 
-// Connection is a page of changes, the oldest first, and Edge a change in it,
-// with its own id as cursor.
-type (
-	Connection = page.Connection[*Change]
-	Edge       = page.Edge[*Change]
-)
+// Connection is a page of changes, the oldest first.
+type Connection = page.Connection[*Change]
+
+// Edge is a change in a page of them, with its own id as cursor.
+type Edge = page.Edge[*Change]
 
 // ErrNotFound reports an id that is no entry of the tenant's sealed log.
 var ErrNotFound = errs.New(errs.NotFound, "no such change")

@@ -253,7 +253,7 @@ func eachBinary(path []string, parent bson.D, v any, fn func(path []string, pare
 	switch v := v.(type) {
 	case bson.D:
 		for i := range v {
-			next, err := eachBinary(append(path[:len(path):len(path)], v[i].Key), v, v[i].Value, fn)
+			next, err := eachBinary(append(slices.Clip(path), v[i].Key), v, v[i].Value, fn)
 			if err != nil {
 				return nil, err
 			}

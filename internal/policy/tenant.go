@@ -85,11 +85,11 @@ type Store interface {
 	Move(ctx context.Context, p *Policy, from State) error
 }
 
-// Connection is a page of policies, and Edge a policy in it.
-type (
-	Connection = page.Connection[*Policy]
-	Edge       = page.Edge[*Policy]
-)
+// Connection is a page of policies.
+type Connection = page.Connection[*Policy]
+
+// Edge is a policy in a page of them.
+type Edge = page.Edge[*Policy]
 
 // List returns a page of the tenant's policies in all versions, the newest first.
 func (s *Service) List(ctx context.Context, r page.Request) (*Connection, error) {

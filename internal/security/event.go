@@ -195,11 +195,11 @@ type Filter struct {
 	To          *time.Time // exclusive
 }
 
-// Connection is a page of events, and Edge an event in it.
-type (
-	Connection = page.Connection[*Event]
-	Edge       = page.Edge[*Event]
-)
+// Connection is a page of events.
+type Connection = page.Connection[*Event]
+
+// Edge is an event in a page of them.
+type Edge = page.Edge[*Event]
 
 // Limits.
 const (

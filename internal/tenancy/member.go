@@ -124,11 +124,11 @@ type RemoveInput struct {
 	ExpectedVersion int64
 }
 
-// MemberConnection is a page of members, and MemberEdge a member in it.
-type (
-	MemberConnection = page.Connection[*Member]
-	MemberEdge       = page.Edge[*Member]
-)
+// MemberConnection is a page of members.
+type MemberConnection = page.Connection[*Member]
+
+// MemberEdge is a member in a page of them.
+type MemberEdge = page.Edge[*Member]
 
 // Sentinels of members.
 var (

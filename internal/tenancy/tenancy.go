@@ -77,9 +77,13 @@ func (l *Letterhead) check() error {
 		at, value string
 		fits      func(string) bool
 	}{
-		{"address", l.Address, name}, {"email", l.Email, address}, {"phone", l.Phone, name},
-		{"authority.name", l.Authority.Name, name}, {"authority.address", l.Authority.Address, name},
-		{"authority.phone", l.Authority.Phone, name}, {"authority.email", l.Authority.Email, address},
+		{"address", l.Address, name},
+		{"email", l.Email, address},
+		{"phone", l.Phone, name},
+		{"authority.name", l.Authority.Name, name},
+		{"authority.address", l.Authority.Address, name},
+		{"authority.phone", l.Authority.Phone, name},
+		{"authority.email", l.Authority.Email, address},
 		{"authority.website", l.Authority.Website, site},
 	} {
 		if !f.fits(f.value) {

@@ -160,11 +160,11 @@ type (
 	RedeliverInput struct{ Delivery string }
 )
 
-// Connection is a page of deliveries, the newest first, and Edge a delivery in it.
-type (
-	Connection = page.Connection[*Delivery]
-	Edge       = page.Edge[*Delivery]
-)
+// Connection is a page of deliveries, the newest first.
+type Connection = page.Connection[*Delivery]
+
+// Edge is a delivery in a page of them.
+type Edge = page.Edge[*Delivery]
 
 // Sentinels.
 var (

@@ -108,7 +108,9 @@ func TestConsentIsAGate(t *testing.T) {
 	}
 	eventually(t, 30*time.Second, "the check is done", func() bool {
 		var checks struct {
-			ErasureChecks struct{ Nodes []struct{ Subject, Ground string } }
+			ErasureChecks struct {
+				Nodes []struct{ Subject, Ground string }
+			}
 		}
 		data, _ := c.graphql(t, `{ erasureChecks(state: NONE) { nodes { subject ground } } }`, nil)
 		if err := json.Unmarshal(data, &checks); err != nil {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,9 +33,7 @@ type wish struct {
 func (r *wish) step(t *testing.T, c client, mutation string, more vars) {
 	t.Helper()
 	in := vars{"id": r.ID, "expectedVersion": r.Version}
-	for name, v := range more {
-		in[name] = v
-	}
+	maps.Copy(in, more)
 	document := fmt.Sprintf(`mutation($input: %s%sInput!) { %s(input: $input) { request {%s} } }`, strings.ToUpper(mutation[:1]), mutation[1:], mutation, requestFields)
 	*r = ask[map[string]struct{ Request wish }](t, c, document, vars{"input": in})[mutation].Request
 }
