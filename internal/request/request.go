@@ -242,6 +242,9 @@ func (p *Proposal) Refuses() bool {
 	return p.Outcome == Refused || p.Outcome == PartiallyFulfilled || p.Outcome == RestrictedInstead
 }
 
+// idle reports whether nothing has to be done for it.
+func (p *Proposal) idle() bool { return p.Outcome == Refused || p.Outcome == NoDataHeld }
+
 // Pause is a time in which the clock stood still, DOMAIN §2.5.
 type Pause struct {
 	Reason PauseReason

@@ -191,7 +191,7 @@ func (s *Service) Search(ctx context.Context, run *job.Run) error {
 		item := &r.Items[i]
 		work, ok := s.Works[item.Type]
 		if !ok {
-			return job.Permanent(errs.New(errs.Internal, "nobody knows how to carry out %s", item.Type))
+			continue // people do it: see ErrNoWork
 		}
 		if item.Type.AtOnce() && item.Outcome == "" {
 			if err := s.effect(ctx, r, item, work); err != nil {
@@ -289,12 +289,12 @@ func (s *Service) Carry(ctx context.Context, run *job.Run) error {
 
 // carry does what was approved of an item; what was refused needs nothing done.
 func (s *Service) carry(ctx context.Context, r *Request, item *Item, run *job.Run) (Done, error) {
-	if o := item.Proposal.Outcome; o == Refused || o == NoDataHeld {
-		return Done{Outcome: o}, nil
+	if item.Proposal.idle() {
+		return Done{Outcome: item.Proposal.Outcome}, nil
 	}
 	work, ok := s.Works[item.Type]
 	if !ok {
-		return Done{}, job.Permanent(errs.New(errs.Internal, "nobody knows how to carry out %s", item.Type))
+		return Done{}, job.Permanent(ErrNoWork)
 	}
 	return work.Carry(ctx, r, item, run)
 }

@@ -373,6 +373,24 @@ func TestReturnsToReview(t *testing.T) {
 	}
 }
 
+// TestNothingIsPromised: a right that nobody knows how to carry out is taken up,
+// and can be refused, but not granted.
+func TestNothingIsPromised(t *testing.T) {
+	o := open(t)
+	r := o.begun(request.Rectification)
+	in := request.ProposeInput{ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, Outcome: request.Fulfilled, Plan: new("ab")}
+	if _, err := o.s.Propose(o.as(o.handler), in); !errors.Is(err, request.ErrNoWork) {
+		t.Errorf("granted: %v", err)
+	}
+	refusal, article := request.RefusedRightNotApplicable, "Art. 16"
+	in.Outcome, in.Plan, in.Refusal, in.Article, in.Reason = request.Refused, nil, &refusal, &article, new("the data is accurate")
+	r, err := o.s.Propose(o.as(o.handler), in)
+	o.ok(err)
+	if r.Items[0].Proposal == nil {
+		t.Error("it can't be refused")
+	}
+}
+
 // TestIdentity asks, reminds and gives up; the clock stands still meanwhile.
 func TestIdentity(t *testing.T) {
 	o := open(t)

@@ -225,6 +225,9 @@ func (s *Service) Propose(ctx context.Context, in ProposeInput) (*Request, error
 				*into = *from
 			}
 		}
+		if item := r.Item(in.Item); item != nil && !p.idle() && s.Works[item.Type] == nil {
+			return Event{}, ErrNoWork
+		}
 		return r.Propose(s.act(ctx, ByHandler, nil, in.Item), in.Item, p)
 	})
 }

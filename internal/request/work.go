@@ -37,5 +37,7 @@ type Done struct {
 // Sentinels of work.
 var (
 	ErrPlan = errs.New(errs.Precondition, "what would be done isn't what was approved: preview it again").Under("request.plan")
-	ErrHeld = errs.New(errs.Precondition, "a legal hold keeps the data: release it, or refuse").Under("request.hold")
+	// ErrNoWork refuses to promise what no Work could then do.
+	ErrNoWork = errs.New(errs.Precondition, "the platform can't carry out this right by itself yet: leave the item undecided until it can").Under("request.work")
+	ErrHeld   = errs.New(errs.Precondition, "a legal hold keeps the data: release it, or refuse").Under("request.hold")
 )
