@@ -883,6 +883,29 @@ func TestInvalidate(t *testing.T) {
 	}
 }
 
+// TestReads: where a person stands is a read like others, and one question of a
+// portal isn't (ADR 12).
+func TestReads(t *testing.T) {
+	o := open(t)
+	one := o.As(testenv.One)
+	o.purpose(one, "news", nil)
+	n, s := o.notice(one, "signup", "news"), o.Subject(one, "C-1")
+	must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, nil)))
+	must[*consent.Status](o)(o.consents.State(one, s.ID, "news", nil))
+	if got := o.Entries(one, s.ID); slices.ContainsFunc(got, func(a string) bool { return strings.HasPrefix(a, "consent.state") }) {
+		t.Errorf("one question left %v", got)
+	}
+	if all := must[[]*consent.Status](o)(o.consents.States(one, s.ID)); len(all) != 1 {
+		t.Errorf("%d purposes", len(all))
+	}
+	if got := o.Entries(one, s.ID); !slices.Contains(got, "consent.states") {
+		t.Errorf("all of them left %v", got)
+	}
+	if _, err := o.consents.States(o.As(testenv.Two), s.ID); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("another tenant: %v", err)
+	}
+}
+
 // TestErasure keeps the proof, and opens no gate.
 func TestErasure(t *testing.T) {
 	o := open(t)

@@ -77,7 +77,8 @@ func (s *Service) status(ctx context.Context, st *Standing, now time.Time) (*Sta
 	return status, nil
 }
 
-// States tells where a person stands on all purposes, as State does.
+// States tells where a person stands on all purposes. Unlike one question of a
+// portal, which State answers, it is a read like others, and is noted.
 func (s *Service) States(ctx context.Context, subjectID string) ([]*Status, error) {
 	if _, err := checkSubject(ctx, subjectID); err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func (s *Service) States(ctx context.Context, subjectID string) ([]*Status, erro
 			return nil, err
 		}
 	}
-	return list, nil
+	return list, s.Recorder.Read(ctx, "consent.states", subjectID, audit.Touch{Subject: subjectID, Object: subjectID})
 }
 
 // Own is States of the person who is calling.
