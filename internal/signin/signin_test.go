@@ -287,7 +287,11 @@ func TestOnlyWhatIsNeeded(t *testing.T) {
 		{http.MethodGet, "", http.StatusNotFound},
 	} {
 		got = nil
-		res, _ := d.send(t, tt.method, tt.path, "192.0.2.1", nil)
+		var body map[string]any
+		if tt.method == http.MethodDelete {
+			body = map[string]any{"session_token": "ory_st_1"}
+		}
+		res, _ := d.send(t, tt.method, tt.path, "192.0.2.1", body)
 		if res.status != tt.want || (got != nil) != (tt.want == http.StatusOK) {
 			t.Errorf("%s %s: %d", tt.method, tt.path, res.status)
 		}

@@ -86,7 +86,7 @@ func startChild(t *testing.T, dir string, env ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := mongo.Connect(options.Client().ApplyURI(strings.TrimSpace(uri)).SetServerSelectionTimeout(300 * time.Millisecond))
+	client, err := mongo.Connect(options.Client().ApplyURI(strings.TrimSpace(uri)).SetServerSelectionTimeout(2 * time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
