@@ -59,6 +59,7 @@ type platform struct {
 	failed error
 
 	mu      sync.Mutex
+	told    []string         // of planted: what letters tell the person
 	planted []string         // values that must not be found anywhere
 	scans   map[string]int64 // full scans that the tests themselves have made, by part
 }
@@ -161,6 +162,15 @@ func (p *platform) plant(values ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.planted = append(p.planted, values...)
+}
+
+// plantTold plants values that a letter tells the person whose they are: they are
+// in that person's mail, and nowhere else.
+func (p *platform) plantTold(values ...string) {
+	p.plant(values...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = append(p.told, values...)
 }
 
 // vogter runs the program as a customer would.

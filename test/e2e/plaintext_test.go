@@ -77,6 +77,8 @@ func TestNoPlaintext(t *testing.T) {
 		t.Logf("bytes by folder: %v", scanned)
 	})
 	t.Run("mail", func(t *testing.T) {
+		untold := slices.DeleteFunc(p.secrets(), func(v string) bool { return slices.Contains(p.told, v) })
+		s := newScanner(untold)
 		for _, m := range mails(t, p) {
 			s.scan(t, "mail", strings.NewReader(m.Subject+m.Text+m.HTML)) // beyond the address
 		}

@@ -68,7 +68,7 @@ func TestRefusal(t *testing.T) {
 	}
 	r.step(t, handler, "identifyRequester", vars{"subject": s.ID, "method": "CALL_BACK_KNOWN_NUMBER"})
 	why := "The same was asked for and answered last week, on " + h.name
-	p.plant(why)
+	p.plantTold(why, h.name, h.given, h.family) // the letter tells the person
 	read := func() {
 		*r = ask[struct{ Request wish }](t, handler, `query($id: ID!) { request(id: $id) {`+requestFields+`} }`, vars{"id": r.ID}).Request
 	}
