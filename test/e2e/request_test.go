@@ -72,7 +72,13 @@ func TestRefusal(t *testing.T) {
 	read := func() {
 		*r = ask[struct{ Request wish }](t, handler, `query($id: ID!) { request(id: $id) {`+requestFields+`} }`, vars{"id": r.ID}).Request
 	}
-	read() // the search may have noted something meanwhile
+	eventually(t, 30*time.Second, "every place has answered", func() bool {
+		found := ask[struct {
+			Request struct{ Answers []struct{ System string } }
+		}](t, handler, `query($id: ID!) { request(id: $id) { answers { system } } }`, vars{"id": r.ID})
+		return len(found.Request.Answers) > 0
+	})
+	read()
 	r.step(t, handler, "decideItem", vars{"item": r.Items[0].ID, "outcome": "REFUSED", "refusal": "EXCESSIVE", "reason": why})
 	r.step(t, handler, "submitRequest", nil)
 	checked := vars{"input": vars{"id": r.ID, "expectedVersion": r.Version, "holds": true, "exceptions": true, "rightsOfOthers": true, "secrecy": true}}
