@@ -42,7 +42,8 @@ func (d Delivery) id() string { return d.Job + ":" + strconv.Itoa(d.Number) }
 type Queue interface {
 	// Enqueue hands a delivery over. One that the queue holds already stays as it is.
 	Enqueue(ctx context.Context, d Delivery) error
-	// Holds reports whether the delivery waits in the queue for a worker.
+	// Holds reports whether the delivery waits in the queue, or is in the hands of a
+	// worker that hasn't claimed its job yet.
 	Holds(ctx context.Context, d Delivery) (bool, error)
 }
 
@@ -105,8 +106,8 @@ func (q *AsynqQueue) Enqueue(ctx context.Context, d Delivery) error {
 	return nil
 }
 
-// Holds implements Queue. A task that was taken from the queue counts as gone:
-// its worker claims the job at once, or is dead.
+// Holds implements Queue. Asynq takes a task from a worker that died, within two
+// minutes.
 func (q *AsynqQueue) Holds(_ context.Context, d Delivery) (bool, error) {
 	task, err := q.inspector.GetTaskInfo(queueName, d.id())
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
@@ -115,5 +116,5 @@ func (q *AsynqQueue) Holds(_ context.Context, d Delivery) (bool, error) {
 	if err != nil {
 		return false, ErrQueue.Because(err)
 	}
-	return task.State == asynq.TaskStatePending, nil
+	return task.State == asynq.TaskStatePending || task.State == asynq.TaskStateActive, nil
 }
