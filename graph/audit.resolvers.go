@@ -10,6 +10,7 @@ import (
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/graph/model"
+	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/page"
@@ -47,6 +48,10 @@ func (r *queryResolver) AuditProof(ctx context.Context, entry string) (*trail.Pr
 
 func (r *queryResolver) AuditConsistency(ctx context.Context, from int64, to int64) (*trail.Consistency, error) {
 	return r.audits.Consistency(ctx, from, to)
+}
+
+func (r *queryResolver) AuditVerification(ctx context.Context) (*seal.Verification, error) {
+	return r.audits.Verification(ctx)
 }
 
 func (r *queryResolver) AuditExport(ctx context.Context, id string) (*trail.Export, error) {

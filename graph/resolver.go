@@ -9,6 +9,7 @@ import (
 
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
+	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/breakglass"
@@ -270,6 +271,7 @@ type Audits interface {
 	Get(ctx context.Context, entryID string) (*trail.Entry, error)
 	Proof(ctx context.Context, entryID string) (*trail.Proof, error)
 	Consistency(ctx context.Context, from, to int64) (*trail.Consistency, error)
+	Verification(ctx context.Context) (*seal.Verification, error)
 	Publish(ctx context.Context, in trail.SealAuditInput) (*trail.State, error)
 	Self(ctx context.Context, r page.Request) (*trail.AccessConnection, error)
 	Request(ctx context.Context, in trail.ExportAuditInput) (*trail.Export, error)

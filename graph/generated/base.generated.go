@@ -20,6 +20,7 @@ import (
 	"github.com/vogter/vogter/graph/scalar"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
+	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authn"
 	"github.com/vogter/vogter/internal/authz"
@@ -230,6 +231,7 @@ type QueryResolver interface {
 	AuditEntry(ctx context.Context, id string) (*trail.Entry, error)
 	AuditProof(ctx context.Context, entry string) (*trail.Proof, error)
 	AuditConsistency(ctx context.Context, from int64, to int64) (*trail.Consistency, error)
+	AuditVerification(ctx context.Context) (*seal.Verification, error)
 	AuditExport(ctx context.Context, id string) (*trail.Export, error)
 	SelfAccessLog(ctx context.Context, first int, after *string) (*page.Connection[*trail.Access], error)
 	HolidayCalendar(ctx context.Context, year int) (*calendar.Year, error)
@@ -14540,6 +14542,56 @@ func (ec *executionContext) fieldContext_Query_auditConsistency(ctx context.Cont
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_auditVerification(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_auditVerification(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Query().AuditVerification(ctx)
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "AUDIT_READ")
+				if err != nil {
+					var zeroVal *seal.Verification
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *seal.Verification
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, nil, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *seal.Verification) graphql.Marshaler {
+			return ec.marshalOAuditVerification2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋauditᚋsealᚐVerification(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Query_auditVerification(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_AuditVerification(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_auditExport(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -21468,6 +21520,28 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				}()
 				res = ec._Query_auditConsistency(ctx, field)
 				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			rrm := func(ctx context.Context) graphql.Marshaler {
+				return ec.OperationContext.RootResolverMiddleware(ctx,
+					func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return rrm(innerCtx) })
+		case "auditVerification":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Query_auditVerification(ctx, field)
+				if res == graphql.RequiredNull {
 					atomic.AddUint32(&fs.Invalids, 1)
 				}
 				return res

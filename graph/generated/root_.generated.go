@@ -370,6 +370,14 @@ type ComplexityRoot struct {
 		To        func(childComplexity int) int
 	}
 
+	AuditFault struct {
+		Entry   func(childComplexity int) int
+		FoundAt func(childComplexity int) int
+		Object  func(childComplexity int) int
+		Seq     func(childComplexity int) int
+		What    func(childComplexity int) int
+	}
+
 	AuditProof struct {
 		Checkpoint func(childComplexity int) int
 		Document   func(childComplexity int) int
@@ -391,6 +399,15 @@ type ComplexityRoot struct {
 		Details    func(childComplexity int) int
 		ID         func(childComplexity int) int
 		State      func(childComplexity int) int
+	}
+
+	AuditVerification struct {
+		At     func(childComplexity int) int
+		Fault  func(childComplexity int) int
+		FullAt func(childComplexity int) int
+		Log    func(childComplexity int) int
+		Size   func(childComplexity int) int
+		Sound  func(childComplexity int) int
 	}
 
 	BeginAssessmentPayload struct {
@@ -1949,6 +1966,7 @@ type ComplexityRoot struct {
 		AuditExport            func(childComplexity int, id string) int
 		AuditLog               func(childComplexity int, filter *trail.Filter, first int, after *string) int
 		AuditProof             func(childComplexity int, entry string) int
+		AuditVerification      func(childComplexity int) int
 		Can                    func(childComplexity int, action authz.Permission, on *string) int
 		Changes                func(childComplexity int, after *string, first int) int
 		ChildAges              func(childComplexity int) int
@@ -3973,6 +3991,37 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AuditExport.To(childComplexity), true
 
+	case "AuditFault.entry":
+		if e.ComplexityRoot.AuditFault.Entry == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditFault.Entry(childComplexity), true
+	case "AuditFault.foundAt":
+		if e.ComplexityRoot.AuditFault.FoundAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditFault.FoundAt(childComplexity), true
+	case "AuditFault.object":
+		if e.ComplexityRoot.AuditFault.Object == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditFault.Object(childComplexity), true
+	case "AuditFault.seq":
+		if e.ComplexityRoot.AuditFault.Seq == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditFault.Seq(childComplexity), true
+	case "AuditFault.what":
+		if e.ComplexityRoot.AuditFault.What == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditFault.What(childComplexity), true
+
 	case "AuditProof.checkpoint":
 		if e.ComplexityRoot.AuditProof.Checkpoint == nil {
 			break
@@ -4059,6 +4108,43 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AuditSubject.State(childComplexity), true
+
+	case "AuditVerification.at":
+		if e.ComplexityRoot.AuditVerification.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.At(childComplexity), true
+	case "AuditVerification.fault":
+		if e.ComplexityRoot.AuditVerification.Fault == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.Fault(childComplexity), true
+	case "AuditVerification.fullAt":
+		if e.ComplexityRoot.AuditVerification.FullAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.FullAt(childComplexity), true
+	case "AuditVerification.log":
+		if e.ComplexityRoot.AuditVerification.Log == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.Log(childComplexity), true
+	case "AuditVerification.size":
+		if e.ComplexityRoot.AuditVerification.Size == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.Size(childComplexity), true
+	case "AuditVerification.sound":
+		if e.ComplexityRoot.AuditVerification.Sound == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AuditVerification.Sound(childComplexity), true
 
 	case "BeginAssessmentPayload.assessment":
 		if e.ComplexityRoot.BeginAssessmentPayload.Assessment == nil {
@@ -10968,6 +11054,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.AuditProof(childComplexity, args["entry"].(string)), true
+	case "Query.auditVerification":
+		if e.ComplexityRoot.Query.AuditVerification == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.AuditVerification(childComplexity), true
 	case "Query.can":
 		if e.ComplexityRoot.Query.Can == nil {
 			break
@@ -16264,6 +16356,32 @@ type SealAuditPayload {
   state: AuditState!
 }
 
+"What the platform's own checks of the tenant's log came to: its new entries are read each day, all of it each week."
+type AuditVerification {
+  "Of the last check."
+  at: Time!
+  "When all of it was last read and found whole."
+  fullAt: Time
+  sound: Boolean!
+  "The first place at which it isn't whole; null while it is."
+  fault: AuditFault
+  "Number of the newest log that was checked."
+  log: Int64!
+  "How many of its entries were found whole."
+  size: Int64!
+}
+
+type AuditFault {
+  "When the log was first found not to be whole."
+  foundAt: Time!
+  what: String!
+  "Of the entry."
+  seq: Int64
+  entry: ID
+  "The stored value that isn't what the log told."
+  object: ID
+}
+
 extend type Query {
   "The tenant's audit log, the newest first. Reading it is an entry too."
   auditLog(filter: AuditFilter, first: Int! = 20, after: String): AuditEntryConnection! @can(do: AUDIT_READ)
@@ -16273,6 +16391,8 @@ extend type Query {
   auditProof(entry: ID!): AuditProof! @can(do: AUDIT_READ)
   "Proves that nothing was changed between two checkpoints, given by their numbers."
   auditConsistency(from: Int64!, to: Int64!): AuditConsistency! @can(do: AUDIT_READ)
+  "Null before the first check."
+  auditVerification: AuditVerification @can(do: AUDIT_READ)
   auditExport(id: ID!): AuditExport! @can(do: AUDIT_EXPORT)
   "Who saw or changed the data of the person who is calling, the newest first."
   selfAccessLog(first: Int! = 20, after: String): AccessConnection! @can(do: SELF_READ)
@@ -23127,6 +23247,22 @@ func (ec *executionContext) childFields_AuditExport(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type AuditExport", field.Name)
 }
 
+func (ec *executionContext) childFields_AuditFault(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "foundAt":
+		return ec.fieldContext_AuditFault_foundAt(ctx, field)
+	case "what":
+		return ec.fieldContext_AuditFault_what(ctx, field)
+	case "seq":
+		return ec.fieldContext_AuditFault_seq(ctx, field)
+	case "entry":
+		return ec.fieldContext_AuditFault_entry(ctx, field)
+	case "object":
+		return ec.fieldContext_AuditFault_object(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditFault", field.Name)
+}
+
 func (ec *executionContext) childFields_AuditProof(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "seq":
@@ -23171,6 +23307,24 @@ func (ec *executionContext) childFields_AuditSubject(ctx context.Context, field 
 		return ec.fieldContext_AuditSubject_details(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AuditSubject", field.Name)
+}
+
+func (ec *executionContext) childFields_AuditVerification(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "at":
+		return ec.fieldContext_AuditVerification_at(ctx, field)
+	case "fullAt":
+		return ec.fieldContext_AuditVerification_fullAt(ctx, field)
+	case "sound":
+		return ec.fieldContext_AuditVerification_sound(ctx, field)
+	case "fault":
+		return ec.fieldContext_AuditVerification_fault(ctx, field)
+	case "log":
+		return ec.fieldContext_AuditVerification_log(ctx, field)
+	case "size":
+		return ec.fieldContext_AuditVerification_size(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AuditVerification", field.Name)
 }
 
 func (ec *executionContext) childFields_BeginAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

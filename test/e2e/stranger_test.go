@@ -212,6 +212,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("auditEntry", `query($id: ID!) { auditEntry(id: $id) { id } }`, vars{"id": entry}, "NOT_FOUND"),
 		query("auditProof", `query($id: ID!) { auditProof(entry: $id) { document } }`, vars{"id": entry}, "NOT_FOUND"),
 		query("auditConsistency", `{ auditConsistency(from: 0, to: 0) { path } }`, nil, "NOT_FOUND"),
+		query("auditVerification", `{ auditVerification { sound } }`, nil, ""),
 		query("auditExport", `query($id: ID!) { auditExport(id: $id) { id } }`, vars{"id": strings.Replace(entry, "aud_", "aux_", 1)}, "NOT_FOUND"),
 		query("selfAccessLog", `{ selfAccessLog { nodes { id } } }`, nil, "FORBIDDEN"),
 		mutation("sealAudit", "state { number }", vars{"entry": entry}, "NOT_FOUND"),

@@ -167,6 +167,9 @@ type Store interface {
 	// checkpoint and log.
 	States(ctx context.Context, number int64, limit int) ([]seal.At, error)
 
+	// Verification returns nil without an error when there is none.
+	Verification(ctx context.Context) (*seal.Verification, error)
+
 	ExportStore
 }
 
@@ -412,6 +415,12 @@ func (s *Service) Proof(ctx context.Context, entryID string) (*Proof, error) {
 		return nil, err
 	}
 	return &Proof{Seq: *e.Seq, Checkpoint: state, Document: string(document)}, nil
+}
+
+// Verification returns what the platform's own checks of the tenant's log came
+// to; nil before the first.
+func (s *Service) Verification(ctx context.Context) (*seal.Verification, error) {
+	return s.Store.Verification(ctx)
 }
 
 // Consistency shows that the log under one checkpoint is the beginning of the
