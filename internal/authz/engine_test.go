@@ -238,6 +238,8 @@ func TestForKeys(t *testing.T) {
 		authz.MemberManage, authz.SelfRead, authz.SessionManage, authz.PolicyPropose, authz.PolicyApprove, authz.SecurityEventDispose,
 		authz.SelfWrite, authz.ConsentInvalidate, authz.ProcessingPublish, authz.AssessmentAdvise, authz.AssessmentApprove,
 		authz.HoldRelease, authz.RetentionWrite, authz.RequestApprove, authz.LetterWrite,
+		authz.AgreementSign, authz.AgreementProvide, authz.BreachApprove, authz.BreachReport, authz.EvidenceReview,
+		authz.EvidenceTest, authz.DossierExport, authz.BackupRead, authz.BackupManage, authz.TenantClose,
 	}
 	for _, p := range never {
 		if slices.Contains(authz.ForKeys(), p) {

@@ -76,6 +76,24 @@ const (
 	RequestComment    Permission = "REQUEST_COMMENT"
 	LetterRead        Permission = "LETTER_READ"
 	LetterWrite       Permission = "LETTER_WRITE"
+
+	AgreementRead    Permission = "AGREEMENT_READ"
+	AgreementWrite   Permission = "AGREEMENT_WRITE"
+	AgreementSign    Permission = "AGREEMENT_SIGN"
+	AgreementProvide Permission = "AGREEMENT_PROVIDE"
+	BreachRead       Permission = "BREACH_READ"
+	BreachHandle     Permission = "BREACH_HANDLE"
+	BreachApprove    Permission = "BREACH_APPROVE"
+	BreachReport     Permission = "BREACH_REPORT"
+	EvidenceRead     Permission = "EVIDENCE_READ"
+	EvidenceWrite    Permission = "EVIDENCE_WRITE"
+	EvidenceReview   Permission = "EVIDENCE_REVIEW"
+	EvidenceTest     Permission = "EVIDENCE_TEST"
+	AssuranceRead    Permission = "ASSURANCE_READ"
+	DossierExport    Permission = "DOSSIER_EXPORT"
+	BackupRead       Permission = "BACKUP_READ"
+	BackupManage     Permission = "BACKUP_MANAGE"
+	TenantClose      Permission = "TENANT_CLOSE"
 )
 
 // All returns every permission, in the order of the schema.
@@ -90,5 +108,8 @@ func All() []Permission {
 		ProcessingRead, ProcessingWrite, ProcessingPublish, AssessmentAdvise, AssessmentApprove, DisclosureRead,
 		DisclosureRecord, RetentionRead, RetentionWrite, HoldPlace, HoldRelease, RequestRead, RequestReport,
 		RequestOpen, RequestHandle, RequestApprove, RequestComment, LetterRead, LetterWrite,
+		AgreementRead, AgreementWrite, AgreementSign, AgreementProvide, BreachRead, BreachHandle,
+		BreachApprove, BreachReport, EvidenceRead, EvidenceWrite, EvidenceReview, EvidenceTest,
+		AssuranceRead, DossierExport, BackupRead, BackupManage, TenantClose,
 	}
 }

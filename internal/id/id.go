@@ -78,6 +78,29 @@ const (
 
 	RetentionItem Type = "rti"
 	RetentionRun  Type = "rtr"
+
+	Agreement         Type = "agr" // with a processor, Art. 28
+	AgreementTemplate Type = "agt"
+	Instruction       Type = "ins" // of a controller to its processor
+	SubProcessor      Type = "spr"
+	ProcessorChange   Type = "spc" // of a sub-processor
+	ProcessorNotice   Type = "spn" // of such a change, to one tenant
+	Transfer          Type = "trf" // to a third country
+	Breach            Type = "bre"
+	BreachNote        Type = "brv" // an event of a breach
+	BreachNotice      Type = "brn" // to an authority, a controller or persons
+	Framework         Type = "frw"
+	AuditPeriod       Type = "apd"
+	ControlInstance   Type = "cin"
+	Evidence          Type = "evd"
+	Finding           Type = "exc" // an exception from a control
+	AuditorTest       Type = "atr"
+	AssuranceReport   Type = "arp"
+	EvidencePackage   Type = "evp"
+	Dossier           Type = "dos"
+	Backup            Type = "bak"
+	Drill             Type = "drl" // a restore test
+	Closing           Type = "cls" // of a tenant
 )
 
 const (
