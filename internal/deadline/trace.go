@@ -57,32 +57,32 @@ func (t *Trace) received(f Facts) {
 	at := f.ReceivedAt.In(f.Zone)
 	d := civil.Of(at)
 	t.add(
-		fmt.Sprintf("Modtaget %s kl. %s (%s). Den dag tæller ikke med.", long(d, Danish), at.Format("15.04"), f.Zone),
-		fmt.Sprintf("Received on %s at %s (%s). That day does not count.", long(d, English), at.Format("15:04"), f.Zone),
+		fmt.Sprintf("Modtaget %s kl. %s (%s). Den dag tæller ikke med.", Long(d, Danish), at.Format("15.04"), f.Zone),
+		fmt.Sprintf("Received on %s at %s (%s). That day does not count.", Long(d, English), at.Format("15:04"), f.Zone),
 	)
 }
 
 func (t *Trace) paused(from, to civil.Date) {
 	n := to.DaysSince(from)
 	t.add(
-		fmt.Sprintf("Fristen stod stille fra %s til %s, mens vi ventede på svar: %s.", short(from, Danish), short(to, Danish), count(n, "dag", "dage")),
-		fmt.Sprintf("The time limit stood still from %s to %s, while an answer was awaited: %s.", short(from, English), short(to, English), count(n, "day", "days")),
+		fmt.Sprintf("Fristen stod stille fra %s til %s, mens vi ventede på svar: %s.", Short(from, Danish), Short(to, Danish), count(n, "dag", "dage")),
+		fmt.Sprintf("The time limit stood still from %s to %s, while an answer was awaited: %s.", Short(from, English), Short(to, English), count(n, "day", "days")),
 	)
 }
 
 func (t *Trace) open(f Facts, p Pause) {
 	d := civil.Of(p.From.In(f.Zone))
 	t.add(
-		fmt.Sprintf("Fristen står stille siden %s, mens vi venter på svar. Den nye frist beregnes, når svaret er kommet.", short(d, Danish)),
-		fmt.Sprintf("The time limit has stood still since %s, while an answer is awaited. The new date is computed when the answer has come.", short(d, English)),
+		fmt.Sprintf("Fristen står stille siden %s, mens vi venter på svar. Den nye frist beregnes, når svaret er kommet.", Short(d, Danish)),
+		fmt.Sprintf("The time limit has stood still since %s, while an answer is awaited. The new date is computed when the answer has come.", Short(d, English)),
 	)
 }
 
 func (t *Trace) idle(f Facts, p Pause) {
 	d := civil.Of(p.From.In(f.Zone))
 	t.add(
-		fmt.Sprintf("Der blev spurgt %s. Det var for sent til at standse fristen: 0 dage.", short(d, Danish)),
-		fmt.Sprintf("A question was asked on %s. That was too late to stop the time limit: 0 days.", short(d, English)),
+		fmt.Sprintf("Der blev spurgt %s. Det var for sent til at standse fristen: 0 dage.", Short(d, Danish)),
+		fmt.Sprintf("A question was asked on %s. That was too late to stop the time limit: 0 days.", Short(d, English)),
 	)
 }
 
@@ -99,8 +99,8 @@ func (t *Trace) months(from civil.Date, n int, to civil.Date) {
 		clampedDa, clampedEn = " (månedens sidste dag)", " (the last day of that month)"
 	}
 	t.add(
-		fmt.Sprintf("%s + %s = %s%s, en %s.", short(from, Danish), count(n, "måned", "måneder"), short(to, Danish), clampedDa, weekday(to, Danish)),
-		fmt.Sprintf("%s + %s = %s%s, a %s.", short(from, English), count(n, "month", "months"), short(to, English), clampedEn, weekday(to, English)),
+		fmt.Sprintf("%s + %s = %s%s, en %s.", Short(from, Danish), count(n, "måned", "måneder"), Short(to, Danish), clampedDa, weekday(to, Danish)),
+		fmt.Sprintf("%s + %s = %s%s, a %s.", Short(from, English), count(n, "month", "months"), Short(to, English), clampedEn, weekday(to, English)),
 	)
 }
 
@@ -111,11 +111,11 @@ func (t *Trace) readings(plain civil.Date, days int, suspended, resumed civil.Da
 	}
 	t.add(
 		fmt.Sprintf("%s + %s = %s. Regnet forfra fra svaret: %s + %s = %s. Den tidligste dato gælder: %s, en %s.",
-			short(plain, Danish), count(days, "dag", "dage"), short(suspended, Danish), short(resumed, Danish), count(n, "måned", "måneder"),
-			short(restarted, Danish), short(earlier, Danish), weekday(earlier, Danish)),
+			Short(plain, Danish), count(days, "dag", "dage"), Short(suspended, Danish), Short(resumed, Danish), count(n, "måned", "måneder"),
+			Short(restarted, Danish), Short(earlier, Danish), weekday(earlier, Danish)),
 		fmt.Sprintf("%s + %s = %s. Counted anew from the answer: %s + %s = %s. The earlier date counts: %s, a %s.",
-			short(plain, English), count(days, "day", "days"), short(suspended, English), short(resumed, English), count(n, "month", "months"),
-			short(restarted, English), short(earlier, English), weekday(earlier, English)),
+			Short(plain, English), count(days, "day", "days"), Short(suspended, English), Short(resumed, English), count(n, "month", "months"),
+			Short(restarted, English), Short(earlier, English), weekday(earlier, English)),
 	)
 }
 
@@ -130,19 +130,19 @@ func (t *Trace) rolled(cal *calendar.Calendar, from, to civil.Date) {
 		if !holiday {
 			name = calendar.Name{Da: "en " + weekday(d, Danish), En: "a " + weekday(d, English)}
 		}
-		da = append(da, short(d, Danish)+" er "+name.Da)
-		en = append(en, short(d, English)+" is "+name.En)
+		da = append(da, Short(d, Danish)+" er "+name.Da)
+		en = append(en, Short(d, English)+" is "+name.En)
 	}
 	t.add(
-		fmt.Sprintf("%s. Fristen flyttes til næste arbejdsdag: %s.", join(da, " og "), long(to, Danish)),
-		fmt.Sprintf("%s. The period ends on the next working day: %s.", join(en, " and "), long(to, English)),
+		fmt.Sprintf("%s. Fristen flyttes til næste arbejdsdag: %s.", join(da, " og "), Long(to, Danish)),
+		fmt.Sprintf("%s. The period ends on the next working day: %s.", join(en, " and "), Long(to, English)),
 	)
 }
 
 func (t *Trace) due(d civil.Date, zone *time.Location) {
 	t.add(
-		fmt.Sprintf("Fristen udløber ved udgangen af %s (kl. 24, %s).", long(d, Danish), zone),
-		fmt.Sprintf("The period ends at the end of %s (24:00, %s).", long(d, English), zone),
+		fmt.Sprintf("Fristen udløber ved udgangen af %s (kl. 24, %s).", Long(d, Danish), zone),
+		fmt.Sprintf("The period ends at the end of %s (24:00, %s).", Long(d, English), zone),
 	)
 }
 
@@ -160,16 +160,16 @@ func join(list []string, and string) string {
 	return strings.Join(list[:len(list)-1], ", ") + and + list[len(list)-1]
 }
 
-// long writes a day with its weekday: "tirsdag den 7. april 2026", "Tuesday 7 April 2026".
-func long(d civil.Date, l Language) string {
+// Long writes a day with its weekday: "tirsdag den 7. april 2026", "Tuesday 7 April 2026".
+func Long(d civil.Date, l Language) string {
 	if l == Danish {
-		return weekday(d, l) + " den " + short(d, l)
+		return weekday(d, l) + " den " + Short(d, l)
 	}
-	return weekday(d, l) + " " + short(d, l)
+	return weekday(d, l) + " " + Short(d, l)
 }
 
-// short writes a day as letters do: "7. april 2026", "7 April 2026".
-func short(d civil.Date, l Language) string {
+// Short writes a day as letters do: "7. april 2026", "7 April 2026".
+func Short(d civil.Date, l Language) string {
 	if l == Danish {
 		names := [...]string{
 			"januar", "februar", "marts", "april", "maj", "juni", "juli", "august", "september", "oktober", "november", "december",

@@ -32,6 +32,9 @@ const (
 	CodeNetwork    Class = "code.network"    // codes asked for, by network
 	CodeAttempt    Class = "code.attempt"    // codes tried, by challenge
 	CodeGuess      Class = "code.guess"      // wrong codes, by network
+
+	RequestNetwork Class = "request.network" // requests of persons who haven't signed in, by network
+	RequestContact Class = "request.contact" // the same, by tenant and hash of where the answer is to go
 )
 
 // Limit is how much of a class may be used.
@@ -73,6 +76,9 @@ func Defaults() Table {
 		CodeNetwork:    {Quota: 60, Window: time.Hour, Closed: true},
 		CodeAttempt:    {Quota: 5, Window: time.Hour, Closed: true, Silent: true},
 		CodeGuess:      {Quota: 100, Window: time.Hour, Closed: true},
+
+		RequestNetwork: {Quota: 30, Window: time.Hour},
+		RequestContact: {Quota: 5, Window: time.Hour, Silent: true},
 	}
 }
 
