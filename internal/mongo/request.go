@@ -167,7 +167,7 @@ func (s *RequestStore) Insert(ctx context.Context, r *request.Request) error {
 	if _, err := s.requests.InsertOne(ctx, requestDoc{r.ID, of, r.CreatedAt, set}); err != nil {
 		return fmt.Errorf("insert request: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.requests, r.ID)
 }
 
 // Update implements request.Store.
@@ -186,6 +186,22 @@ func (s *RequestStore) Update(ctx context.Context, r *request.Request) error {
 	}
 	if res.MatchedCount == 0 {
 		return request.ErrVersion
+	}
+	return note(ctx, s.requests, r.ID)
+}
+
+// Touch implements request.Store.
+func (s *RequestStore) Touch(ctx context.Context, requestID string) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: requestID})
+	if err != nil {
+		return err
+	}
+	res, err := s.requests.UpdateOne(ctx, filter, bson.D{{Key: "$inc", Value: bson.D{{Key: "guard", Value: int64(1)}}}})
+	if err != nil {
+		return fmt.Errorf("touch request %s: %w", requestID, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return request.ErrNotFound
 	}
 	return nil
 }
@@ -310,8 +326,9 @@ func (s *RequestStore) InsertEvents(ctx context.Context, events ...request.Event
 	if err != nil {
 		return err
 	}
-	docs := make([]any, len(events))
+	docs, ids := make([]any, len(events)), make([]string, len(events))
 	for i, e := range events {
+		ids[i] = e.ID
 		seal, err := s.sealer(ctx, requestEventsColl, e.Request, e.ID)
 		if err != nil {
 			return err
@@ -327,7 +344,7 @@ func (s *RequestStore) InsertEvents(ctx context.Context, events ...request.Event
 	if _, err := s.events.InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert events of a request: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.events, ids...)
 }
 
 // Events implements request.Store.

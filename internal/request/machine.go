@@ -589,7 +589,7 @@ func (r *Request) Close(a Act, told bool) (Event, error) {
 	}
 	err := first(
 		unless(r.Reply != nil && r.Reply.Delivered != nil && !r.Reply.Bounced, refuse(Close, "note that the answer arrived; one that bounced is no answer")),
-		unless(told, refuse(Close, "recipients have still to be told (Art. 19)")),
+		unless(told, ErrUntold),
 	)
 	if err != nil {
 		return Event{}, err

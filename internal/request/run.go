@@ -296,16 +296,27 @@ func (s *Service) carry(ctx context.Context, r *Request, item *Item, run *job.Ru
 	if !ok {
 		return Done{}, job.Permanent(ErrNoWork)
 	}
+	if s.Recipients != nil && item.Type.concerns() {
+		if err := s.Recipients.Prepare(ctx, r, item); err != nil {
+			return Done{}, fmt.Errorf("find the recipients: %w", err)
+		}
+	}
 	return work.Carry(ctx, r, item, run)
 }
 
+// carried notes what an item came to, and has the recipients told in the same change.
 func (s *Service) carried(ctx context.Context, requestID, itemID string, done Done) error {
-	_, err := s.one(ctx, requestID, "request.carry", nil, func(r *Request) (Event, error) {
+	_, err := s.stepIn(ctx, requestID, "request.carry", nil, func(ctx context.Context, r *Request) (events []Event, then []job.Spec, err error) {
 		item := r.Item(itemID)
+		if item.Outcome != "" {
+			return nil, nil, nil // by another run of the job
+		}
 		a := s.act(ctx, BySystem, nil, append(slices.Clone(done.Results), itemID)...)
 		item.Outcome, item.Results, item.DoneAt, r.UpdatedAt = done.Outcome, done.Results, &a.At, a.At
-		e := r.note(NoteEffective, a)
-		return e, nil
+		if s.Recipients != nil && item.Type.concerns() && !item.Proposal.idle() {
+			then, err = s.Recipients.Tell(ctx, r, item)
+		}
+		return []Event{r.note(NoteEffective, a)}, then, err
 	})
 	return err
 }
@@ -314,7 +325,13 @@ func (s *Service) carried(ctx context.Context, requestID, itemID string, done Do
 // stops. One that can't be written as it must be returns the request to review.
 func (s *Service) answer(ctx context.Context, requestID string) error {
 	r, err := s.find(ctx, requestID)
-	if err != nil {
+	if err != nil || r.State != Executing { // answered by another run of the job
+		return err
+	}
+	if err := s.tasked(ctx, requestID, After); err != nil {
+		if errors.Is(err, ErrTasks) {
+			return nil // completing the last one has the job run again
+		}
 		return err
 	}
 	reply, err := s.Post.Answer(ctx, r)

@@ -89,6 +89,9 @@ type Store interface {
 	Events(ctx context.Context, requestID string, after *page.Position, limit int) ([]*Event, error)
 	// Facts visits what was received from a time on and before another.
 	Facts(ctx context.Context, from, to time.Time, visit func(Fact) error) error
+	// Touch writes nothing new to a request, and so keeps others from changing it before
+	// the change's transaction has ended. It fails with ErrNotFound.
+	Touch(ctx context.Context, requestID string) error
 	// Waiting returns requests of all tenants that are to be looked at by now. ctx
 	// spans tenants.
 	Waiting(ctx context.Context, until time.Time, limit int) ([]Ref, error)
@@ -152,6 +155,9 @@ type Config struct {
 	Vault     Vault
 	Log       *slog.Logger
 	Now       func() time.Time
+
+	Recipients Recipients // nil where nobody is told
+	Tasks      Tasks      // nil where there are none
 }
 
 // Service keeps a tenant's requests.
@@ -371,18 +377,24 @@ func (s *Service) OpenMine(ctx context.Context, in MyInput) (*Request, error) {
 		return nil, errs.New(errs.Forbidden, "this is for persons who have signed in")
 	}
 	r := &Request{Channel: ByPortal, ReceivedAt: s.now(), Subject: p.Subject, Message: given(in.Message)}
-	proof := &Proof{Method: ExistingCredential, Assurance: Low, Subject: p.Subject}
-	if p.Identity != "" {
-		proof.Method, proof.Assurance = EIDSession, Substantial
-	}
-	return s.open(ctx, r, in.Language, in.Items, proof)
+	proof := ownProof(p)
+	return s.open(ctx, r, in.Language, in.Items, &proof)
 }
 
 // open stores a new request; with a proof of who asks, work begins.
 func (s *Service) open(ctx context.Context, r *Request, lang *string, items []ItemInput, proof *Proof) (*Request, error) {
-	of, err := tenant.FromContext(ctx)
+	requestID, err := s.insert(ctx, r, lang, items, proof)
 	if err != nil {
 		return nil, err
+	}
+	return s.find(ctx, requestID)
+}
+
+// insert is open that returns the id.
+func (s *Service) insert(ctx context.Context, r *Request, lang *string, items []ItemInput, proof *Proof) (string, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return "", err
 	}
 	r.ID, r.CreatedAt, r.UpdatedAt, r.Version, r.Language = id.New(id.Request, of), s.now(), s.now(), 1, "da"
 	r.OpenedBy = authz.FromContext(ctx).ID
@@ -391,12 +403,12 @@ func (s *Service) open(ctx context.Context, r *Request, lang *string, items []It
 		r.Language = *lang
 	}
 	if err := r.fill(of, items); err != nil {
-		return nil, err
+		return "", err
 	}
 	if _, err := s.Vault.Ensure(ctx, Unit(of, r.ID)); err != nil {
-		return nil, err
+		return "", err
 	}
-	requestID, err := s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
+	return s.Changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
 		opened := *r // the transaction may run again
 		opened.Items = slices.Clone(r.Items)
 		n, err := s.Store.Number(ctx, r.ReceivedAt.Year())
@@ -424,10 +436,6 @@ func (s *Service) open(ctx context.Context, r *Request, lang *string, items []It
 		}
 		return change.Change{Action: "request.open", Object: r.ID, Touches: opened.touches(), Then: then}, s.Store.InsertEvents(ctx, events...)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s.find(ctx, requestID)
 }
 
 // known fails unless the tenant has data on the person.
@@ -517,6 +525,9 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (all [
 		if e.Rule == Approve {
 			then = append(then, job.Spec{Type: JobCarry, Object: r.ID})
 		}
+		if err := s.plan(ctx, r, e); err != nil {
+			return nil, nil, err
+		}
 		told, err := s.Post.Tell(ctx, r, e)
 		if err != nil {
 			return nil, nil, err
@@ -556,30 +567,52 @@ func (s *Service) link(ctx context.Context, r *Request, _ *Event) error {
 func (s *Service) step(
 	ctx context.Context, requestID, action string, expected *int64, move func(r *Request) ([]Event, error),
 ) (*Request, error) {
+	return s.stepIn(ctx, requestID, action, expected, func(_ context.Context, r *Request) ([]Event, []job.Spec, error) {
+		events, err := move(r)
+		return events, nil, err
+	})
+}
+
+// stepIn is step for a move that looks beyond the request, within the change's
+// transaction, and may be followed by jobs of its own. One without events changes
+// nothing.
+func (s *Service) stepIn(
+	ctx context.Context, requestID, action string, expected *int64,
+	move func(ctx context.Context, r *Request) ([]Event, []job.Spec, error),
+) (*Request, error) {
 	if _, err := s.find(ctx, requestID); err != nil {
 		return nil, err
 	}
-	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+	return s.moveIn(ctx, requestID, action, expected, move)
+}
+
+// moveIn is stepIn of a request that the caller may reach by what they have shown.
+func (s *Service) moveIn(
+	ctx context.Context, requestID, action string, expected *int64,
+	move func(ctx context.Context, r *Request) ([]Event, []job.Spec, error),
+) (*Request, error) {
+	err := s.Changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
 		r, err := s.Store.Get(ctx, requestID)
 		if err != nil {
-			return change.Change{}, err
+			return nil, err
 		}
 		if expected != nil && *expected != r.Version {
-			return change.Change{}, ErrVersion
+			return nil, ErrVersion
 		}
-		events, err := move(r)
-		if err != nil {
-			return change.Change{}, err
+		events, more, err := move(ctx, r)
+		if err != nil || len(events) == 0 {
+			return nil, err
 		}
 		events, then, err := s.settle(ctx, r, events)
 		if err != nil {
-			return change.Change{}, err
+			return nil, err
 		}
 		r.Version++
 		if err := s.Store.Update(ctx, r); err != nil {
-			return change.Change{}, err
+			return nil, err
 		}
-		return change.Change{Action: action, Object: r.ID, Touches: r.touches(), Then: then}, s.Store.InsertEvents(ctx, events...)
+		then = append(then, more...)
+		return []change.Change{{Action: action, Object: r.ID, Touches: r.touches(), Then: then}}, s.Store.InsertEvents(ctx, events...)
 	})
 	if err != nil {
 		return nil, err
@@ -592,5 +625,15 @@ func (s *Service) one(ctx context.Context, requestID, action string, expected *i
 	return s.step(ctx, requestID, action, expected, func(r *Request) ([]Event, error) {
 		e, err := move(r)
 		return []Event{e}, err
+	})
+}
+
+// once is one for a move that looks beyond the request, within the change's transaction.
+func (s *Service) once(
+	ctx context.Context, requestID, action string, expected *int64, move func(ctx context.Context, r *Request) (Event, error),
+) (*Request, error) {
+	return s.stepIn(ctx, requestID, action, expected, func(ctx context.Context, r *Request) ([]Event, []job.Spec, error) {
+		e, err := move(ctx, r)
+		return []Event{e}, nil, err
 	})
 }

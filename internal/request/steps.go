@@ -7,6 +7,7 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/tenancy"
 )
 
@@ -275,8 +276,12 @@ func (s *Service) Answer(ctx context.Context, in AnswerInput) (*Request, error) 
 
 // Submit gives a request to review, T11.
 func (s *Service) Submit(ctx context.Context, in IDInput) (*Request, error) {
-	return s.one(ctx, in.ID, "request.submit", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.Submit(s.act(ctx, ByHandler, nil))
+	return s.once(ctx, in.ID, "request.submit", &in.ExpectedVersion, func(ctx context.Context, r *Request) (Event, error) {
+		e, err := r.Submit(s.act(ctx, ByHandler, nil))
+		if err == nil {
+			err = s.tasked(ctx, r.ID, Before)
+		}
+		return e, err
 	})
 }
 
@@ -302,25 +307,31 @@ type ApproveInput struct {
 // Approve decides a request, T13: another person than who prepared it. What was
 // approved is then carried out.
 func (s *Service) Approve(ctx context.Context, in ApproveInput) (*Request, error) {
-	return s.step(ctx, in.ID, "request.approve", &in.ExpectedVersion, func(r *Request) ([]Event, error) {
+	return s.stepIn(ctx, in.ID, "request.approve", &in.ExpectedVersion, func(ctx context.Context, r *Request) (events []Event, _ []job.Spec, err error) {
 		a := s.act(ctx, ByApprover, in.Late)
-		var events []Event
 		if len(r.Pauses) > 0 && r.Extension == nil && !a.At.Before(r.Deadline.BaseBefore) {
 			if err := a.reason(NoteBeyondFirst, "why the answer comes after the month, not counting pauses"); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			events = append(events, r.note(NoteBeyondFirst, a))
 			a = s.act(ctx, ByApprover, nil)
 		}
 		e, err := r.Approve(a, Check{in.Holds, in.Exceptions, in.RightsOfOthers, in.Secrecy})
-		return append(events, e), err
+		if err == nil {
+			err = s.tasked(ctx, r.ID, Before)
+		}
+		return append(events, e), nil, err
 	})
 }
 
 // Respond notes an answer that was made available by hand, T16.
 func (s *Service) Respond(ctx context.Context, in ReplyInput) (*Request, error) {
-	return s.one(ctx, in.ID, "request.respond", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.Respond(s.act(ctx, ByHandler, in.Reason), in.reply())
+	return s.once(ctx, in.ID, "request.respond", &in.ExpectedVersion, func(ctx context.Context, r *Request) (Event, error) {
+		e, err := r.Respond(s.act(ctx, ByHandler, in.Reason), in.reply())
+		if err == nil {
+			err = s.tasked(ctx, r.ID, After)
+		}
+		return e, err
 	})
 }
 
@@ -348,13 +359,20 @@ func (s *Service) Delivered(ctx context.Context, in DeliveredInput) (*Request, e
 type CloseInput struct {
 	ID              string
 	ExpectedVersion int64
-	RecipientsTold  bool // those whom the data were disclosed to, Art. 19, or there are none
+	RecipientsTold  bool
 }
 
-// Close ends a request, T17.
+// Close ends a request, T17: once all recipients have been told.
 func (s *Service) Close(ctx context.Context, in CloseInput) (*Request, error) {
-	return s.one(ctx, in.ID, "request.close", &in.ExpectedVersion, func(r *Request) (Event, error) {
-		return r.Close(s.act(ctx, ByHandler, nil), in.RecipientsTold)
+	return s.once(ctx, in.ID, "request.close", &in.ExpectedVersion, func(ctx context.Context, r *Request) (Event, error) {
+		told := true
+		if s.Recipients != nil {
+			var err error
+			if told, err = s.Recipients.Told(ctx, r.ID); err != nil {
+				return Event{}, err
+			}
+		}
+		return r.Close(s.act(ctx, ByHandler, nil), told)
 	})
 }
 
