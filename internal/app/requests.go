@@ -25,7 +25,7 @@ const requestSweep = time.Minute
 func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects *mongo.SubjectStore, library *letter.Library) {
 	p.rights = rights.NewService(rights.Config{
 		Store: mongo.NewRightsStore(p.db), Subjects: subjects, Standings: mongo.NewConsentStore(p.db, v, p.log), Consents: p.consents,
-		Purposes: p.purposes, Ledger: p.keys.ledger, Changes: changes, Now: p.now,
+		Purposes: p.purposes, Ledger: p.keys.ledger, Recorder: p.Recorder, Changes: changes, Now: p.now,
 	})
 	works := p.works(v)
 	p.post = post.NewService(post.Config{
@@ -36,6 +36,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
 		Members: p.Tenants, Works: works, Post: p.post, Vault: v, Log: p.log, Now: p.now,
 	})
+	p.rights.Requests, p.rights.Post = p.requests, p.post
 }
 
 // works has who carries out each right.

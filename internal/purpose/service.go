@@ -2,6 +2,7 @@ package purpose
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -167,6 +168,22 @@ func (s *Service) ByKey(ctx context.Context, key string) (*Purpose, error) {
 		return nil, ErrRetired
 	}
 	return p, nil
+}
+
+// Published returns the purposes that are in use, by their keys. They are shared:
+// they must not be changed.
+func (s *Service) Published(ctx context.Context) ([]*Purpose, error) {
+	all, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var published []*Purpose
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if p := all[key]; p.State == Published {
+			published = append(published, p)
+		}
+	}
+	return published, nil
 }
 
 // current returns the tenant's purposes by key, each in the latest version that

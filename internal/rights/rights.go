@@ -22,11 +22,15 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/ledger"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -43,9 +47,10 @@ const (
 
 // Cause is why something is stopped.
 type Cause struct {
-	Item   string    // of the request that asked for it
-	Ground string    // of a restriction: "18(1)(a)" …
-	At     time.Time // since when
+	Request string    // that asked for it
+	Item    string    // of it
+	Ground  string    // of a restriction: "18(1)(a)" …
+	At      time.Time // since when
 	// Notice is the notice that the restriction will be lifted, Art. 18(3).
 	Notice *Notice
 }
@@ -53,7 +58,33 @@ type Cause struct {
 // Notice tells a person that a restriction will be lifted.
 type Notice struct {
 	SentAt time.Time
-	By     string // id of who sent it
+	By     string     // id of who sent it
+	LiftOn civil.Date // in the tenant's zone: it is lifted then at the earliest
+	Zone   string     // that zone, IANA
+	Letter string     // id, "" when the person was told by hand
+}
+
+// LetterID returns the letter, nil when the person was told by hand.
+func (n *Notice) LetterID() *string {
+	if n.Letter == "" {
+		return nil
+	}
+	return &n.Letter
+}
+
+// due reports whether the day has come that the person was told.
+func (n *Notice) due(now time.Time) (bool, error) {
+	today, err := dayIn(n.Zone, now)
+	return err == nil && !today.Before(n.LiftOn), err
+}
+
+// dayIn returns the day that an instant is of in a zone.
+func dayIn(zone string, at time.Time) (civil.Date, error) {
+	in, err := time.LoadLocation(zone)
+	if err != nil {
+		return civil.Date{}, fmt.Errorf("load the tenant's time zone: %w", err)
+	}
+	return civil.Of(at.In(in)), nil
 }
 
 // Stop is what a person has had stopped; it stands while it has a Cause.
@@ -72,6 +103,11 @@ func (s *Stop) cause(itemID string) *Cause {
 	return &s.Causes[i]
 }
 
+// remove takes the cause of an item away.
+func (s *Stop) remove(itemID string) {
+	s.Causes = slices.DeleteFunc(slices.Clone(s.Causes), func(c Cause) bool { return c.Item == itemID })
+}
+
 // Plan is what restricting would do: approved is this, and nothing else.
 type Plan struct {
 	SubjectID string
@@ -85,6 +121,7 @@ var (
 	ErrNone   = errs.New(errs.NotFound, "no such restriction")
 	ErrGround = errs.New(errs.Invalid, "the grounds are 18(1)(a) to 18(1)(d)").At("ground")
 	ErrNotice = errs.New(errs.Precondition, "tell the person first that the restriction will be lifted (GDPR Art. 18(3))").Under("art18.notice")
+	ErrEarly  = errs.New(errs.Precondition, "the person was told that the restriction is lifted on a later day").Under("art18.notice")
 	ErrSame   = errs.New(errs.Precondition, "somebody else than who gave notice lifts a restriction").Under("fourEyes")
 )
 
@@ -119,11 +156,24 @@ type Consents interface {
 // Purposes knows purposes by the ids of their versions.
 type Purposes interface {
 	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
+	// Published returns those that are in use.
+	Published(ctx context.Context) ([]*purpose.Purpose, error)
 }
 
 // Ledger keeps stops where a restored backup can't undo them.
 type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
+}
+
+// Requests finds the requests that asked for something to be stopped.
+type Requests interface {
+	Get(ctx context.Context, requestID string) (*request.Request, error)
+}
+
+// Post writes letters: see post.Service.
+type Post interface {
+	// Notice writes a letter about a request within a change's transaction.
+	Notice(ctx context.Context, r *request.Request, form, key string, fields letter.Fields) (request.Told, error)
 }
 
 // Config is what a Service needs. All of it is required.
@@ -134,8 +184,14 @@ type Config struct {
 	Consents  Consents
 	Purposes  Purposes
 	Ledger    Ledger
+	Recorder  *audit.Recorder
 	Changes   *change.Runner
 	Now       func() time.Time
+
+	// Requests and Post need what this package does themselves, and are set before
+	// the Service is used.
+	Requests Requests
+	Post     Post
 }
 
 // Service keeps what persons have had stopped.
@@ -156,7 +212,11 @@ func (s *Service) Restriction(ctx context.Context, subjectID string) (*Stop, err
 	if _, err := s.subject(ctx, subjectID); err != nil {
 		return nil, err
 	}
-	return s.Store.Get(ctx, subjectID, Restriction)
+	st, err := s.Store.Get(ctx, subjectID, Restriction)
+	if err != nil {
+		return nil, err
+	}
+	return st, s.Recorder.Read(ctx, "restriction.read", subjectID, audit.Touch{Subject: subjectID, Object: subjectID})
 }
 
 // Plan returns what restricting a person on a ground would do.
@@ -235,9 +295,11 @@ func (s *Service) enter(ctx context.Context, subjectID string, k Kind, c Cause, 
 	if err != nil {
 		return err
 	}
-	e := ledger.Entry{Kind: ledger.Objection, Tenant: of, Object: c.Item, Subject: subjectID, Units: []string{string(k)}, State: state}
+	e := ledger.Entry{
+		Kind: ledger.Objection, Tenant: of, Object: c.Item, Subject: subjectID, Units: []string{string(k), c.Ground, c.Request}, State: state,
+	}
 	if k == Restriction {
-		e.Kind, e.Units = ledger.Restriction, []string{string(k), c.Ground}
+		e.Kind = ledger.Restriction
 	}
 	if _, err := s.Ledger.Append(ctx, e); err != nil {
 		return fmt.Errorf("enter %s of %s in the ledger: %w", k, c.Item, err)
@@ -245,24 +307,59 @@ func (s *Service) enter(ctx context.Context, subjectID string, k Kind, c Cause, 
 	return nil
 }
 
-// NoticeInput tells that a person was told, Art. 18(3).
+// NoticeInput tells a person that a restriction will be lifted, Art. 18(3).
 type NoticeInput struct {
-	Subject string
-	Item    string // of the request that asked for the restriction
-	SentAt  time.Time
+	Request      string // that asked for the restriction
+	Item         string
+	LiftOn       civil.Date // a day to come, in the tenant's zone
+	Reason       string     // as the person is told it
+	Consequences string     // likewise: what happens then
+	// SentAt is when the person was told by hand; else the platform writes to them.
+	SentAt *time.Time
 }
 
-// Announce notes that the person was told that a restriction will be lifted.
+// Announce tells the person that a restriction will be lifted, or notes that they
+// were told.
 func (s *Service) Announce(ctx context.Context, in NoticeInput) (*Stop, error) {
-	if in.SentAt.After(s.now()) {
-		return nil, errs.New(errs.Invalid, "the notice is to have been sent").At("sentAt")
+	r, err := s.Requests.Get(ctx, in.Request)
+	if err != nil {
+		return nil, errs.At(err, "request")
 	}
-	return s.edit(ctx, "rights.announceLifting", in.Subject, in.Item, func(st *Stop, c *Cause) error {
-		if in.SentAt.Before(c.At) {
-			return errs.New(errs.Invalid, "the notice comes after the restriction").At("sentAt")
+	if r.Item(in.Item) == nil || r.Subject == "" {
+		return nil, ErrNone.At("item")
+	}
+	told := Notice{SentAt: s.now(), By: authz.FromContext(ctx).ID, LiftOn: in.LiftOn, Zone: r.Deadline.Zone}
+	today, err := dayIn(told.Zone, told.SentAt)
+	switch {
+	case err != nil:
+		return nil, err
+	case !in.LiftOn.After(today):
+		return nil, errs.New(errs.Invalid, "the person needs time to answer: lift it on a day to come").At("liftOn")
+	case in.SentAt != nil && in.SentAt.After(told.SentAt):
+		return nil, errs.New(errs.Invalid, "the notice is to have been sent").At("sentAt")
+	case in.SentAt != nil:
+		told.SentAt = in.SentAt.UTC().Truncate(time.Millisecond)
+	}
+	return s.edit(ctx, "rights.announceLifting", r.Subject, in.Item, func(ctx context.Context, _ *Stop, c *Cause) ([]job.Spec, error) {
+		if told.SentAt.Before(c.At) {
+			return nil, errs.New(errs.Invalid, "the notice comes after the restriction").At("sentAt")
 		}
-		c.Notice = &Notice{in.SentAt.UTC().Truncate(time.Millisecond), authz.FromContext(ctx).ID}
-		return nil
+		n := told
+		c.Notice = &n
+		if in.SentAt != nil {
+			return nil, nil
+		}
+		since, err := dayIn(n.Zone, c.At)
+		if err != nil {
+			return nil, err
+		}
+		sent, err := s.Post.Notice(ctx, r, "restriction-before-lifting", "lifting/"+c.Item+"/"+n.SentAt.Format(time.RFC3339Nano), letter.Fields{
+			"restriction.fromDate": letter.Date(since), "restriction.liftDate": letter.Date(n.LiftOn),
+			"restriction.liftReason": letter.Text(in.Reason), "restriction.afterLift": letter.Text(in.Consequences),
+			"restriction.scopeList": letter.Items(wordsIn(r.Language).everything),
+		})
+		n.Letter = sent.Letter
+		return sent.Then, err
 	})
 }
 
@@ -272,20 +369,23 @@ type LiftInput struct {
 	Item    string // of the request that asked for the restriction
 }
 
-// Lift ends a restriction of which the person was told, by another than who told
-// them. The person's data is used again when it was the last one.
+// Lift ends a restriction on the day that the person was told, by another than who
+// told them. The person's data is used again when it was the last one.
 func (s *Service) Lift(ctx context.Context, in LiftInput) (*Stop, error) {
 	var lifted Cause
-	st, err := s.edit(ctx, "rights.liftRestriction", in.Subject, in.Item, func(st *Stop, c *Cause) error {
+	st, err := s.edit(ctx, "rights.liftRestriction", in.Subject, in.Item, func(ctx context.Context, st *Stop, c *Cause) ([]job.Spec, error) {
 		switch {
 		case c.Notice == nil:
-			return ErrNotice
+			return nil, ErrNotice
 		case c.Notice.By == authz.FromContext(ctx).ID:
-			return ErrSame
+			return nil, ErrSame
+		}
+		if due, err := c.Notice.due(s.now()); err != nil || !due {
+			return nil, errors.Join(err, ErrEarly)
 		}
 		lifted = *c
-		st.Causes = slices.DeleteFunc(slices.Clone(st.Causes), func(x Cause) bool { return x.Item == in.Item })
-		return nil
+		st.remove(in.Item)
+		return nil, nil
 	})
 	if err != nil {
 		return nil, err
@@ -293,7 +393,10 @@ func (s *Service) Lift(ctx context.Context, in LiftInput) (*Stop, error) {
 	return st, s.enter(ctx, in.Subject, Restriction, lifted, "OFF")
 }
 
-func (s *Service) edit(ctx context.Context, action, subjectID, itemID string, edit func(*Stop, *Cause) error) (st *Stop, err error) {
+// edit changes a restriction in one change, with the jobs that follow.
+func (s *Service) edit(
+	ctx context.Context, action, subjectID, itemID string, edit func(context.Context, *Stop, *Cause) ([]job.Spec, error),
+) (st *Stop, err error) {
 	if _, err := s.subject(ctx, subjectID); err != nil {
 		return nil, err
 	}
@@ -309,7 +412,7 @@ func (s *Service) edit(ctx context.Context, action, subjectID, itemID string, ed
 		if err := s.Subjects.GuardStored(ctx, subjectID); err != nil {
 			return done, err
 		}
-		if err := edit(st, c); err != nil {
+		if done.Then, err = edit(ctx, st, c); err != nil {
 			return done, err
 		}
 		if len(st.Causes) == 0 {
@@ -336,13 +439,16 @@ func (s *Service) Replay(ctx context.Context, e ledger.Entry) (handled bool, err
 	if len(e.Units) > 1 {
 		c.Ground = e.Units[1]
 	}
+	if len(e.Units) > 2 { // older entries don't say
+		c.Request = e.Units[2]
+	}
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		done := change.Change{Action: "rights.replay", Object: e.Object, Touches: []audit.Touch{{Subject: e.Subject, Object: e.Object}}}
 		st, err := s.Store.Get(ctx, e.Subject, k)
 		if err != nil {
 			return done, err
 		}
-		st.Causes = slices.DeleteFunc(slices.Clone(st.Causes), func(x Cause) bool { return x.Item == e.Object })
+		st.remove(e.Object)
 		if e.State == "ON" {
 			st.Causes = append(st.Causes, c)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/id"
@@ -73,7 +74,7 @@ func open(t *testing.T) *office {
 	w.Handle(consent.JobCheck, o.consents.RunCheck)
 	o.s = rights.NewService(rights.Config{
 		Store: mongo.NewRightsStore(w.DB), Subjects: subjects, Standings: store, Consents: o.consents, Purposes: o.purposes,
-		Ledger: o.book, Changes: w.Changes, Now: w.Now,
+		Ledger: o.book, Recorder: w.Recorder, Changes: w.Changes, Now: w.Now,
 	})
 	return o
 }
@@ -154,7 +155,7 @@ func (o *office) sees(s *subject.Subject, key string) bool {
 
 // asks is a request for a right, with what is proposed.
 func (o *office) asks(s *subject.Subject, t request.Type, p request.Proposal) (*request.Request, *request.Item) {
-	r := &request.Request{ID: id.New(id.Request, testenv.One), Subject: s.ID, ReceivedAt: o.Now(), Items: []request.Item{
+	r := &request.Request{ID: id.New(id.Request, testenv.One), Subject: s.ID, ReceivedAt: o.Now(), Deadline: request.Deadline{Zone: "Europe/Copenhagen"}, Items: []request.Item{
 		{ID: id.New(id.RequestItem, testenv.One), Type: t, Proposal: &p},
 	}}
 	return r, &r.Items[0]
@@ -326,21 +327,23 @@ func TestRestriction(t *testing.T) {
 	o.replay()
 	state(subject.Restricted)
 
+	o.s.Requests = only{r}
 	lift := rights.LiftInput{Subject: s.ID, Item: item.ID}
 	if _, err := o.s.Lift(other, lift); !errors.Is(err, rights.ErrNotice) {
 		t.Errorf("without notice: %v", err)
 	}
-	notice := rights.NoticeInput{Subject: s.ID, Item: item.ID, SentAt: o.Now().Add(time.Hour)}
+	notice := rights.NoticeInput{Request: r.ID, Item: item.ID, LiftOn: civil.Of(o.Now()).AddDays(2), SentAt: new(o.Now().Add(time.Hour))}
 	o.Sleep(time.Minute)
 	if _, err := o.s.Announce(one, notice); err == nil {
 		t.Error("a notice that isn't sent yet was noted")
 	}
-	notice.SentAt = o.Now()
+	notice.SentAt = new(o.Now())
 	if _, err := o.s.Announce(o.As(testenv.Two), notice); !errors.Is(err, subject.ErrNotFound) {
 		t.Errorf("another tenant: %v", err)
 	}
 	_, err = o.s.Announce(one, notice)
 	o.ok(err)
+	o.Sleep(72 * time.Hour)
 	if _, err := o.s.Lift(one, lift); !errors.Is(err, rights.ErrSame) {
 		t.Errorf("by who gave notice: %v", err)
 	}
@@ -352,3 +355,8 @@ func TestRestriction(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 }
+
+// only is the one request that there is.
+type only struct{ r *request.Request }
+
+func (o only) Get(context.Context, string) (*request.Request, error) { return o.r, nil }

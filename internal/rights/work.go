@@ -118,7 +118,7 @@ func (w marketing) Effect(ctx context.Context, r *request.Request, item *request
 		return request.Done{}, err
 	}
 	done := request.Done{Outcome: request.Fulfilled}
-	err = w.begin(ctx, r.Subject, Marketing, Cause{Item: item.ID, At: w.now()}, nil)
+	err = w.begin(ctx, r.Subject, Marketing, Cause{Request: r.ID, Item: item.ID, At: w.now()}, nil)
 	if errors.Is(err, subject.ErrErased) {
 		return done, nil // nothing is left to be used
 	}
@@ -142,7 +142,7 @@ func (w objection) Carry(ctx context.Context, r *request.Request, item *request.
 	if item.Proposal.Outcome != request.Fulfilled {
 		return request.Done{}, request.ErrPlan.Because(errs.New(errs.Precondition, "an objection is upheld or refused as a whole"))
 	}
-	if err := w.begin(ctx, r.Subject, Interests, Cause{Item: item.ID, At: w.now()}, nil); err != nil && !errors.Is(err, subject.ErrErased) {
+	if err := w.begin(ctx, r.Subject, Interests, Cause{Request: r.ID, Item: item.ID, At: w.now()}, nil); err != nil && !errors.Is(err, subject.ErrErased) {
 		return request.Done{}, err
 	}
 	return request.Done{Outcome: request.Fulfilled}, nil
@@ -161,7 +161,7 @@ func (w restriction) Carry(ctx context.Context, r *request.Request, item *reques
 	if p.Outcome != request.Fulfilled {
 		return request.Done{}, request.ErrPlan.Because(errs.New(errs.Precondition, "processing is restricted as a whole, or not at all"))
 	}
-	err = w.begin(ctx, r.Subject, Restriction, Cause{Item: item.ID, Ground: p.Ground, At: w.now()}, func(ctx context.Context) error {
+	err = w.begin(ctx, r.Subject, Restriction, Cause{Request: r.ID, Item: item.ID, Ground: p.Ground, At: w.now()}, func(ctx context.Context) error {
 		now, err := w.Plan(ctx, r.Subject, p.Ground)
 		if errors.Is(err, subject.ErrErased) || errs.KindOf(err) == errs.Invalid {
 			return request.ErrPlan.Because(err)
