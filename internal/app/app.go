@@ -314,7 +314,8 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Authorizer: p.authorizer,
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Certificates: p.certificates,
+		Authorizer: p.authorizer,
 		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return nil
@@ -404,7 +405,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
-			Requests: p.requests, Post: p.post, Retention: p.retention, Erase: p.erase, Certificates: p.certificates, Calendars: p.calendars,
+			Requests: p.requests, Post: p.post, Retention: p.retention, Erase: p.erase, Rights: p.rights, Certificates: p.certificates, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})

@@ -10,7 +10,7 @@ import (
 
 // pages returns the routes of the pages that anybody may read.
 func (p *Platform) pages() ([]server.Route, error) {
-	check, err := checkpage.New(p.audit.ring, p.log)
+	check, err := checkpage.New(p.audit.ring, p.certificates, p.log)
 	if err != nil {
 		return nil, err
 	}

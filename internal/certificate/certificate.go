@@ -58,6 +58,7 @@ type Certificate struct {
 	Content   Content
 	Signed    string // in compact form: "" of a draft
 	Statement string // signed, in compact form: "" until it is
+	Language  string // of its paper: "da", or else "en"; "" is the tenant's first
 	CreatedAt time.Time
 	IssuedAt  *time.Time
 	StatedAt  *time.Time
@@ -203,8 +204,9 @@ var (
 // Store keeps certificates, for the tenant in ctx. Insert and Update work in the
 // transaction of a change.
 type Store interface {
-	// Get fails with ErrNotFound.
-	Get(ctx context.Context, certificateID string) (*Certificate, error)
+	// Get returns the certificate with a number, or whose statement has it. It fails
+	// with ErrNotFound.
+	Get(ctx context.Context, number string) (*Certificate, error)
 	// Of returns the certificate of a shredding, or ErrNotFound.
 	Of(ctx context.Context, shreddingID string) (*Certificate, error)
 	// For returns the certificates that have a cause.
@@ -213,6 +215,11 @@ type Store interface {
 	Insert(ctx context.Context, c *Certificate) error
 	// Update stores c, which is in state From so far, or fails with change.ErrVersion.
 	Update(ctx context.Context, c *Certificate, from State) error
+	// Delete works in the transaction of a change.
+	Delete(ctx context.Context, c *Certificate) error
+	// IssuedBefore returns up to limit certificates of all tenants that are Stated and
+	// were issued before an instant, the oldest first. It needs a system context.
+	IssuedBefore(ctx context.Context, at time.Time, limit int) ([]*Certificate, error)
 	// Unstated returns up to limit certificates of all tenants that are Issued, by
 	// tenant and id after one. It needs a system context.
 	Unstated(ctx context.Context, after string, limit int) ([]*Certificate, error)
@@ -222,6 +229,7 @@ type Store interface {
 type Opened struct {
 	Certificate *Content
 	Statement   *Irrecoverable
+	Signed      string
 	SignedBy    *sign.Key
 }
 
@@ -239,23 +247,23 @@ func Is(text string) bool {
 // or as sign.KeySet.OpenJWS does.
 func Open(keys *sign.KeySet, compact string) (*Opened, error) {
 	compact = strings.TrimSpace(compact)
-	if payload, by, err := keys.OpenJWS(sign.Certificate, Type, compact); !errors.Is(err, sign.ErrForm) {
+	if signed, by, err := keys.OpenJWS(sign.Certificate, Type, compact); !errors.Is(err, sign.ErrForm) {
 		if err != nil {
 			return nil, err
 		}
-		o := &Opened{Certificate: &Content{}, SignedBy: by}
-		return o, read(payload, o.Certificate, &o.Certificate.Version)
+		o := &Opened{Certificate: &Content{}, Signed: compact, SignedBy: by}
+		return o, read(signed, o.Certificate, &o.Certificate.Version)
 	}
-	payload, by, err := keys.OpenJWS(sign.Certificate, StatementType, compact)
+	signed, by, err := keys.OpenJWS(sign.Certificate, StatementType, compact)
 	if err != nil {
 		return nil, err
 	}
-	o := &Opened{Statement: &Irrecoverable{}, SignedBy: by}
-	return o, read(payload, o.Statement, &o.Statement.Version)
+	o := &Opened{Statement: &Irrecoverable{}, Signed: compact, SignedBy: by}
+	return o, read(signed, o.Statement, &o.Statement.Version)
 }
 
-func read(payload []byte, into any, version *int) error {
-	if err := json.Unmarshal(payload, into); err != nil {
+func read(content []byte, into any, version *int) error {
+	if err := json.Unmarshal(content, into); err != nil {
 		return fmt.Errorf("%w: %w", ErrForm, err)
 	}
 	if *version != Version {

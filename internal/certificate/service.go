@@ -3,6 +3,7 @@ package certificate
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/ledger"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/tenancy"
@@ -112,11 +114,11 @@ func platform(ctx context.Context, of tenant.ID) context.Context {
 
 // Begin stores the draft of the certificate of a shredding that begins, within the
 // transaction of that change. Of the content the caller gives what it knows, and
-// the rest follows when it is issued. It fails with ErrExists.
-func (s *Service) Begin(ctx context.Context, sh *erasure.Shredding, c Content) (*Certificate, error) {
+// the rest follows when it is issued; language is that of its paper. It fails with ErrExists.
+func (s *Service) Begin(ctx context.Context, sh *erasure.Shredding, language string, c Content) (*Certificate, error) {
 	cert := &Certificate{
 		ID: id.New(id.Certificate, sh.Tenant), Tenant: sh.Tenant, Subject: sh.Target.Subject, Shredding: sh.ID, Cause: sh.Cause, State: Draft,
-		Content: c, CreatedAt: s.at(),
+		Content: c, Language: language, CreatedAt: s.at(),
 	}
 	cert.Content.Backups.Statement = id.New(id.Certificate, sh.Tenant)
 	return cert, s.Store.Insert(ctx, cert)
@@ -204,7 +206,7 @@ func (s *Service) draft(ctx context.Context, sh *erasure.Shredding) (*Certificat
 		content.Ground, content.Item = articleAsked, sh.Cause
 	}
 	err = s.Changes.DoQuiet(ctx, "certificate.begin", sh.ID, func(ctx context.Context) error {
-		c, err = s.Begin(ctx, sh, content)
+		c, err = s.Begin(ctx, sh, "", content)
 		return err
 	})
 	if errors.Is(err, ErrExists) {
@@ -306,8 +308,11 @@ func (s *Service) settle(ctx context.Context, c *Certificate, action string, fro
 }
 
 // Hash returns the SHA-256 of what a certificate says, in hexadecimal letters: of
-// the JSON that was signed. The zero value has none.
+// the JSON that was signed, or of a draft would be.
 func (c *Certificate) Hash() (string, error) {
+	if c.Signed != "" {
+		return digest(c.Signed)
+	}
 	b, err := json.Marshal(c.Content)
 	if err != nil {
 		return "", fmt.Errorf("write certificate: %w", err)
@@ -316,9 +321,62 @@ func (c *Certificate) Hash() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// digest returns the SHA-256 of the JSON that a text signs.
+func digest(signed string) (string, error) {
+	var raw json.RawMessage
+	if err := payload(signed, &raw); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// payload reads what a text signs, which came from the store and isn't checked again.
+func payload(signed string, into any) error {
+	_, rest, _ := strings.Cut(signed, ".")
+	body, _, _ := strings.Cut(rest, ".")
+	b, err := base64.RawURLEncoding.DecodeString(body)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrForm, err)
+	}
+	return nil
+}
+
+// Years is for how long a certificate is kept from its issue on, unless the second
+// statement on it is still to come: until an offence against data protection law is
+// barred by time (databeskyttelsesloven § 41), DOMAIN §3.2. What it was about is gone
+// by then; that it was issued stays in the audit log.
+const Years = 5
+
 // Sweep signs the second statement on each certificate whose data nobody can bring
-// back any more. ctx spans tenants.
+// back any more, and erases those whose own time is over. ctx spans tenants.
 func (s *Service) Sweep(ctx context.Context) error {
+	if err := s.stateAll(ctx); err != nil {
+		return err
+	}
+	for {
+		old, err := s.Store.IssuedBefore(tenant.System(ctx, "certificates"), s.at().AddDate(-Years, 0, -1), batch)
+		if err != nil {
+			return err
+		}
+		for _, c := range old {
+			err := s.Changes.Do(platform(ctx, c.Tenant), func(ctx context.Context) (change.Change, error) {
+				return change.Change{Action: "certificate.erase", Object: c.ID}, s.Store.Delete(ctx, c)
+			})
+			if err != nil {
+				return fmt.Errorf("erase certificate %s: %w", c.ID, err)
+			}
+		}
+		if len(old) < batch {
+			return nil
+		}
+	}
+}
+
+func (s *Service) stateAll(ctx context.Context) error {
 	for after := ""; ; {
 		list, err := s.Store.Unstated(tenant.System(ctx, "certificates"), after, batch)
 		if err != nil {
@@ -370,20 +428,71 @@ func (s *Service) state(ctx context.Context, c *Certificate) error {
 	return err
 }
 
-// Get returns a certificate that is signed, or ErrNotFound.
-func (s *Service) Get(ctx context.Context, certificateID string) (*Certificate, error) {
+// Get returns a certificate that is signed, by its number or its statement's, or
+// ErrNotFound. To a person it returns their own.
+func (s *Service) Get(ctx context.Context, number string) (*Certificate, error) {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if id.Check(id.Certificate, of, certificateID) != nil {
+	if id.Check(id.Certificate, of, number) != nil {
 		return nil, ErrNotFound
 	}
-	c, err := s.Store.Get(ctx, certificateID)
-	if err == nil && c.State == Draft {
-		err = ErrNotFound
+	c, err := s.Store.Get(ctx, number)
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	p := authz.FromContext(ctx)
+	if c.State == Draft || number != c.ID && c.Statement == "" || p.Kind == authz.KindSubject && p.Subject != c.Subject {
+		return nil, ErrNotFound
+	}
+	return c, nil
+}
+
+// File is a certificate, or the second statement on one, as PDF.
+type File struct {
+	Name    string
+	Subject string
+	Content []byte
+}
+
+// Open returns what has a number to be downloaded, as Get does.
+func (s *Service) Open(ctx context.Context, number string) (*File, error) {
+	c, err := s.Get(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	language := c.Language
+	if language == "" {
+		t, err := s.Tenants.Get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		language = letter.Language(strings.Join(t.Languages[:min(1, len(t.Languages))], ""))
+	}
+	return c.file(language, number)
+}
+
+func (c *Certificate) file(language, number string) (*File, error) {
+	content, err := c.PDF(language, number != c.ID)
+	name := "certificate-" + c.IssuedAt.UTC().Format("20060102") + "-" + number[len(number)-8:] + ".pdf"
+	return &File{name, c.Subject, content}, err
+}
+
+// Public returns what has a number to anybody who knows the number: it can't be
+// guessed, is in letters to the person only, and leads to nothing but opaque ids. In
+// it lies what is signed, in the language that is asked for. It fails with
+// ErrNotFound.
+func (s *Service) Public(ctx context.Context, language, number string) (*File, error) {
+	of, ok := id.TenantOf(number)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	c, err := s.Get(platform(ctx, of), number)
+	if err != nil {
+		return nil, err
+	}
+	return c.file(language, number)
 }
 
 // For returns the certificates that a cause has, drafts included: the item of a

@@ -1,25 +1,32 @@
 // Package checkpage is the public page where anybody can check what the platform
 // has signed: receipts, certificates, packages, whatever `vogter verify` knows. The
 // file is checked in memory against the platform's own keys, and is neither kept
-// nor logged.
+// nor logged. A certificate of erasure can also be asked for by its number, which
+// the person has from a letter and nobody can guess: who is erased can't sign in.
 package checkpage
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"errors"
 	"fmt"
+	"html/template"
 	"io"
 	"log/slog"
-	"mime/multipart"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/httperr"
+	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/pages"
+	"github.com/vogter/vogter/internal/paper"
 	"github.com/vogter/vogter/internal/reqlog"
 	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/verify"
@@ -51,17 +58,23 @@ type Keys interface {
 	Keys(ctx context.Context) (*sign.KeySet, error)
 }
 
+// Certificates gives certificates of erasure to who knows their number.
+type Certificates interface {
+	Public(ctx context.Context, language, number string) (*certificate.File, error)
+}
+
 // Page serves the page.
 type Page struct {
 	keys  Keys
+	certs Certificates
 	log   *slog.Logger
 	texts pages.Texts
 	page  *pages.Template
 	slots chan struct{}
 }
 
-// New returns the page that checks with the given keys.
-func New(keys Keys, log *slog.Logger) (*Page, error) {
+// New returns the page that checks with the given keys, and finds certificates.
+func New(keys Keys, certs Certificates, log *slog.Logger) (*Page, error) {
 	texts, err := pages.Default()
 	if err == nil {
 		texts, err = texts.With(files)
@@ -73,16 +86,26 @@ func New(keys Keys, log *slog.Logger) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Page{keys, log, texts, page, make(chan struct{}, slots)}, nil
+	return &Page{keys, certs, log, texts, page, make(chan struct{}, slots)}, nil
 }
 
 // Show answers GET with the form.
 func (p *Page) Show(w http.ResponseWriter, r *http.Request) { p.write(w, r, http.StatusOK, view{}) }
 
-// Check answers POST of the form with what the file is.
+// Check answers POST of the form with what the file or text is, or with the
+// certificate of a number as PDF.
 func (p *Page) Check(w http.ResponseWriter, r *http.Request) {
 	status, v := p.check(w, r)
-	p.write(w, r, status, v)
+	if v.pdf == nil {
+		p.write(w, r, status, v)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/pdf")
+	h.Set("Content-Disposition", `attachment; filename="`+v.pdf.Name+`"`)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(v.pdf.Content) // nobody is left to tell
 }
 
 // Fail answers a call that goes wrong before it is ours, or in it.
@@ -105,6 +128,10 @@ type view struct {
 
 	Receipt *receipt.Document // of a receipt, the last of a chain
 	Report  *verify.Report    // of whatever is good
+	Erasure template.HTML     // what a certificate of erasure says
+	Number  string            // of a certificate that was asked for by its number
+
+	pdf *certificate.File // to be sent instead of the page
 }
 
 func (p *Page) write(w http.ResponseWriter, r *http.Request, status int, v view) {
@@ -127,11 +154,11 @@ func (p *Page) write(w http.ResponseWriter, r *http.Request, status int, v view)
 
 func (p *Page) check(w http.ResponseWriter, r *http.Request) (int, view) {
 	ctx := r.Context()
-	file, err := upload(w, r)
+	in, err := read(w, r)
 	switch {
 	case errors.Is(err, errTooLarge):
 		return http.StatusRequestEntityTooLarge, view{id: "check.tooLarge"}
-	case err != nil || len(file) == 0:
+	case err != nil || len(in.content) == 0:
 		return http.StatusBadRequest, view{id: "check.noFile"}
 	}
 	select {
@@ -140,24 +167,66 @@ func (p *Page) check(w http.ResponseWriter, r *http.Request) (int, view) {
 	case <-ctx.Done():
 		return http.StatusServiceUnavailable, view{id: "error.tryLater"}
 	}
+	v := view{id: "check.ok", Good: true}
+	if number := string(in.content); id.TypeOf(number) == id.Certificate {
+		found, err := p.certs.Public(ctx, pages.Language(r), number)
+		switch {
+		case errs.KindOf(err) == errs.NotFound:
+			return http.StatusNotFound, view{id: "check.noNumber"}
+		case err != nil:
+			return p.failed(ctx, "certificate", err)
+		case in.pdf:
+			return http.StatusOK, view{pdf: found}
+		}
+		v.Number, in.content = number, found.Content
+	}
 	keys, err := p.keys.Keys(ctx)
 	if err != nil {
-		p.log.ErrorContext(ctx, "keys of the check page not read", "request_id", audit.RequestFrom(ctx).ID, "err", err)
-		return http.StatusServiceUnavailable, view{id: "error.tryLater"}
+		return p.failed(ctx, "keys", err)
 	}
-	report, err := verify.Content(file, verify.Options{Trusted: keys, MaxManifest: maxManifest})
-	if err != nil {
+	if v.Report, err = verify.Content(in.content, verify.Options{Trusted: keys, MaxManifest: maxManifest}); err != nil {
 		return http.StatusOK, bad(err)
 	}
-	v := view{id: "check.ok", Good: true, Report: report}
-	if n := len(report.Receipts); n > 0 {
-		v.Receipt = &report.Receipts[n-1].Document
+	if n := len(v.Report.Receipts); n > 0 {
+		v.Receipt = &v.Report.Receipts[n-1].Document
 		if c := v.Receipt.Record.Controllers; len(c) > 0 {
-			v.id = "verify.ok"
-			v.fields = []string{"verify.signedAt", v.Receipt.Created.Format("2006-01-02 15:04 MST"), "verify.controllerName", c[0].Name}
+			v.signed(v.Receipt.Created, c[0].Name)
+		}
+	}
+	if o := v.Report.Erasure; o != nil {
+		if v.Erasure, err = told(o, pages.Language(r)); err != nil {
+			return p.failed(ctx, "certificate", err)
+		}
+		if o.Certificate != nil {
+			v.signed(o.Certificate.IssuedAt, o.Certificate.Controller.Name)
 		}
 	}
 	return http.StatusOK, v
+}
+
+// failed answers when something of ours isn't there.
+func (p *Page) failed(ctx context.Context, what string, err error) (int, view) {
+	p.log.ErrorContext(ctx, what+" of the check page not read", "request_id", audit.RequestFrom(ctx).ID, "err", err)
+	return http.StatusServiceUnavailable, view{id: "error.tryLater"}
+}
+
+// signed says when a document was signed, and for whom.
+func (v *view) signed(at time.Time, controller string) {
+	v.id = "verify.ok"
+	v.fields = []string{"verify.signedAt", at.UTC().Format("2006-01-02 15:04 MST"), "verify.controllerName", controller}
+}
+
+// told returns what a certificate says, as a part of the page.
+func told(o *certificate.Opened, language string) (template.HTML, error) {
+	d, err := o.Document(language)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	if err := paper.Fragment(&b, d); err != nil {
+		return "", err
+	}
+	return template.HTML(b.String()), nil //nolint:gosec // G203: every text in it is escaped by package paper
 }
 
 // bad says what is wrong with a file.
@@ -172,8 +241,8 @@ func bad(err error) view {
 	}
 }
 
-// Number is how a number is put into a text.
-func (view) Number(n any) string { return fmt.Sprint(n) }
+// Count is how a number is put into a text.
+func (view) Count(n any) string { return fmt.Sprint(n) }
 
 // State returns the id of the text of an event's state.
 func (view) State(e receipt.Event) string {
@@ -188,31 +257,42 @@ func (view) State(e receipt.Event) string {
 // errTooLarge reports more than MaxFile.
 var errTooLarge = errors.New("the file is too large")
 
-// upload returns the form's file. Nothing of it touches a disk.
-func upload(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// input is what the form has.
+type input struct {
+	content []byte
+	pdf     bool // what is found is wanted as a file
+}
+
+// read returns the form's file, or else its text. Nothing of it touches a disk.
+func read(w http.ResponseWriter, r *http.Request) (input, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, MaxFile+maxForm)
 	form, err := r.MultipartReader()
 	if err != nil {
-		return nil, err
+		return input{}, err
 	}
+	fields := map[string][]byte{}
 	for {
 		part, err := form.NextPart()
-		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			return nil, errTooLarge
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil && fields[part.FormName()] == nil {
+			fields[part.FormName()], err = io.ReadAll(io.LimitReader(part, MaxFile+1))
+		}
+		if _, large := errors.AsType[*http.MaxBytesError](err); large || err == nil && len(fields[part.FormName()]) > MaxFile {
+			return input{}, errTooLarge
 		}
 		if err != nil {
-			return nil, err
-		}
-		if part.FormName() == "file" {
-			return read(part)
+			return input{}, err
 		}
 	}
-}
-
-func read(part *multipart.Part) ([]byte, error) {
-	file, err := io.ReadAll(io.LimitReader(part, MaxFile+1))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large || len(file) > MaxFile {
-		return nil, errTooLarge
+	in := input{fields["file"], len(fields["pdf"]) > 0}
+	if len(in.content) == 0 {
+		in.content = bytes.TrimSpace(fields["text"])
+		// A mail breaks the lines of what is copied from it.
+		if whole := strings.Join(strings.Fields(string(in.content)), ""); certificate.Is(whole) {
+			in.content = []byte(whole)
+		}
 	}
-	return file, err
+	return in, nil
 }

@@ -3,6 +3,7 @@ package checkpage_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,13 +15,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/checkpage"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/sign"
 	"github.com/vogter/vogter/internal/testenv"
 )
@@ -30,6 +34,7 @@ type stand struct {
 
 	page *checkpage.Page
 	ring *sign.Ring
+	cert certificate.Certificate
 	log  bytes.Buffer
 }
 
@@ -37,10 +42,103 @@ func open(t *testing.T) *stand {
 	t.Helper()
 	s := &stand{T: t, ring: testenv.NewRing(t)}
 	var err error
-	if s.page, err = checkpage.New(s.ring, slog.New(slog.NewTextHandler(&s.log, nil))); err != nil {
+	if s.page, err = checkpage.New(s.ring, s, slog.New(slog.NewTextHandler(&s.log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Public implements checkpage.Certificates: there is one.
+func (s *stand) Public(_ context.Context, language, number string) (*certificate.File, error) {
+	if number != s.cert.ID {
+		return nil, certificate.ErrNotFound
+	}
+	content, err := s.cert.PDF(language, false)
+	return &certificate.File{Name: "certificate.pdf", Content: content}, err
+}
+
+// certify makes a certificate.
+func (s *stand) certify(controller string) string {
+	s.Helper()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	c := certificate.Content{
+		Version: certificate.Version, Number: id.New(id.Certificate, testenv.One), Controller: certificate.Party{Name: controller}, IssuedAt: at, UnreadableAt: at,
+		Scope:      []certificate.Scope{{Unit: "identity", Categories: []string{"NATIONAL_ID"}, Methods: []string{"CRYPTO_SHRED"}}},
+		Exceptions: []certificate.Kept{{Unit: "dst_1", Name: "KYC", Reason: retention.Minimum, Article: "GDPR Art. 17(3)(b)"}},
+	}
+	b, err := json.Marshal(c)
+	if err == nil {
+		s.cert = certificate.Certificate{ID: c.Number, Content: c, IssuedAt: &at}
+		s.cert.Signed, err = s.ring.SignJWS(s.Context(), sign.Certificate, certificate.Type, b)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	return s.cert.Signed
+}
+
+// A certificate is checked as a file, pasted with broken lines, or by its number.
+func TestCertificate(t *testing.T) {
+	s := open(t)
+	signed := s.certify("Eksempel & Søn")
+	pdf, err := s.cert.PDF("da", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := []string{"✓ The document is genuine and unaltered. Signed 2026-03-01 12:00 UTC for Eksempel &amp; Søn.", "Certificate of erasure", s.cert.ID, "keys destroyed", "never shows the data"}
+	for name, tt := range map[string]struct {
+		field, text string
+		status      int
+		want        []string
+	}{
+		"file":           {"file", signed, 200, said},
+		"PDF":            {"file", string(pdf), 200, said},
+		"pasted":         {"text", " " + signed[:80] + "\r\n" + signed[80:], 200, said},
+		"number":         {"text", s.cert.ID, 200, append([]string{"Download as PDF", `name="pdf"`}, said...)},
+		"another number": {"text", id.New(id.Certificate, testenv.One), 404, []string{"✗ We know no erasure certificate with this number."}},
+		"altered":        {"text", strings.Replace(signed, ".eyJ", ".eyK", 1), 200, []string{"✗ The document has been altered"}},
+		"altered PDF":    {"file", strings.Replace(string(pdf), ".eyJ", ".eyK", 1), 200, []string{"✗ The document has been altered"}},
+		"another PDF":    {"file", "%PDF-1.7\n", 200, []string{"✗ This is not a document that we know"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := s.post("en", map[string]string{tt.field: tt.text})
+			if w.Code != tt.status {
+				t.Errorf("status %d", w.Code)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(w.Body.String(), want) {
+					t.Errorf("no %q in %s", want, w.Body)
+				}
+			}
+		})
+	}
+	w := s.post("da", map[string]string{"text": s.cert.ID, "pdf": "1"})
+	if w.Header().Get("Content-Type") != "application/pdf" || !bytes.Equal(w.Body.Bytes(), pdf) {
+		t.Errorf("%v", w.Header())
+	}
+	if s.log.Len() > 0 {
+		t.Errorf("logged %s", &s.log)
+	}
+}
+
+// post sends the form with fields.
+func (s *stand) post(language string, fields map[string]string) *httptest.ResponseRecorder {
+	s.Helper()
+	body := &bytes.Buffer{}
+	form := multipart.NewWriter(body)
+	for name, text := range fields {
+		if err := form.WriteField(name, text); err != nil {
+			s.Fatal(err)
+		}
+	}
+	if err := form.Close(); err != nil {
+		s.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/check?lang="+language, body)
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	w := httptest.NewRecorder()
+	s.page.Check(w, r)
+	return w
 }
 
 // form is a form with a file in it, under a name.
@@ -184,7 +282,7 @@ func TestCheck(t *testing.T) {
 		"an altered package": {"en", bytes.Replace(whole, []byte("[]\n"), []byte("{}\n"), 1), 200, []string{"✗ The document has been altered", "data/case.json"}},
 		"a bomb":             {"en", bomb(t), 200, []string{"✗ The document has been altered", "larger than"}},
 		"anything":           {"en", []byte("<script>alert(1)</script>"), 200, []string{"✗ This is not a document that we know"}},
-		"nothing":            {"en", nil, 400, []string{"✗ Choose a file first."}},
+		"nothing":            {"en", nil, 400, []string{"✗ Choose a file, or paste a text, first."}},
 		"too large":          {"en", bytes.Repeat([]byte("a"), checkpage.MaxFile+1), 413, []string{"✗ The file is larger than 1 MB."}},
 		"much too large":     {"da", bytes.Repeat([]byte("a"), 4*checkpage.MaxFile), 413, []string{"✗ Filen er større end 1 MB."}},
 	} {
@@ -232,7 +330,7 @@ func TestForm(t *testing.T) {
 		}(),
 	} {
 		w := httptest.NewRecorder()
-		if s.page.Check(w, r); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "Choose a file first") {
+		if s.page.Check(w, r); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "Choose a file, or paste a text, first") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 	}

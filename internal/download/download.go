@@ -19,6 +19,7 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/export"
@@ -112,6 +113,11 @@ type Letters interface {
 	Open(ctx context.Context, id string) (*post.Letter, error)
 }
 
+// Certificates gives certificates of erasure out.
+type Certificates interface {
+	Open(ctx context.Context, number string) (*certificate.File, error)
+}
+
 // Recorder records refusals.
 type Recorder interface {
 	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
@@ -120,18 +126,19 @@ type Recorder interface {
 
 // Config is what a Service needs. All of it is required.
 type Config struct {
-	Store      Store
-	Files      Files
-	Exports    Exports
-	Audits     Audits
-	Registers  Registers
-	Letters    Letters
-	Authorizer authz.Authorizer
-	Recorder   Recorder
-	Changes    *change.Runner
-	Log        *slog.Logger
-	Now        func() time.Time
-	BaseURL    string // of the API, without a final slash
+	Store        Store
+	Files        Files
+	Exports      Exports
+	Audits       Audits
+	Registers    Registers
+	Letters      Letters
+	Certificates Certificates
+	Authorizer   authz.Authorizer
+	Recorder     Recorder
+	Changes      *change.Runner
+	Log          *slog.Logger
+	Now          func() time.Time
+	BaseURL      string // of the API, without a final slash
 }
 
 // Service makes links and serves them.
@@ -166,7 +173,7 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 		do = authz.AuditExport
 	case id.Register:
 		do = authz.ProcessingRead
-	case id.SentLetter:
+	case id.SentLetter, id.Certificate:
 		do = authz.RequestRead
 		if authz.FromContext(ctx).Kind == authz.KindSubject {
 			do = authz.SelfRead
@@ -191,6 +198,13 @@ func (s *Service) open(ctx context.Context, object string, form *processing.Form
 	}
 	if id.TypeOf(object) == id.SentLetter {
 		return s.letter(ctx, object)
+	}
+	if id.TypeOf(object) == id.Certificate {
+		f, err := s.Certificates.Open(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		return &content{ReadSeekCloser: inMemory{bytes.NewReader(f.Content)}, subject: f.Subject, name: personal.NewText(f.Name), media: "application/pdf"}, nil
 	}
 	if id.TypeOf(object) == id.File {
 		f, r, err := s.Files.Open(ctx, object)

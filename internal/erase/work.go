@@ -12,6 +12,7 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/subject"
@@ -21,7 +22,7 @@ import (
 
 // Certificates states what was erased.
 type Certificates interface {
-	Begin(ctx context.Context, sh *erasure.Shredding, c certificate.Content) (*certificate.Certificate, error)
+	Begin(ctx context.Context, sh *erasure.Shredding, language string, c certificate.Content) (*certificate.Certificate, error)
 	Scopes(ctx context.Context, whole bool, units ...vault.Unit) ([]certificate.Scope, error)
 	Issue(ctx context.Context, shreddingID string) (*certificate.Certificate, error)
 	For(ctx context.Context, cause string) ([]*certificate.Certificate, error)
@@ -187,7 +188,7 @@ func (w *Work) begin(
 		if err != nil {
 			return c, err
 		}
-		cert, err := w.Certificates.Begin(ctx, sh, content)
+		cert, err := w.Certificates.Begin(ctx, sh, letter.Language(r.Language), content)
 		if err != nil {
 			return c, err
 		}

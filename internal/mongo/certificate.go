@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,6 +29,7 @@ func NewCertificateStore(d *DB) *CertificateStore {
 type certificateDoc struct {
 	ID        string            `bson:"_id"` // the shredding's: each has one certificate
 	Number    string            `bson:"number"`
+	Second    string            `bson:"second"` // the number of the statement
 	Tenant    tenant.ID         `bson:"tenant"`
 	Subject   string            `bson:"subject"`
 	Cause     string            `bson:"cause"`
@@ -35,6 +37,7 @@ type certificateDoc struct {
 	Content   string            `bson:"content"` // JSON, as it is signed
 	Signed    string            `bson:"signed"`
 	Statement string            `bson:"statement"`
+	Language  string            `bson:"language"`
 	CreatedAt time.Time         `bson:"createdAt"`
 	IssuedAt  *time.Time        `bson:"issuedAt,omitempty"`
 	StatedAt  *time.Time        `bson:"statedAt,omitempty"`
@@ -46,7 +49,7 @@ func newCertificateDoc(c *certificate.Certificate) (certificateDoc, error) {
 		return certificateDoc{}, fmt.Errorf("write certificate: %w", err)
 	}
 	return certificateDoc{
-		ID: c.Shredding, Number: c.ID, Tenant: c.Tenant, Subject: c.Subject, Cause: c.Cause, State: c.State, Content: string(content),
+		ID: c.Shredding, Number: c.ID, Second: c.Content.Backups.Statement, Language: c.Language, Tenant: c.Tenant, Subject: c.Subject, Cause: c.Cause, State: c.State, Content: string(content),
 		Signed: c.Signed, Statement: c.Statement, CreatedAt: c.CreatedAt, IssuedAt: c.IssuedAt, StatedAt: c.StatedAt,
 	}, nil
 }
@@ -54,7 +57,7 @@ func newCertificateDoc(c *certificate.Certificate) (certificateDoc, error) {
 func (d *certificateDoc) certificate() (*certificate.Certificate, error) {
 	c := &certificate.Certificate{
 		ID: d.Number, Tenant: d.Tenant, Subject: d.Subject, Shredding: d.ID, Cause: d.Cause, State: d.State, Signed: d.Signed,
-		Statement: d.Statement, CreatedAt: d.CreatedAt, IssuedAt: d.IssuedAt, StatedAt: d.StatedAt,
+		Statement: d.Statement, Language: d.Language, CreatedAt: d.CreatedAt, IssuedAt: d.IssuedAt, StatedAt: d.StatedAt,
 	}
 	if err := json.Unmarshal([]byte(d.Content), &c.Content); err != nil {
 		return nil, fmt.Errorf("read certificate %s: %w", d.Number, err)
@@ -82,8 +85,12 @@ func (s *CertificateStore) one(ctx context.Context, match bson.E) (*certificate.
 }
 
 // Get implements certificate.Store.
-func (s *CertificateStore) Get(ctx context.Context, certificateID string) (*certificate.Certificate, error) {
-	return s.one(ctx, bson.E{Key: "number", Value: certificateID})
+func (s *CertificateStore) Get(ctx context.Context, number string) (*certificate.Certificate, error) {
+	c, err := s.one(ctx, bson.E{Key: "number", Value: number})
+	if errors.Is(err, certificate.ErrNotFound) {
+		return s.one(ctx, bson.E{Key: "second", Value: number})
+	}
+	return c, err
 }
 
 // Of implements certificate.Store.
@@ -140,14 +147,36 @@ func (s *CertificateStore) Update(ctx context.Context, c *certificate.Certificat
 	return nil
 }
 
+// Delete implements certificate.Store.
+func (s *CertificateStore) Delete(ctx context.Context, c *certificate.Certificate) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: c.Shredding})
+	if err != nil {
+		return err
+	}
+	if _, err := s.coll.DeleteOne(ctx, filter); err != nil {
+		return fmt.Errorf("delete certificate %s: %w", c.ID, translate(err))
+	}
+	return nil
+}
+
+// IssuedBefore implements certificate.Store.
+func (s *CertificateStore) IssuedBefore(ctx context.Context, at time.Time, limit int) ([]*certificate.Certificate, error) {
+	return s.every(ctx, limit, "issuedAt", bson.D{{Key: "state", Value: certificate.Stated}, {Key: "issuedAt", Value: bson.D{{Key: "$lt", Value: at}}}})
+}
+
 // Unstated implements certificate.Store.
 func (s *CertificateStore) Unstated(ctx context.Context, after string, limit int) ([]*certificate.Certificate, error) {
+	return s.every(ctx, limit, "_id", bson.D{
+		{Key: "state", Value: certificate.Issued}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}},
+	})
+}
+
+// every returns certificates of all tenants in the order of a field.
+func (s *CertificateStore) every(ctx context.Context, limit int, order string, filter bson.D) ([]*certificate.Certificate, error) {
 	if err := tenant.RequireSystem(ctx); err != nil {
 		return nil, err
 	}
-	docs, err := all[certificateDoc](ctx, s.coll, bson.D{
-		{Key: "state", Value: certificate.Issued}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}},
-	}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+	docs, err := all[certificateDoc](ctx, s.coll, filter, options.Find().SetSort(bson.D{{Key: order, Value: 1}}).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("find certificates: %w", err)
 	}

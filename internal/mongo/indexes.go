@@ -215,7 +215,7 @@ func indexes() map[string][]index {
 			{"askDue"},
 		},
 		consentCountsColl: {{"tenant", "purpose", "month"}},
-		erasureChecksColl: {{"tenant", "state", "-createdAt", "-_id"}, {"tenant", "batch", "state"}},
+		erasureChecksColl: {{"tenant", "state", "-createdAt", "-_id"}, {"tenant", "batch", "state"}, {"tenant", "subject"}},
 		noticesColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "key", "-version"},
@@ -243,7 +243,7 @@ func indexes() map[string][]index {
 			{"state", "reviewOn"},
 		},
 		assessmentVersionsColl: {{"tenant", "assessment", "-number"}},
-		certificatesColl:       {{"tenant", "number"}, {"tenant", "cause"}, {"state", "_id"}},
+		certificatesColl:       {{"tenant", "number"}, {"tenant", "second"}, {"tenant", "cause"}, {"state", "_id"}, {"state", "issuedAt"}},
 		disclosuresColl: {
 			{"tenant", "subject", "-createdAt", "-_id"},
 			{"tenant", "subject", "secrecy", "-createdAt", "-_id"},

@@ -31,7 +31,7 @@ func HTML(w io.Writer, d Document) error {
 		return err
 	}
 	out := bufio.NewWriter(w)
-	h := page{out}
+	h := page{out, 1}
 	h.printf(`<!doctype html><html lang="%s"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">`+
 		`<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src %s"><title>%s</title><style>%s</style></head><body>`+"\n",
 		d.Language, Stylesheet(), escape(d.Title), stylesheet)
@@ -39,9 +39,7 @@ func HTML(w io.Writer, d Document) error {
 		h.printf("<header><p>%s</p></header>\n", escape(d.Sender))
 	}
 	h.printf("<main>\n<h1>%s</h1>\n", escape(d.Title))
-	for _, b := range d.Body {
-		h.block(b, d.words())
-	}
+	h.body(&d)
 	h.printf("</main>\n")
 	if d.Footer != "" {
 		h.printf("<footer><p>%s</p></footer>\n", escape(d.Footer))
@@ -53,8 +51,36 @@ func HTML(w io.Writer, d Document) error {
 	return nil
 }
 
+// Fragment writes a Document as a part of a page of HTML that has a main heading:
+// its title is a heading of the second level, and the others are below it. It fails
+// with ErrDocument, or as w does.
+func Fragment(w io.Writer, d Document) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	h := page{out, 2} //nolint:mnd // below the title
+	h.printf("<section lang=\"%s\">\n<h2>%s</h2>\n", d.Language, escape(d.Title))
+	h.body(&d)
+	h.printf("</section>\n")
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write HTML: %w", err)
+	}
+	return nil
+}
+
 // page is HTML being written. An error stays with the writer until it is flushed.
-type page struct{ *bufio.Writer }
+type page struct {
+	*bufio.Writer
+
+	under int // the level of the heading that all others are below
+}
+
+func (h page) body(d *Document) {
+	for _, b := range d.Body {
+		h.block(b, d.words())
+	}
+}
 
 func (h page) printf(format string, args ...any) { _, _ = fmt.Fprintf(h, format, args...) }
 
@@ -65,7 +91,7 @@ func escape(s string) string {
 func (h page) block(b Block, w words) {
 	switch b := b.(type) {
 	case Heading:
-		h.printf("<h%[1]d>%[2]s</h%[1]d>\n", b.Level+1, inline(b.Text))
+		h.printf("<h%[1]d>%[2]s</h%[1]d>\n", min(b.Level+h.under, 6), inline(b.Text)) //nolint:mnd // there is no deeper one
 	case Paragraph:
 		h.printf("<p>%s</p>\n", inline(b.Text))
 	case List:

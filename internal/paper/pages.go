@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"html"
+	"strconv"
 	"strings"
 )
 
@@ -152,9 +153,41 @@ func (p *pages) finish() error {
 	p.file.put(info, fmt.Sprintf("<< /Title %s /Author %s /Producer (Vogter) /CreationDate (D:%[3]s) /ModDate (D:%[3]s) >>",
 		unicodeString(clean(p.doc.Title)), unicodeString(clean(p.doc.Sender)), p.doc.Date.UTC().Format("20060102150405Z")))
 	p.file.plain(metadata, "/Type /Metadata /Subtype /XML", p.metadata())
-	p.file.put(catalog, fmt.Sprintf("<< /Type /Catalog /Pages %s /StructTreeRoot %s /MarkInfo << /Marked true >> /Lang (%s) /Metadata %s /ViewerPreferences << /DisplayDocTitle true >> %s>>",
-		p.tops, p.structure, p.doc.Language, metadata, p.writeOutline()))
+	p.file.put(catalog, fmt.Sprintf("<< /Type /Catalog /Pages %s /StructTreeRoot %s /MarkInfo << /Marked true >> /Lang (%s) /Metadata %s /ViewerPreferences << /DisplayDocTitle true >> %s%s>>",
+		p.tops, p.structure, p.doc.Language, metadata, p.writeOutline(), p.attach()))
 	return p.file.close(catalog, info)
+}
+
+// embedded begins the dictionary of the file that a PDF holds.
+const embedded = "/Type /EmbeddedFile"
+
+// attach writes the file that lies in the PDF, as it is, and returns the catalog's
+// entries for it.
+func (p *pages) attach() string {
+	a := p.doc.Attached
+	if a == nil {
+		return ""
+	}
+	content, spec, name := p.file.reserve(), p.file.reserve(), literal(a.Name)
+	p.file.plain(content, fmt.Sprintf("%s /Subtype /%s /Params << /Size %d >>", embedded, strings.ReplaceAll(a.MediaType, "/", "#2F"), len(a.Content)), a.Content)
+	p.file.put(spec, fmt.Sprintf("<< /Type /Filespec /F %[1]s /UF %[1]s /AFRelationship /Source /EF << /F %s >> >>", name, content))
+	return fmt.Sprintf("/Names << /EmbeddedFiles << /Names [%s %s] >> >> /AF [%[2]s] ", name, spec)
+}
+
+// Attached returns the content of the file that lies in a PDF of this package, nil
+// if there is none.
+func Attached(pdf []byte) []byte {
+	_, rest, _ := bytes.Cut(pdf, []byte(embedded))
+	dict, rest, ok := bytes.Cut(rest, []byte(" >>\nstream\n"))
+	at := bytes.LastIndexByte(dict, ' ')
+	if !ok || at < 0 {
+		return nil
+	}
+	n, err := strconv.Atoi(string(dict[at+1:]))
+	if err != nil || n < 0 || n > len(rest) {
+		return nil
+	}
+	return rest[:n]
 }
 
 // writeFooters writes the footer of each page: it isn't part of the text.

@@ -65,6 +65,14 @@ type Document struct {
 	Date      time.Time
 	Landscape bool
 	Body      []Block
+	Attached  *Attachment // lies in the PDF, and in no other form; may be nil
+}
+
+// Attachment is a file within a PDF, such as what is signed of what it tells.
+type Attachment struct {
+	Name      string // letters of ASCII
+	MediaType string
+	Content   []byte
 }
 
 // Block is a part of a Document's body: Heading, Paragraph, List, Table,

@@ -18,7 +18,7 @@ func erased(content string, keys *sign.KeySet) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{What: "ERASURE_CERTIFICATE", SignedBy: o.SignedBy, Root: keys.Root(), Keys: keys}
+	r := &Report{What: "ERASURE_CERTIFICATE", SignedBy: o.SignedBy, Root: keys.Root(), Keys: keys, Erasure: o}
 	if s := o.Statement; s != nil {
 		r.What = "IRRECOVERABILITY_STATEMENT"
 		r.Notes = []string{

@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/pack"
+	"github.com/vogter/vogter/internal/paper"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/sign"
 )
@@ -29,6 +30,9 @@ type Report struct {
 
 	// Receipts are those of consent that the file has, in their order.
 	Receipts []*receipt.Receipt
+	// Erasure is the certificate of erasure that the file is or holds, or the second
+	// statement on one.
+	Erasure *certificate.Opened
 }
 
 // Options are what File may be told.
@@ -126,8 +130,11 @@ func Content(content []byte, o Options) (*Report, error) {
 	return Text(content, o)
 }
 
-// Text checks what is no package.
+// Text checks what is no package. Of a PDF it checks what lies in it.
 func Text(content []byte, o Options) (*Report, error) {
+	if bytes.HasPrefix(content, []byte("%PDF-")) {
+		content = paper.Attached(content)
+	}
 	if certificate.Is(string(content)) {
 		return erased(string(content), o.Trusted)
 	}
