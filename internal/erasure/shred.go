@@ -136,6 +136,9 @@ var (
 	ErrNotFound = errs.New(errs.NotFound, "no such erasure")
 	// ErrUnit refuses what is no retention unit to be destroyed on its own.
 	ErrUnit = errs.New(errs.Invalid, "only a dataset or the proof can be erased on its own; the identity goes with the person").At("units")
+	// ErrProof refuses to destroy the proof about somebody of whom there is other data:
+	// nothing could be noted any more of what is done with it.
+	ErrProof = errs.New(errs.Precondition, "the proof goes last, after everything else on the person").Under("erasure.proof").At("units")
 	// ErrLeft reports that something came back, or wouldn't go.
 	ErrLeft = errs.New(errs.Internal, "something is left of what was to be erased")
 )
@@ -144,10 +147,12 @@ var (
 type Store interface {
 	// Mark makes the person ERASING, or one or some of the person's units unreadable and
 	// unwritable, in the change's transaction, so that it and every write exclude
-	// each other. Repeating it changes nothing. It fails with subject.ErrNotFound.
+	// each other. Repeating it changes nothing. It fails with subject.ErrNotFound, or
+	// with ErrProof.
 	Mark(ctx context.Context, t Target) error
-	// Finish makes an ERASING person ERASED, in the change's transaction.
-	Finish(ctx context.Context, t Target) error
+	// Finish makes the ERASING person of a shredding that is done ERASED, in the
+	// change's transaction: from then on the period of the proof counts.
+	Finish(ctx context.Context, s *Shredding) error
 
 	Insert(ctx context.Context, s *Shredding) error
 	// Update stores s at the version after, or fails with change.ErrVersion.
@@ -336,7 +341,7 @@ func (s *Service) record(ctx context.Context, done *Shredding, step Step) (sh *S
 			if s.Done != nil {
 				c.Then = s.Done(sh)
 			}
-			if err := s.Store.Finish(ctx, sh.Target); err != nil {
+			if err := s.Store.Finish(ctx, sh); err != nil {
 				return c, err
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/consent"
 	"github.com/vogter/vogter/internal/erasure"
@@ -96,7 +97,6 @@ type consentEventDoc struct {
 	ValidUntil *time.Time          `bson:"validUntil,omitempty"`
 	AskAfter   *time.Time          `bson:"askAfter,omitempty"`
 	Evidence   sealed              `bson:"evidence,omitempty"`
-	Erased     bool                `bson:"erased,omitempty"` // the proof is
 }
 
 // standingDoc has its _id made of tenant, person and purpose. ExpiresAt, AskDue and
@@ -385,11 +385,7 @@ func (s *ConsentStore) openEvents(ctx context.Context, docs []consentEventDoc) (
 			NoticeID: d.Notice, Seq: d.Seq, State: d.State, Expression: d.Expression, Actor: d.Actor, By: d.By, Channel: d.Channel,
 			Cause: d.Cause, At: d.At, CreatedAt: d.CreatedAt, ValidUntil: d.ValidUntil, AskAfter: d.AskAfter, EvidenceState: personal.Clear,
 		}
-		switch {
-		case d.Erased:
-			events[i].EvidenceState, events[i].EvidenceReason = personal.Erased, reason(personal.Erased)
-			continue
-		case d.Evidence == nil: // of what nobody answered
+		if d.Evidence == nil { // of what nobody answered
 			continue
 		}
 		open := proofSealer(keys, d.Tenant, d.Subject, consentEventsColl, d.ID)
@@ -914,20 +910,22 @@ func closeStandings(ctx context.Context, c *mongo.Collection, person string) err
 }
 
 // consentEraser closes the standings of an erased person, whose consents and events
-// stay as proof. When the proof itself is erased, what is sealed of them goes: ids,
-// states and times say nothing of anybody, as in the audit log.
-type consentEraser struct{ standings, consents, events *mongo.Collection }
+// stay as proof. When the time of the proof is over they go: what the audit log has
+// are opaque ids, and commitments to what nobody can open.
+type consentEraser struct {
+	changes           *change.Runner
+	standings, events *mongo.Collection
+	others            []*mongo.Collection // whose content no entry of the audit log names
+}
 
-func newConsentEraser(d *DB) *consentEraser {
-	return &consentEraser{d.db.Collection(standingsColl), d.db.Collection(consentsColl), d.db.Collection(consentEventsColl)}
+func newConsentEraser(d *DB, changes *change.Runner) *consentEraser {
+	return &consentEraser{changes, d.db.Collection(standingsColl), d.db.Collection(consentEventsColl), []*mongo.Collection{
+		d.db.Collection(consentsColl), d.db.Collection(standingsColl), d.db.Collection(erasureChecksColl),
+	}}
 }
 
 // Name implements erasure.Eraser.
 func (*consentEraser) Name() string { return "consents" }
-
-func (e *consentEraser) proof() map[string]*mongo.Collection {
-	return map[string]*mongo.Collection{"language": e.consents, "evidence": e.events}
-}
 
 // Erase implements erasure.Eraser.
 func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
@@ -941,12 +939,30 @@ func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return err
 	}
-	for field, c := range e.proof() {
-		_, err := c.UpdateMany(ctx, filter, bson.D{
-			{Key: "$unset", Value: bson.D{{Key: field, Value: ""}}}, {Key: "$set", Value: bson.D{{Key: "erased", Value: true}}},
+	for found := eraseBatch; found == eraseBatch; {
+		err := e.changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
+			docs, err := all[nameDoc](ctx, e.events, filter, options.Find().SetLimit(eraseBatch).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+			if err != nil {
+				return nil, fmt.Errorf("find events of consents: %w", err)
+			}
+			if found = len(docs); found == 0 {
+				return nil, nil
+			}
+			gone := change.Change{Action: "erasure.consents", Object: t.Subject, Quiet: true}
+			ids := make([]string, len(docs))
+			for i, d := range docs {
+				ids[i], gone.Contents = d.ID, append(gone.Contents, audit.Content{Object: d.ID})
+			}
+			_, err = e.events.DeleteMany(ctx, append(slices.Clone(filter), bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
+			return []change.Change{gone}, translate(err)
 		})
 		if err != nil {
-			return fmt.Errorf("erase proof of consent: %w", translate(err))
+			return fmt.Errorf("erase proof of consent: %w", err)
+		}
+	}
+	for _, c := range e.others {
+		if _, err := c.DeleteMany(ctx, filter); err != nil {
+			return fmt.Errorf("erase consents: %w", translate(err))
 		}
 	}
 	return nil
@@ -954,27 +970,20 @@ func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
 
 // Left implements erasure.Eraser.
 func (e *consentEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
+	filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
+	if err != nil {
+		return 0, err
+	}
 	if t.Whole {
-		filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: "erased", Value: bson.D{{Key: "$ne", Value: true}}})
-		if err != nil {
-			return 0, err
-		}
-		return count(ctx, e.standings, filter, eraseBatch)
+		return count(ctx, e.standings, append(filter, bson.E{Key: "erased", Value: bson.D{{Key: "$ne", Value: true}}}), eraseBatch)
 	}
 	if !slices.Contains(t.Units, vault.Evidence) {
 		return 0, nil
 	}
-	left := 0
-	for field, c := range e.proof() {
-		filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: field, Value: bson.D{{Key: "$exists", Value: true}}})
-		if err != nil {
-			return 0, err
-		}
-		n, err := count(ctx, c, filter, eraseBatch)
-		if err != nil {
-			return 0, err
-		}
-		left += n
+	left, err := count(ctx, e.events, filter, eraseBatch)
+	for _, c := range e.others {
+		n, cerr := count(ctx, c, filter, eraseBatch)
+		left, err = left+n, errors.Join(err, cerr)
 	}
-	return left, nil
+	return left, err
 }

@@ -364,13 +364,15 @@ func (s *RetentionStore) InsertHold(ctx context.Context, h *retention.Hold) erro
 	return nil
 }
 
-// touch excludes an erasure of the persons: restricted ones may be held, too.
+// touch excludes an erasure of the persons: restricted ones may be held, too, and
+// the proof that is kept of erased ones.
 func (s *RetentionStore) touch(ctx context.Context, persons []string) error {
 	if len(persons) == 0 {
 		return nil
 	}
 	in := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: persons}}}
-	filter, err := scoped(ctx, in, bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: []subject.State{subject.Active, subject.Restricted}}}})
+	filter, err := scoped(ctx, in, bson.E{Key: "state", Value: bson.D{{Key: "$ne", Value: subject.Erasing}}},
+		bson.E{Key: "erasedUnits", Value: bson.D{{Key: "$ne", Value: vault.Evidence}}})
 	if err != nil {
 		return err
 	}
@@ -533,12 +535,13 @@ func (s *RetentionStore) UpdateRun(ctx context.Context, r *retention.Run) error 
 }
 
 type settingsOfRetentionDoc struct {
-	ID       tenant.ID `bson:"_id"`
-	Tenant   tenant.ID `bson:"tenant"`
-	Approval *bool     `bson:"approval,omitempty"`
-	Cap      *int      `bson:"cap,omitempty"`
-	SweptOn  dateText  `bson:"sweptOn,omitempty"`
-	Version  int64     `bson:"version"`
+	ID         tenant.ID `bson:"_id"`
+	Tenant     tenant.ID `bson:"tenant"`
+	Approval   *bool     `bson:"approval,omitempty"`
+	Cap        *int      `bson:"cap,omitempty"`
+	ProofYears *int      `bson:"proofYears,omitempty"`
+	SweptOn    dateText  `bson:"sweptOn,omitempty"`
+	Version    int64     `bson:"version"`
 }
 
 // Settings implements retention.RunStore.
@@ -561,14 +564,19 @@ func (s *RetentionStore) Settings(ctx context.Context) (retention.Settings, erro
 	if d.Cap != nil {
 		st.Cap = *d.Cap
 	}
+	if d.ProofYears != nil {
+		st.ProofYears = *d.ProofYears
+	}
 	st.SweptOn, st.Version = d.SweptOn.date(), d.Version
 	return st, nil
 }
 
 // SaveSettings implements retention.RunStore.
 func (s *RetentionStore) SaveSettings(ctx context.Context, st retention.Settings) error {
-	return s.saveSettings(ctx, bson.D{{Key: "approval", Value: st.Approval}, {Key: "cap", Value: st.Cap}, {Key: "version", Value: st.Version}},
-		bson.E{Key: "version", Value: st.Version - 1})
+	return s.saveSettings(ctx, bson.D{
+		{Key: "approval", Value: st.Approval}, {Key: "cap", Value: st.Cap}, {Key: "proofYears", Value: st.ProofYears},
+		{Key: "version", Value: st.Version},
+	}, bson.E{Key: "version", Value: st.Version - 1})
 }
 
 // Swept implements retention.RunStore.
@@ -617,6 +625,7 @@ type retentionDoc struct {
 	ActivityAt  *time.Time                            `bson:"activityAt,omitempty"`
 	WithdrawnAt *time.Time                            `bson:"withdrawnAt,omitempty"`
 	ClosedAt    *time.Time                            `bson:"closedAt,omitempty"`
+	ErasedAt    *time.Time                            `bson:"erasedAt,omitempty"` // the person, whose proof is kept
 	Requested   string                                `bson:"requested,omitempty"`
 	Due         *time.Time                            `bson:"due,omitempty"` // midnight of the day, UTC
 	Outdated    bool                                  `bson:"outdated,omitempty"`
@@ -759,7 +768,7 @@ func later(a *time.Time, b time.Time) *time.Time {
 func (d *retentionDoc) item() *retention.Item {
 	i := &retention.Item{
 		ID: d.ID, Tenant: d.Tenant, Subject: d.Subject, Unit: d.Unit, CollectedAt: d.CollectedAt, ActivityAt: d.ActivityAt,
-		WithdrawnAt: d.WithdrawnAt, ClosedAt: d.ClosedAt, Requested: d.Requested, Revision: d.Revision,
+		WithdrawnAt: d.WithdrawnAt, ClosedAt: d.ClosedAt, ErasedAt: d.ErasedAt, Requested: d.Requested, Revision: d.Revision,
 	}
 	if d.Unit == retention.Person {
 		i.Relations = make(map[subject.RelationKind]retention.Span, len(d.Relations))
@@ -827,7 +836,7 @@ func (s *RetentionStore) Request(ctx context.Context, person string, u retention
 
 // update changes what a person has in a unit, which may be nothing so far, and has
 // it decided on anew.
-func (s *RetentionStore) update(ctx context.Context, person string, u retention.Unit, update bson.D) error {
+func (s *retentionDates) update(ctx context.Context, person string, u retention.Unit, update bson.D) error {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return err
@@ -950,8 +959,8 @@ func (s *RetentionStore) Tenants(ctx context.Context, after tenant.ID, limit int
 	return ids, nil
 }
 
-// retentionEraser destroys the dates of what is erased, and a person's place in
-// holds that are released.
+// retentionEraser destroys the dates of what is erased, and with the person or the
+// proof the person's place in holds that are released.
 type retentionEraser struct {
 	*retentionDates
 
@@ -963,10 +972,11 @@ func (*retentionEraser) Name() string { return "retention dates" }
 
 func (e *retentionEraser) filter(ctx context.Context, t erasure.Target) (filter bson.D, some bool, err error) {
 	filter, err = scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
-	if err == nil && !t.Whole {
-		filter = append(filter, bson.E{Key: "unit", Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
+	of := bson.E{Key: "unit", Value: bson.D{{Key: "$in", Value: t.Units}}}
+	if t.Whole {
+		of.Value = bson.D{{Key: "$ne", Value: retention.Proof}}
 	}
-	return filter, t.Whole || len(t.Datasets()) > 0, err
+	return append(filter, of), t.Whole || len(t.Units) > 0, err
 }
 
 // Erase implements erasure.Eraser.
@@ -978,7 +988,7 @@ func (e *retentionEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if _, err := e.dates.DeleteMany(ctx, filter); err != nil {
 		return fmt.Errorf("erase retention dates: %w", translate(err))
 	}
-	if !t.Whole {
+	if len(t.Datasets()) > 0 {
 		return e.outdate(ctx, bson.E{Key: "subject", Value: t.Subject})
 	}
 	if filter, err = scoped(ctx, bson.E{Key: "state", Value: retention.Released}, bson.E{Key: "persons", Value: t.Subject}); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/erasure"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -26,11 +27,15 @@ var (
 )
 
 // ShredStore keeps shreddings, and marks persons.
-type ShredStore struct{ coll, subjects, standings *mongo.Collection }
+type ShredStore struct {
+	coll, subjects, standings *mongo.Collection
+
+	dates *retentionDates
+}
 
 // NewShredStore returns the store of shreddings in d.
 func NewShredStore(d *DB) *ShredStore {
-	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl), d.db.Collection(standingsColl)}
+	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl), d.db.Collection(standingsColl), newRetentionDates(d)}
 }
 
 type shredDoc struct {
@@ -80,10 +85,12 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return err
 	}
-	set := bson.D{{Key: "state", Value: subject.Erasing}}
+	set, proof := bson.D{{Key: "state", Value: subject.Erasing}}, slices.Contains(t.Units, vault.Evidence)
 	switch {
-	case d.State == subject.Erased:
+	case d.State == subject.Erased && !proof:
 		return nil
+	case d.State != subject.Erased && proof:
+		return erasure.ErrProof
 	case !t.Whole:
 		units := slices.Concat(d.ErasedUnits, t.Units)
 		slices.Sort(units)
@@ -102,16 +109,21 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 }
 
 // Finish implements erasure.Store.
-func (s *ShredStore) Finish(ctx context.Context, t erasure.Target) error {
-	if !t.Whole {
+func (s *ShredStore) Finish(ctx context.Context, sh *erasure.Shredding) error {
+	if !sh.Target.Whole {
 		return nil
 	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: t.Subject}, bson.E{Key: "state", Value: subject.Erasing})
+	person := sh.Target.Subject
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: person}, bson.E{Key: "state", Value: subject.Erasing})
 	if err != nil {
 		return err
 	}
-	if _, err := s.subjects.UpdateOne(ctx, filter, set(bson.E{Key: "state", Value: subject.Erased})); err != nil {
-		return fmt.Errorf("finish subject %s: %w", t.Subject, translate(err))
+	res, err := s.subjects.UpdateOne(ctx, filter, set(bson.E{Key: "state", Value: subject.Erased}))
+	if err != nil {
+		return fmt.Errorf("finish subject %s: %w", person, translate(err))
+	}
+	if at := sh.At(erasure.Ledger); res.MatchedCount > 0 && at != nil {
+		return s.dates.update(ctx, person, retention.Proof, set(bson.E{Key: "erasedAt", Value: *at}))
 	}
 	return nil
 }
@@ -203,7 +215,7 @@ func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 		&recordEraser{changes, d.db.Collection(recordsColl), newLookups(d, nil)},
 		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
 		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
-		newConsentEraser(d),
+		newConsentEraser(d, changes),
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
 		&disclosureEraser{d.db.Collection(disclosuresColl)},
 		&retentionEraser{newRetentionDates(d), d.db.Collection(holdsColl)},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 // Unit is what is decided on together: the id of a dataset, or Person.
@@ -14,6 +15,11 @@ type Unit = string
 // Person stands for what identifies a person. It goes last: with the whole person.
 const Person Unit = "identity"
 
+// Proof stands for what shows that the law was obeyed with an erased person: of
+// consents, of disclosures, and what the audit log says in detail. It is kept,
+// restricted, for its own period from the erasure on: see Settings.ProofYears.
+const Proof Unit = Unit(vault.Evidence)
+
 // Dates are the stored dates that triggers read, in the tenant's zone.
 type Dates struct {
 	Relations map[subject.RelationKind]Span
@@ -21,6 +27,7 @@ type Dates struct {
 	Activity  *civil.Date // the last change of a record
 	Withdrawn *civil.Date // of a consent on which the data rests
 	Closed    *civil.Date // of a case
+	Erased    *civil.Date // the person: of Proof only
 }
 
 // Span tells of all relations of one kind.
@@ -194,6 +201,8 @@ func (r *Rule) until(d Dates) *civil.Date {
 		event = d.Withdrawn
 	case CaseClosed:
 		event = d.Closed
+	case personErased:
+		event = d.Erased
 	case FinancialYearEnd:
 		if d.Collected != nil {
 			end := r.yearEnd(*d.Collected)

@@ -103,8 +103,8 @@ type HoldStore interface {
 	HoldsOn(ctx context.Context, persons ...string) ([]*Hold, error)
 	// CountHolds counts placed holds, up to limit.
 	CountHolds(ctx context.Context, limit int) (int, error)
-	// InsertHold excludes an erasure of the persons: it fails with
-	// subject.ErrErased or subject.ErrNotFound.
+	// InsertHold excludes an erasure of the persons, and of the proof about those who
+	// are erased: it fails with subject.ErrErased or subject.ErrNotFound.
 	InsertHold(ctx context.Context, h *Hold) error
 	// ReleaseHold fails with ErrReleased.
 	ReleaseHold(ctx context.Context, h *Hold) error

@@ -23,6 +23,7 @@ type Item struct {
 	ActivityAt  *time.Time
 	WithdrawnAt *time.Time
 	ClosedAt    *time.Time
+	ErasedAt    *time.Time // the person: of Proof only
 	// Requested is what granted an erasure that waits for a minimum to end, "" for nothing.
 	Requested string
 	// DueOn is from when it is to be gone, by the rules alone; nil while no rule demands it.
@@ -43,7 +44,7 @@ func (i *Item) datum(person *Item, zone *time.Location) Datum {
 	}
 	d := Datum{
 		Subject: i.Subject, Unit: i.Unit, Requested: i.Requested != "", Restricted: i.State == subject.Restricted,
-		Dates: Dates{Collected: on(i.CollectedAt), Activity: on(i.ActivityAt), Withdrawn: on(i.WithdrawnAt), Closed: on(i.ClosedAt)},
+		Dates: Dates{Collected: on(i.CollectedAt), Activity: on(i.ActivityAt), Withdrawn: on(i.WithdrawnAt), Closed: on(i.ClosedAt), Erased: on(i.ErasedAt)},
 	}
 	if person != nil {
 		d.Dates.Relations = person.Relations
@@ -130,9 +131,11 @@ type Settings struct {
 	// Approval is whether a run waits until somebody approves it.
 	Approval bool
 	// Cap is how many items a run has at most.
-	Cap     int
-	SweptOn *civil.Date // the last day on which was looked for what is due
-	Version int64
+	Cap int
+	// ProofYears is for how long Proof is kept from a person's erasure on.
+	ProofYears int
+	SweptOn    *civil.Date // the last day on which was looked for what is due
+	Version    int64
 }
 
 // The bounds of Settings.Cap.
@@ -141,9 +144,29 @@ const (
 	maxCap     = 1000
 )
 
+// The bounds of Settings.ProofYears: those of the Limitation Act, for claims in
+// general and at the longest. The default is the limitation of offences against data
+// protection law (databeskyttelsesloven § 41): DOMAIN §3.2.
+const (
+	minProof     = 3
+	defaultProof = 5
+	maxProof     = 10
+)
+
+// proof is the rule about Proof that the settings make. It is none of the tenant's
+// rules, and can't be retired.
+func (s *Settings) proof() *Rule {
+	unit := Proof
+	return &Rule{State: Active, Content: Content{
+		Dataset: &unit, Trigger: personErased, Period: Period{Years: s.ProofYears}, Kind: Max, Exception: LegalClaims, Restricted: true,
+	}}
+}
+
 // DefaultSettings are those of a tenant that has set nothing: nothing is erased
 // unseen.
-func DefaultSettings() Settings { return Settings{Approval: true, Cap: defaultCap} }
+func DefaultSettings() Settings {
+	return Settings{Approval: true, Cap: defaultCap, ProofYears: defaultProof}
+}
 
 // RunStore keeps runs and settings. All but Settings and Swept work in the
 // transaction of a change.
@@ -160,7 +183,7 @@ type RunStore interface {
 
 	// Settings returns those of the tenant, DefaultSettings when it has none.
 	Settings(ctx context.Context) (Settings, error)
-	// SaveSettings stores approval and cap at the version before, or fails with
+	// SaveSettings stores what a tenant sets at the version before, or fails with
 	// change.ErrVersion.
 	SaveSettings(ctx context.Context, s Settings) error
 	// Swept notes the day on which was looked for what is due.

@@ -39,6 +39,8 @@ const (
 	CaseClosed            Trigger = "CASE_CLOSED"             // the last closing of a case
 	LastActivity          Trigger = "LAST_ACTIVITY"           // the last change of a record
 	CollectedAt           Trigger = "COLLECTED_AT"            // when the newest record was collected
+
+	personErased Trigger = "PERSON_ERASED" // of Proof: no rule of a tenant has it
 )
 
 // Kind is what a rule does.

@@ -29,7 +29,7 @@ import (
 
 // The types of jobs.
 const (
-	JobOutdate = "retention:outdate" // see Service.Outdate; its object is a rule
+	JobOutdate = "retention:outdate" // see Service.Outdate; its object is a rule, or the tenant for its settings
 	JobLedger  = "retention:ledger"  // see Service.TellLedger; its object is a hold
 	JobRun     = "retention:run"     // see Service.Run; its object is a run
 )
@@ -582,7 +582,8 @@ type Decided struct {
 	Decision
 }
 
-// DatasetID returns the dataset of the item, nil for what identifies the person.
+// DatasetID returns the dataset of the item, or Proof; nil for what identifies the
+// person.
 func (d *Decided) DatasetID() *string {
 	if d.Unit == Person {
 		return nil
@@ -615,6 +616,7 @@ func (s *Service) OfAll(ctx context.Context, person string, requested bool, also
 	if err != nil {
 		return nil, err
 	}
+	items = slices.DeleteFunc(items, func(i *Item) bool { return i.Unit == Proof }) // no wish is about it
 	if len(items) == 0 {
 		return nil, subject.ErrNotFound
 	}
@@ -641,7 +643,7 @@ func (s *Service) decide(ctx context.Context, items, known []*Item, requested bo
 	if err != nil {
 		return nil, err
 	}
-	rules, err := s.Store.ActiveRules(ctx)
+	rules, err := s.rules(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -663,8 +665,21 @@ func (s *Service) decide(ctx context.Context, items, known []*Item, requested bo
 			return Decide(o, rules, holds, today).Outcome != EraseNow
 		})
 		all[n] = &Decided{i, Decide(d, rules, holds, today)}
+		if i.Unit == Proof {
+			all[n].Rule = nil // it is the settings'
+		}
 	}
 	return all, nil
+}
+
+// rules returns the tenant's rules in force, and the one about Proof.
+func (s *Service) rules(ctx context.Context) ([]*Rule, error) {
+	rules, err := s.Store.ActiveRules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	set, err := s.Store.Settings(ctx)
+	return append(rules, set.proof()), err
 }
 
 // parts reports whether a person has data in other units that stays.

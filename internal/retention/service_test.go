@@ -215,11 +215,12 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%s is %v, %v", s.ID, got, err)
 		}
 	}
-	if n := r.Count(ctx, "retentionDates", bson.D{{Key: "subject", Value: anna.ID}}); n != 0 {
-		t.Errorf("%d dates are left of the erased", n)
+	if n := r.Count(ctx, "retentionDates", bson.D{{Key: "subject", Value: anna.ID}}); n != 1 {
+		t.Errorf("%d dates are left of the erased, not that of the proof alone", n)
 	}
-	if len(r.due(ctx, "2040-01-01")) != 0 {
-		t.Error("a relation that is open keeps the file, and the file the person")
+	// A relation that is open keeps the file, and the file the person.
+	if due := r.due(ctx, "2040-01-01"); len(due) != 1 || due[0].Subject != anna.ID || due[0].Unit != retention.Proof {
+		t.Errorf("%d are due", len(due))
 	}
 }
 
@@ -469,7 +470,6 @@ func TestHolds(t *testing.T) {
 		"empty":      {},
 		"twice":      {Persons: []string{anna.ID, anna.ID}},
 		"stranger":   {Persons: []string{stranger.ID}},
-		"erased":     {Persons: []string{bo.ID}},
 		"no dataset": {Datasets: []string{anna.ID}},
 		"no case":    {Cases: []string{kyc.ID}},
 	} {
@@ -477,9 +477,9 @@ func TestHolds(t *testing.T) {
 			t.Errorf("%s: placed", name)
 		}
 	}
-	if _, err := r.s.Place(ctx, r.holdInput(retention.Scope{Persons: []string{bo.ID}})); !errors.Is(err, subject.ErrErased) {
-		t.Errorf("on an erased person: %v", err)
-	}
+	proof := r.hold(ctx, retention.Scope{Persons: []string{bo.ID}}) // of an erased person there is the proof
+	_, err = r.s.Release(r.As(testenv.One), retention.ReleaseInput{ID: proof.ID})
+	r.ok(err)
 
 	two := r.As(testenv.Two)
 	if _, err := r.s.Hold(two, h.ID); !errors.Is(err, retention.ErrNoHold) {

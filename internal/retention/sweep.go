@@ -30,9 +30,12 @@ var (
 	ErrDecided = errs.New(errs.Precondition, "the run doesn't wait for a decision any more").Under("retention.run")
 )
 
-// Outdate is the work of JobOutdate: everything that a changed rule is about is
-// decided on anew.
+// Outdate is the work of JobOutdate: everything that a changed rule is about, or
+// the settings are, is decided on anew.
 func (s *Service) Outdate(ctx context.Context, r *job.Run) error {
+	if r.Object() == string(r.Tenant()) { // the settings
+		return s.outdate(ctx, Proof)
+	}
 	rule, err := s.Store.GetRule(ctx, r.Object())
 	if err != nil {
 		return err
@@ -93,7 +96,7 @@ func (s *Service) resolve(ctx context.Context, items []*Item) error {
 	if err != nil {
 		return err
 	}
-	rules, err := s.Store.ActiveRules(ctx)
+	rules, err := s.rules(ctx)
 	if err != nil {
 		return err
 	}
@@ -419,7 +422,7 @@ func (s *Service) may(ctx context.Context, p Planned) (may bool, cause string, e
 		return false, "", err
 	}
 	i := slices.IndexFunc(known, func(k *Item) bool { return k.Unit == p.Unit })
-	if i < 0 || known[i].State.Gone() {
+	if i < 0 || known[i].State.Gone() && p.Unit != Proof {
 		return false, "", nil // it is erased already
 	}
 	all, err := s.decide(ctx, known[i:i+1], known, false)
@@ -434,6 +437,7 @@ type SettingsInput struct {
 	ExpectedVersion int64
 	Approval        *bool
 	Cap             *int
+	ProofYears      *int
 }
 
 // Settings returns what the tenant has set for its runs.
@@ -446,6 +450,9 @@ func (s *Service) Settings(ctx context.Context) (*Settings, error) {
 func (s *Service) ChangeSettings(ctx context.Context, in SettingsInput) (*Settings, error) {
 	if in.Cap != nil && (*in.Cap < 1 || *in.Cap > maxCap) {
 		return nil, errs.New(errs.Invalid, "a run has 1 to %d items", maxCap).At("cap")
+	}
+	if y := in.ProofYears; y != nil && (*y < minProof || *y > maxProof) {
+		return nil, errs.New(errs.Invalid, "the proof is kept for %d to %d years", minProof, maxProof).At("proofYears")
 	}
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
@@ -465,6 +472,10 @@ func (s *Service) ChangeSettings(ctx context.Context, in SettingsInput) (*Settin
 		}
 		if in.Cap != nil {
 			set.Cap, c.Fields = *in.Cap, append(c.Fields, "cap")
+		}
+		if in.ProofYears != nil {
+			set.ProofYears, c.Fields = *in.ProofYears, append(c.Fields, "proofYears")
+			c.Then = []job.Spec{{Type: JobOutdate, Object: string(of)}}
 		}
 		set.Version++
 		return c, s.Store.SaveSettings(ctx, set)
