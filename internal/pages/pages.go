@@ -45,11 +45,19 @@ func Style() http.Handler {
 	})
 }
 
+// LanguageCookie is the cookie that remembers the language that ?lang said.
+const LanguageCookie = "vogter_language"
+
 // Language returns the language that a page is asked for in: as ?lang says, or
-// else the header Accept-Language; English when neither says one that there is.
+// else LanguageCookie, or the header Accept-Language; English when none of them
+// says one that there is.
 func Language(r *http.Request) string {
 	known := language.NewMatcher([]language.Tag{language.English, language.Danish})
-	_, at := language.MatchStrings(known, r.URL.Query().Get("lang"), r.Header.Get("Accept-Language"))
+	remembered := ""
+	if c, err := r.Cookie(LanguageCookie); err == nil {
+		remembered = c.Value
+	}
+	_, at := language.MatchStrings(known, r.URL.Query().Get("lang"), remembered, r.Header.Get("Accept-Language"))
 	if at == 1 {
 		return Danish
 	}
@@ -63,12 +71,16 @@ type Page struct {
 	Title    string // never with personal data: browsers remember titles
 	Name     string // in the header: whose page it is; Vogter when empty
 	Theme    string // path of a style that goes on top, with the colours of a tenant
+	SignOut  *Form  // by which who has signed in leaves; nil for others
 	Footer   []Link
 	Content  any // what the Template shows: {{.Content}}
 }
 
 // Link leads to another page of this server.
 type Link struct{ Path, Text string }
+
+// Form is a form of one button, with the token by which it is known to be ours.
+type Form struct{ Path, Token string }
 
 // Other is the other language that the page can be read in.
 func (p Page) Other() (o struct{ Tag, Name string }) {
@@ -117,7 +129,7 @@ func (t *Template) Write(w http.ResponseWriter, status int, p Page) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Add("Vary", "Accept-Language")
+	h.Add("Vary", "Accept-Language, Cookie")
 	w.WriteHeader(status)
 	_, _ = b.WriteTo(w)
 	return nil
