@@ -72,6 +72,8 @@ const (
 	RequestItem  Type = "rqi"
 	RequestNote  Type = "rqe" // an event of a request
 	Task         Type = "tsk"
+	TaskTemplate Type = "tkt"
+	Told         Type = "rcn" // what a recipient is told of a request
 	Letter       Type = "ltr"
 	Certificate  Type = "crt"
 	SentLetter   Type = "let" // a letter to a person

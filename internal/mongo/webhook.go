@@ -266,17 +266,18 @@ type tryDoc struct {
 	Problem       *webhook.Problem      `bson:"problem"`
 	NextAttemptAt *time.Time            `bson:"nextAttemptAt"`
 	EndedAt       *time.Time            `bson:"endedAt"`
+	Acknowledged  bool                  `bson:"acknowledged,omitempty"`
 }
 
 func try(d *webhook.Delivery) tryDoc {
-	return tryDoc{d.JobID, d.State, d.Attempts, d.Status, d.Problem, d.NextAttemptAt, d.EndedAt}
+	return tryDoc{d.JobID, d.State, d.Attempts, d.Status, d.Problem, d.NextAttemptAt, d.EndedAt, d.Acknowledged}
 }
 
 func (d *deliveryDoc) delivery() *webhook.Delivery {
 	return &webhook.Delivery{
 		ID: d.ID, WebhookID: d.Webhook, Event: d.Event, Change: d.Change, JobID: d.Try.Job, State: d.Try.State,
 		Attempts: d.Try.Attempts, Status: d.Try.Status, Problem: d.Try.Problem, NextAttemptAt: d.Try.NextAttemptAt,
-		EndedAt: d.Try.EndedAt, CreatedAt: d.CreatedAt, Body: d.Body,
+		EndedAt: d.Try.EndedAt, CreatedAt: d.CreatedAt, Body: d.Body, Acknowledged: d.Try.Acknowledged,
 	}
 }
 

@@ -191,6 +191,18 @@ func (s *Service) Send(ctx context.Context, r *job.Run) error {
 	return s.end(ctx, row.ID, Sent, r.Guard)
 }
 
+// State returns where a message stands, or ErrNotFound.
+func (s *Service) State(ctx context.Context, messageID string) (State, error) {
+	row, err := s.Store.Get(ctx, messageID)
+	if errors.Is(err, vault.ErrErased) {
+		return Dropped, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return row.State, nil
+}
+
 // end notes that nothing more will happen to a message.
 func (s *Service) end(ctx context.Context, messageID string, state State, guard func(context.Context) error) error {
 	action := "message.send"

@@ -220,9 +220,45 @@ func (s *Service) Deliver(ctx context.Context, r *job.Run) error {
 	d.Attempts++
 	d.Status, d.Problem = a.status, a.problem
 	if a.problem == nil {
+		d.Acknowledged = acknowledges(a.body)
 		return s.took(ctx, r, w, d)
 	}
 	return s.refused(ctx, r, w, d)
+}
+
+// acknowledges reports whether an endpoint answers that it has done what it was told of.
+func acknowledges(answer []byte) bool {
+	var object struct {
+		Acknowledged bool `json:"acknowledged"`
+	}
+	return json.Unmarshal(answer, &object) == nil && object.Acknowledged
+}
+
+// Queue makes the delivery of an event to one webhook that is active, within a
+// change's transaction, and returns it with the job that sends it. The data has
+// ids and terms, and no personal data: it is stored as it is.
+func (s *Service) Queue(ctx context.Context, webhookID, event string, data any) (*Delivery, job.Spec, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, job.Spec{}, err
+	}
+	w, err := s.Get(ctx, webhookID)
+	if err != nil {
+		return nil, job.Spec{}, err
+	}
+	if w.State != Active {
+		return nil, job.Spec{}, ErrInactive
+	}
+	now := s.at()
+	text, err := encode(event, now, data)
+	if err != nil {
+		return nil, job.Spec{}, err
+	}
+	d := &Delivery{
+		ID: id.New(id.Delivery, of), WebhookID: w.ID, Event: event, JobID: id.New(id.Job, of), State: Pending, NextAttemptAt: &now,
+		CreatedAt: now, Body: text,
+	}
+	return d, d.spec(), s.Store.InsertDeliveries(ctx, []*Delivery{d})
 }
 
 // took ends a delivery that succeeded.

@@ -125,7 +125,7 @@ type Delivery struct {
 	ID            string // the webhook-id of every try
 	WebhookID     string
 	Event         string
-	Change        string // id of the audit entry: the feed's cursor
+	Change        string // id of the audit entry: the feed's cursor; "" of what was sent by Queue
 	JobID         string
 	State         DeliveryState
 	Attempts      int        // tries since it was made or asked for again
@@ -136,6 +136,9 @@ type Delivery struct {
 	CreatedAt     time.Time
 
 	Body string // what is sent, the same each time
+	// Acknowledged is whether the endpoint took it with the JSON {"acknowledged": true},
+	// which says that what it tells of has been done there, too.
+	Acknowledged bool
 }
 
 // Inputs.
