@@ -2228,6 +2228,29 @@ func (ec *executionContext) fieldContext_RetentionSettings_cap(_ context.Context
 	return graphql.NewScalarFieldContext("RetentionSettings", field, false, false, errors.New("field of type Int does not have child fields"))
 }
 
+func (ec *executionContext) _RetentionSettings_proofYears(ctx context.Context, field graphql.CollectedField, obj *retention.Settings) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_RetentionSettings_proofYears(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.ProofYears, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_RetentionSettings_proofYears(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("RetentionSettings", field, false, false, errors.New("field of type Int does not have child fields"))
+}
+
 func (ec *executionContext) _RetentionSettings_sweptOn(ctx context.Context, field graphql.CollectedField, obj *retention.Settings) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -2751,7 +2774,7 @@ func (ec *executionContext) unmarshalInputChangeRetentionSettingsInput(ctx conte
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"expectedVersion", "approval", "cap"}
+	fieldsInOrder := [...]string{"expectedVersion", "approval", "cap", "proofYears"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -2779,6 +2802,13 @@ func (ec *executionContext) unmarshalInputChangeRetentionSettingsInput(ctx conte
 				return it, err
 			}
 			it.Cap = data
+		case "proofYears":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("proofYears"))
+			data, err := ec.unmarshalOInt2ᚖint(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ProofYears = data
 		}
 	}
 	return it, nil
@@ -4355,6 +4385,11 @@ func (ec *executionContext) _RetentionSettings(ctx context.Context, sel ast.Sele
 			}
 		case "cap":
 			out.Values[i] = ec._RetentionSettings_cap(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "proofYears":
+			out.Values[i] = ec._RetentionSettings_proofYears(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
