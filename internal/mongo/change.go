@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,12 +65,12 @@ func contentKey(object string, version int64) string {
 
 // content returns what is stored; of a key that isn't one, what no leaf has.
 func (d *contentDoc) content() audit.Content {
-	object, version, _ := strings.Cut(d.Key, ".")
-	n, err := strconv.ParseInt(version, 10, 64)
-	if err != nil || contentKey(object, n) != d.Key {
+	at := max(strings.LastIndexByte(d.Key, '.'), 0) // an object's name may have points
+	n, err := strconv.ParseInt(strings.TrimPrefix(d.Key[at:], "."), 10, 64)
+	if err != nil || contentKey(d.Key[:at], n) != d.Key {
 		return audit.Content{Object: d.Key, Version: -1, Digest: d.Digest}
 	}
-	return audit.Content{Object: object, Version: n, Digest: d.Digest}
+	return audit.Content{Object: d.Key[:at], Version: n, Digest: d.Digest}
 }
 
 type auditSubject struct {
@@ -100,10 +101,32 @@ func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
 			docs[i].Subjects = append(docs[i].Subjects, auditSubject{s.ID, s.Commitment[:], r.Sealed[n]})
 		}
 	}
+	made, err := d.noted(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range made {
+		tell(docs, contentDoc{contentKey(c.Object, c.Version), c.Digest}, c.Object)
+	}
 	if _, err := d.db.Collection(auditColl).InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert audit entries: %w", translate(err))
 	}
 	return nil
+}
+
+// tell adds a content to the entry of its object, or to the first, unless one of
+// them has it.
+func tell(docs []auditDoc, c contentDoc, object string) {
+	at := 0
+	for i := range docs {
+		if slices.ContainsFunc(docs[i].Contents, func(has contentDoc) bool { return has.Key == c.Key }) {
+			return
+		}
+		if docs[i].Object == object {
+			at = i
+		}
+	}
+	docs[at].Contents = append(docs[at].Contents, c)
 }
 
 type receiptDoc struct {

@@ -85,7 +85,14 @@ func (d *DB) InTransaction(ctx context.Context, fn func(ctx context.Context) err
 		return translate(err)
 	}
 	defer session.EndSession(context.WithoutCancel(ctx))
-	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) { return nil, fn(ctx) },
+	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
+		written := notes{}
+		err := fn(context.WithValue(ctx, notesKey{}, written))
+		if err == nil && len(written) > 0 {
+			err = errUntold
+		}
+		return nil, err
+	},
 		options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(writeconcern.Majority()))
 	return translate(err)
 }

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
 	"github.com/vogter/vogter/internal/erasure"
@@ -200,8 +201,9 @@ func (s *DisclosureStore) Insert(ctx context.Context, ds []*disclosure.Disclosur
 	if err != nil {
 		return err
 	}
-	docs := make([]disclosureDoc, len(ds))
+	docs, ids := make([]disclosureDoc, len(ds)), make([]string, len(ds))
 	for i, d := range ds {
+		ids[i] = d.ID
 		seal := disclosureSealer(keys, of, d.SubjectID, d.ID)
 		docs[i] = disclosureDoc{
 			ID: d.ID, Tenant: of, Subject: d.SubjectID, Recipient: d.Recipient, Datasets: d.Datasets, Categories: d.Categories,
@@ -215,12 +217,15 @@ func (s *DisclosureStore) Insert(ctx context.Context, ds []*disclosure.Disclosur
 	if _, err := s.coll.InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert disclosures: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.coll, ids...)
 }
 
 // disclosureEraser destroys the log of disclosures with the proof that it is part
 // of: it outlives the person's other data, for Art. 19.
-type disclosureEraser struct{ coll *mongo.Collection }
+type disclosureEraser struct {
+	changes *change.Runner
+	coll    *mongo.Collection
+}
 
 // Name implements erasure.Eraser.
 func (*disclosureEraser) Name() string { return "disclosures" }
@@ -234,10 +239,7 @@ func (e *disclosureEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.coll.DeleteMany(ctx, filter); err != nil {
-		return fmt.Errorf("erase disclosures: %w", translate(err))
-	}
-	return nil
+	return eraseIn(ctx, e.changes, e.coll, filter, nil, "erasure.disclosures", t.Subject)
 }
 
 // Left implements erasure.Eraser.

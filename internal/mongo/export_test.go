@@ -15,12 +15,14 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/testenv"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 // Another tenant that knows an id, which the services refuse before, finds and
 // changes nothing in the stores; without a tenant nothing works at all.
 func TestObjectsOfTenants(t *testing.T) {
 	db, v := testenv.Mongo(t), testenv.Vault(t)
+	changes, _ := testenv.Changes(t, db, v, vault.Hasher{Vault: v}, nil)
 	one, two := tenant.NewContext(t.Context(), testenv.One), tenant.NewContext(t.Context(), testenv.Two)
 	now := testenv.Now().UTC().Truncate(time.Millisecond)
 
@@ -32,7 +34,10 @@ func TestObjectsOfTenants(t *testing.T) {
 	if _, err := v.Ensure(one, file.Owner(testenv.One, f), file.Owner(testenv.Two, f)); err != nil {
 		t.Fatal(err)
 	}
-	if err := files.Insert(one, f); err != nil {
+	changed := func(do func(ctx context.Context) error) func(ctx context.Context) error {
+		return func(ctx context.Context) error { return changes.DoPlain(ctx, "file.change", f.ID, do) }
+	}
+	if err := changed(func(ctx context.Context) error { return files.Insert(ctx, f) })(one); err != nil {
 		t.Fatal(err)
 	}
 	a := record.Attachment{File: f.ID, Subject: f.Subject, Dataset: f.Dataset}
@@ -61,22 +66,22 @@ func TestObjectsOfTenants(t *testing.T) {
 		want error // of the other tenant
 	}{
 		{"get file", func(ctx context.Context) error { _, err := files.Get(ctx, f.ID); return err }, file.ErrNotFound},
-		{"finish file", func(ctx context.Context) error { return files.Finish(ctx, f) }, file.ErrState},
-		{"attach file", func(ctx context.Context) error { return files.Attach(ctx, "rec", a) }, file.ErrNotFound},
-		{"detach file", func(ctx context.Context) error {
+		{"finish file", changed(func(ctx context.Context) error { return files.Finish(ctx, f) }), file.ErrState},
+		{"attach file", changed(func(ctx context.Context) error { return files.Attach(ctx, "rec", a) }), file.ErrNotFound},
+		{"detach file", changed(func(ctx context.Context) error {
 			had, err := files.Detach(ctx, "rec", f.ID)
 			if err == nil && !had {
 				return file.ErrState
 			}
 			return err
-		}, file.ErrState},
+		}), file.ErrState},
 		{"discard file", func(ctx context.Context) error {
 			if err := files.Discard(ctx, f.ID); !errors.Is(err, file.ErrState) {
 				return err
 			}
 			return nil // it is detached already
 		}, nil},
-		{"delete file", func(ctx context.Context) error { return files.Delete(ctx, f.ID) }, file.ErrNotFound},
+		{"delete file", changed(func(ctx context.Context) error { return files.Delete(ctx, f.ID) }), file.ErrNotFound},
 		{"get export", func(ctx context.Context) error { _, err := exports.Get(ctx, e.ID); return err }, export.ErrNotFound},
 		{"finish export", func(ctx context.Context) error { return exports.Finish(ctx, &ready) }, export.ErrExpired},
 		{"expire export", func(ctx context.Context) error { return exports.Expire(ctx, e.ID) }, export.ErrNotFound},

@@ -76,7 +76,7 @@ func (s *FileStore) Insert(ctx context.Context, f *file.File) error {
 	if _, err := s.coll.InsertOne(ctx, doc); err != nil {
 		return fmt.Errorf("insert file %s: %w", f.ID, translate(err))
 	}
-	return nil
+	return note(ctx, s.coll, f.ID)
 }
 
 // Get implements file.Store.
@@ -211,7 +211,7 @@ func (s *FileStore) move(ctx context.Context, id string, from, set bson.D) error
 	if res.MatchedCount == 0 {
 		return file.ErrState
 	}
-	return nil
+	return note(ctx, s.coll, id)
 }
 
 // Delete implements file.Store.
@@ -227,7 +227,7 @@ func (s *FileStore) Delete(ctx context.Context, id string) error {
 	if res.DeletedCount == 0 {
 		return file.ErrNotFound
 	}
-	return nil
+	return note(ctx, s.coll, id)
 }
 
 // Stale implements file.Store.

@@ -78,7 +78,7 @@ func (s *PostStore) Insert(ctx context.Context, l *post.Letter) error {
 	if _, err := s.letters.InsertOne(ctx, d); err != nil {
 		return fmt.Errorf("insert letter: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.letters, l.ID)
 }
 
 func (s *PostStore) open(ctx context.Context, docs ...sentLetterDoc) ([]*post.Letter, error) {

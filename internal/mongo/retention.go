@@ -361,7 +361,7 @@ func (s *RetentionStore) InsertHold(ctx context.Context, h *retention.Hold) erro
 	if _, err := s.holds.InsertOne(ctx, d); err != nil {
 		return fmt.Errorf("insert hold: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.holds, h.ID)
 }
 
 // touch excludes an erasure of the persons: restricted ones may be held, too, and
@@ -407,7 +407,7 @@ func (s *RetentionStore) ReleaseHold(ctx context.Context, h *retention.Hold) err
 	if res.MatchedCount == 0 {
 		return retention.ErrReleased
 	}
-	return nil
+	return note(ctx, s.holds, h.ID)
 }
 
 // RestoreHold implements retention.HoldStore.
@@ -418,8 +418,10 @@ func (s *RetentionStore) RestoreHold(ctx context.Context, h *retention.Hold) err
 	}
 	d, err := one[holdDoc](ctx, s.holds, "hold", retention.ErrNoHold, bson.E{Key: "_id", Value: h.ID})
 	if errors.Is(err, retention.ErrNoHold) {
-		_, err := s.holds.InsertOne(ctx, newHoldDoc(of, h))
-		return translate(err)
+		if _, err := s.holds.InsertOne(ctx, newHoldDoc(of, h)); err != nil {
+			return fmt.Errorf("restore hold: %w", translate(err))
+		}
+		return note(ctx, s.holds, h.ID)
 	}
 	if err != nil {
 		return err
@@ -430,8 +432,10 @@ func (s *RetentionStore) RestoreHold(ctx context.Context, h *retention.Hold) err
 			d.Persons = append(d.Persons, p)
 		}
 	}
-	_, err = s.holds.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: of}}, d)
-	return translate(err)
+	if _, err = s.holds.UpdateOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: of}}, bson.D{{Key: "$set", Value: d}}); err != nil {
+		return fmt.Errorf("restore hold %s: %w", h.ID, translate(err))
+	}
+	return note(ctx, s.holds, h.ID)
 }
 
 type runDoc struct {
@@ -964,7 +968,8 @@ func (s *RetentionStore) Tenants(ctx context.Context, after tenant.ID, limit int
 type retentionEraser struct {
 	*retentionDates
 
-	holds *mongo.Collection
+	changes *change.Runner
+	holds   *mongo.Collection
 }
 
 // Name implements erasure.Eraser.
@@ -994,12 +999,9 @@ func (e *retentionEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if filter, err = scoped(ctx, bson.E{Key: "state", Value: retention.Released}, bson.E{Key: "persons", Value: t.Subject}); err != nil {
 		return err
 	}
-	if _, err := e.holds.UpdateMany(ctx, filter, bson.D{
+	return eraseIn(ctx, e.changes, e.holds, filter, bson.D{
 		{Key: "$pull", Value: bson.D{{Key: "persons", Value: t.Subject}}}, {Key: "$unset", Value: bson.D{{Key: "reason", Value: ""}}},
-	}); err != nil {
-		return fmt.Errorf("take the person out of holds: %w", translate(err))
-	}
-	return nil
+	}, "erasure.holds", t.Subject)
 }
 
 // Left implements erasure.Eraser.

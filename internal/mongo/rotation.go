@@ -463,7 +463,7 @@ func (s *SealedValues) Reseal(ctx context.Context, collection string, ids []stri
 			continue
 		}
 		done.Values += n
-		if doc, err = s.noteContent(collection, doc, done); err != nil {
+		if doc, err = s.noteContent(ctx, collection, doc, done); err != nil {
 			return nil, err
 		}
 		one, err := scoped(ctx, bson.E{Key: "_id", Value: text(doc, "_id")})
@@ -516,7 +516,7 @@ func resealDoc(
 
 // noteContent returns the document at its next version, where documents of the
 // collection have one of which the audit log knows the content, and notes that.
-func (s *SealedValues) noteContent(collection string, doc bson.D, done *rotation.Resealed) (bson.D, error) {
+func (s *SealedValues) noteContent(ctx context.Context, collection string, doc bson.D, done *rotation.Resealed) (bson.D, error) {
 	var d interface {
 		digest() ([]byte, error)
 	}
@@ -529,13 +529,16 @@ func (s *SealedValues) noteContent(collection string, doc bson.D, done *rotation
 		rec := &recordDoc{}
 		d, version = rec, &rec.Version
 	default:
-		return doc, nil
-	}
-	for i := range doc {
-		if n, ok := doc[i].Value.(int64); ok && doc[i].Key == "version" {
-			doc[i].Value = n + 1
+		k := keptKind(collection)
+		if k == nil {
+			return doc, nil
 		}
+		if k.counter == ownCounter {
+			countUp(doc)
+		}
+		return doc, note(ctx, s.db.db.Collection(collection), text(doc, "_id"))
 	}
+	countUp(doc)
 	if err := decode(doc, d); err != nil {
 		return nil, err
 	}
@@ -545,4 +548,12 @@ func (s *SealedValues) noteContent(collection string, doc bson.D, done *rotation
 	}
 	done.Contents = append(done.Contents, audit.Content{Object: text(doc, "_id"), Version: *version, Digest: sum})
 	return doc, nil
+}
+
+func countUp(doc bson.D) {
+	for i := range doc {
+		if n, ok := doc[i].Value.(int64); ok && doc[i].Key == ownCounter {
+			doc[i].Value = n + 1
+		}
+	}
 }

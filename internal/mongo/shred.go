@@ -213,18 +213,60 @@ func LookupEraser(d *DB) erasure.Eraser {
 func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 	return []erasure.Eraser{
 		&recordEraser{changes, d.db.Collection(recordsColl), newLookups(d, nil)},
-		&objectEraser{"files", d.db.Collection(filesColl), objects.Delete, "dataset"},
-		&objectEraser{"packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
+		&objectEraser{changes, "files", d.db.Collection(filesColl), objects.Delete, "dataset"},
+		&objectEraser{changes, "packages", d.db.Collection(exportsColl), objects.DeletePrefix, ""},
 		newConsentEraser(d, changes),
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
-		&disclosureEraser{d.db.Collection(disclosuresColl)},
-		&retentionEraser{newRetentionDates(d), d.db.Collection(holdsColl)},
+		&disclosureEraser{changes, d.db.Collection(disclosuresColl)},
+		&retentionEraser{newRetentionDates(d), changes, d.db.Collection(holdsColl)},
 		&subjectEraser{d.db.Collection(subjectsColl)},
 	}
 }
 
 // eraseBatch is how many documents are destroyed at once.
 const eraseBatch = 200
+
+// eraseIn deletes all that match, or updates it so that it matches no more, in
+// changes whose entries tell what became of each.
+func eraseIn(
+	ctx context.Context, changes *change.Runner, coll *mongo.Collection, filter, update bson.D, action, person string,
+) error {
+	for found := eraseBatch; found == eraseBatch; {
+		err := changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
+			docs, err := all[idDoc](ctx, coll, filter, options.Find().SetLimit(eraseBatch).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+			if err != nil {
+				return nil, fmt.Errorf("find in %s: %w", coll.Name(), err)
+			}
+			if found = len(docs); found == 0 {
+				return nil, nil
+			}
+			ids := make([]string, len(docs))
+			for i, d := range docs {
+				ids[i] = d.ID
+			}
+			these, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+			if err != nil {
+				return nil, err
+			}
+			if update != nil {
+				_, err = coll.UpdateMany(ctx, these, update)
+			} else {
+				_, err = coll.DeleteMany(ctx, these)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("erase in %s: %w", coll.Name(), translate(err))
+			}
+			if keptKind(coll.Name()) != nil {
+				err = note(ctx, coll, ids...)
+			}
+			return []change.Change{{Action: action, Object: person, Quiet: true}}, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 type lookupEraser struct {
 	lookups *lookups
@@ -387,6 +429,7 @@ func (e *recordEraser) Left(ctx context.Context, t erasure.Target) (int, error) 
 // objectEraser destroys what lies in the object storage, with its rows: the
 // objects first, for the rows name them.
 type objectEraser struct {
+	changes *change.Runner
 	name    string
 	coll    *mongo.Collection
 	remove  func(ctx context.Context, key string) error
@@ -417,22 +460,24 @@ func (e *objectEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if err != nil || !some {
 		return err
 	}
-	docs, err := all[struct {
-		ID string `bson:"_id"`
-	}](ctx, e.coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	docs, err := all[idDoc](ctx, e.coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return fmt.Errorf("find %s: %w", e.name, err)
 	}
-	for _, d := range docs {
-		if err := e.remove(ctx, d.ID); err != nil {
-			return err
+	for part := range slices.Chunk(docs, eraseBatch) {
+		ids := make([]string, len(part))
+		for i, d := range part {
+			if err := e.remove(ctx, d.ID); err != nil {
+				return err
+			}
+			ids[i] = d.ID
 		}
-		one, err := scoped(ctx, bson.E{Key: "_id", Value: d.ID})
+		rows, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 		if err != nil {
 			return err
 		}
-		if _, err := e.coll.DeleteOne(ctx, one); err != nil {
-			return fmt.Errorf("delete %s: %w", e.name, translate(err))
+		if err := eraseIn(ctx, e.changes, e.coll, rows, nil, "erasure."+e.name, t.Subject); err != nil {
+			return err
 		}
 	}
 	return nil

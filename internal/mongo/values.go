@@ -13,6 +13,7 @@ import (
 	"github.com/vogter/vogter/internal/audit/seal"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenant"
 )
 
 // Told implements seal.Archive.
@@ -45,10 +46,14 @@ func (s *AuditStore) Told(ctx context.Context, of []audit.Content) ([]seal.Told,
 
 // Values returns the kinds of values whose changes the audit log tells, one by one.
 func Values(d *DB) []seal.Values {
-	return []seal.Values{
+	kinds := []seal.Values{
 		&values[subjectDoc]{d.db.Collection(subjectsColl), id.Subject, (*subjectDoc).kept},
 		&values[recordDoc]{d.db.Collection(recordsColl), id.Record, (*recordDoc).kept},
 	}
+	for _, k := range keptKinds() {
+		kinds = append(kinds, &keptValues{k, d.db.Collection(k.coll)})
+	}
+	return kinds
 }
 
 // values implements seal.Values for the documents of a collection.
@@ -58,18 +63,14 @@ type values[T any] struct {
 	kept func(*T) (seal.Kept, error)
 }
 
-// Type implements seal.Values.
-func (v *values[T]) Type() id.Type { return v.kind }
+// Prefix implements seal.Values.
+func (v *values[T]) Prefix(of tenant.ID) string { return id.Prefix(v.kind, of) }
 
 // Behind implements seal.Values.
 func (v *values[T]) Behind(ctx context.Context, after string, limit int) ([]seal.Kept, error) {
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}, {Key: "$lt", Value: string(v.kind) + "`"}}}) // "`" follows "_"
+	docs, err := behindID[T](ctx, v.coll, v.Prefix, after, limit)
 	if err != nil {
 		return nil, err
-	}
-	docs, err := all[T](ctx, v.coll, filter, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
-	if err != nil {
-		return nil, fmt.Errorf("read values: %w", err)
 	}
 	kept := make([]seal.Kept, len(docs))
 	for i := range docs {
@@ -82,13 +83,33 @@ func (v *values[T]) Behind(ctx context.Context, after string, limit int) ([]seal
 
 // Missing implements seal.Values.
 func (v *values[T]) Missing(ctx context.Context, ids []string) ([]string, error) {
+	return missing(ctx, v.coll, ids)
+}
+
+// behindID returns the tenant's documents behind an id, by id.
+func behindID[T any](
+	ctx context.Context, coll *mongo.Collection, prefix func(tenant.ID) string, after string, limit int,
+) ([]T, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	end := prefix(of) + "~" // which follows every character of an id
+	filter := bson.D{{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: after}, {Key: "$lt", Value: end}}}}
+	docs, err := all[T](ctx, coll, filter, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("read values: %w", err)
+	}
+	return docs, nil
+}
+
+// missing returns those of the ids that no document of the tenant has.
+func missing(ctx context.Context, coll *mongo.Collection, ids []string) ([]string, error) {
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
 	if err != nil {
 		return nil, err
 	}
-	docs, err := all[struct {
-		ID string `bson:"_id"`
-	}](ctx, v.coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	docs, err := all[idDoc](ctx, coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return nil, fmt.Errorf("look for values: %w", err)
 	}

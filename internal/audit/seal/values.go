@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
-	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -22,8 +22,8 @@ type Kept struct {
 // Values is one kind of stored values whose changes the log tells. Its methods
 // are for the tenant in ctx.
 type Values interface {
-	// Type is what the objects' ids begin with.
-	Type() id.Type
+	// Prefix is what the names of the tenant's objects begin with: nearly always their ids.
+	Prefix(of tenant.ID) string
 	// Behind returns up to limit objects behind an id, by id.
 	Behind(ctx context.Context, after string, limit int) ([]Kept, error)
 	// Missing returns those of the ids that no object has.
@@ -43,7 +43,7 @@ type Told struct {
 // last change is the one that none of the next version follows.
 func (v *Verifier) values(ctx context.Context, of tenant.ID, r *Report) error {
 	for _, values := range v.Values {
-		for after := id.Prefix(values.Type(), of); ; {
+		for after := values.Prefix(of); ; {
 			var kept []Kept
 			var told []Told
 			// What is kept and what is told are of one moment.
@@ -116,10 +116,11 @@ func (k *Kept) check(of tenant.ID, told []Told) error {
 // entries say that they are gone.
 func (l *logCheck) there(ctx context.Context) error {
 	for _, values := range l.v.Values {
+		prefix := values.Prefix(l.head.Tenant)
 		by, made := map[string]int{}, []string(nil)
 		for i := range l.rows {
 			for _, c := range l.rows[i].Contents {
-				if c.Version == 1 && id.TypeOf(c.Object) == values.Type() {
+				if c.Version == 1 && strings.HasPrefix(c.Object, prefix) {
 					by[c.Object], made = i, append(made, c.Object)
 				}
 			}

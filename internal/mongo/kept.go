@@ -1,0 +1,235 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/vogter/vogter/internal/audit"
+	"github.com/vogter/vogter/internal/audit/seal"
+	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/tenant"
+)
+
+// kept is a kind of documents of which the audit log tells every content. A store
+// names what it writes to note, within the change that writes it; what the documents
+// are in the end is then told by the change's entry, and compared by Values.
+type kept struct {
+	coll string
+	ids  id.Type // of the documents; "" of those that are named by what they are about
+	// counter is the field that counts a document's changes, from 1 without a gap. One
+	// of the store's own is written by the store; the other is counted up by note.
+	counter string
+	// aside are fields that say nothing: what changes them needs no entry.
+	aside []string
+}
+
+// The fields that count changes.
+const (
+	ownCounter  = "version"
+	keptCounter = "kept"
+)
+
+// keptKinds has every kind but persons and records, whose services tell themselves
+// what they write.
+func keptKinds() []kept {
+	return []kept{
+		{coll: filesColl, ids: id.File, counter: keptCounter},
+		{coll: disclosuresColl, ids: id.Disclosure, counter: keptCounter},
+		{coll: requestsColl, ids: id.Request, counter: keptCounter, aside: []string{"guard"}},
+		{coll: requestEventsColl, ids: id.RequestNote, counter: keptCounter},
+		{coll: sentLettersColl, ids: id.SentLetter, counter: keptCounter},
+		{coll: holdsColl, ids: id.Hold, counter: keptCounter},
+	}
+}
+
+// keptKind returns the kind of a collection's documents; nil if it has none.
+func keptKind(coll string) *kept {
+	for _, k := range keptKinds() {
+		if k.coll == coll {
+			return &k
+		}
+	}
+	return nil
+}
+
+// prefix is what the ids of the tenant's documents begin with.
+func (k *kept) prefix(of tenant.ID) string {
+	if k.ids == "" {
+		return string(of) + "/"
+	}
+	return id.Prefix(k.ids, of)
+}
+
+// object is the name of a document in the audit log.
+func (k *kept) object(docID string) string {
+	if k.ids == "" {
+		return k.coll + "/" + docID
+	}
+	return docID
+}
+
+// docID is the _id of an object.
+func (k *kept) docID(object string) string {
+	if k.ids == "" {
+		return strings.TrimPrefix(object, k.coll+"/")
+	}
+	return object
+}
+
+// content returns what is stored of a document: all of it but for what counts.
+func (k *kept) content(doc bson.D) (audit.Content, error) {
+	c := audit.Content{Object: k.object(text(doc, "_id"))}
+	rest := make(bson.D, 0, len(doc))
+	for _, e := range doc {
+		switch n, ok := e.Value.(int64); {
+		case ok && e.Key == k.counter:
+			c.Version = n
+		case !slices.Contains(k.aside, e.Key):
+			rest = append(rest, e)
+		}
+	}
+	var err error
+	c.Digest, err = digest(rest)
+	return c, err
+}
+
+// notes are the documents that a transaction has written, by collection.
+type notes map[string]map[string]bool
+
+type notesKey struct{}
+
+var (
+	errNoChange = errors.New("written outside of a change: the audit log couldn't tell of it")
+	errUntold   = errors.New("a change without an entry wrote what the audit log tells of")
+)
+
+// note has the entry of the change that ctx carries tell what documents are in the
+// end. It is called by whoever writes a document of a kept kind, or deletes it.
+func note(ctx context.Context, coll *mongo.Collection, ids ...string) error {
+	n, ok := ctx.Value(notesKey{}).(notes)
+	if !ok {
+		return fmt.Errorf("%s: %w", coll.Name(), errNoChange)
+	}
+	if n[coll.Name()] == nil {
+		n[coll.Name()] = map[string]bool{}
+	}
+	for _, docID := range ids {
+		n[coll.Name()][docID] = true
+	}
+	return nil
+}
+
+// noteAll is note for all that match, before they are written.
+func noteAll(ctx context.Context, coll *mongo.Collection, filter bson.D) error {
+	docs, err := all[idDoc](ctx, coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return fmt.Errorf("find what is written of %s: %w", coll.Name(), err)
+	}
+	ids := make([]string, len(docs))
+	for i, d := range docs {
+		ids[i] = d.ID
+	}
+	return note(ctx, coll, ids...)
+}
+
+// idDoc is a document of which nothing else is read.
+type idDoc struct {
+	ID string `bson:"_id"`
+}
+
+// noted returns what the transaction that ctx carries has made of the documents
+// that it wrote, and forgets which they are.
+func (d *DB) noted(ctx context.Context) (made []audit.Content, err error) {
+	n, _ := ctx.Value(notesKey{}).(notes)
+	for _, name := range slices.Sorted(maps.Keys(n)) {
+		k := keptKind(name)
+		if k == nil {
+			return nil, fmt.Errorf("note documents of %s: not a kept kind", name)
+		}
+		contents, err := d.contents(ctx, k, slices.Sorted(maps.Keys(n[name])))
+		if err != nil {
+			return nil, fmt.Errorf("note documents of %s: %w", name, err)
+		}
+		made = append(made, contents...)
+	}
+	clear(n)
+	return made, nil
+}
+
+// contents returns what documents of a kind are now.
+func (d *DB) contents(ctx context.Context, k *kept, ids []string) ([]audit.Content, error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	coll := d.db.Collection(k.coll)
+	if k.counter == keptCounter {
+		if _, err := coll.UpdateMany(ctx, filter, bson.D{{Key: "$inc", Value: bson.D{{Key: keptCounter, Value: int64(1)}}}}); err != nil {
+			return nil, translate(err)
+		}
+	}
+	docs, err := all[bson.D](ctx, coll, filter)
+	if err != nil {
+		return nil, err
+	}
+	made, there := make([]audit.Content, 0, len(ids)), make(map[string]bool, len(docs))
+	for _, doc := range docs {
+		c, err := k.content(doc)
+		if err != nil {
+			return nil, err
+		}
+		made, there[text(doc, "_id")] = append(made, c), true
+	}
+	for _, docID := range ids {
+		if !there[docID] {
+			made = append(made, audit.Content{Object: k.object(docID)}) // gone
+		}
+	}
+	return made, nil
+}
+
+// keptValues implements seal.Values for a kept kind.
+type keptValues struct {
+	kept
+
+	coll *mongo.Collection
+}
+
+// Prefix implements seal.Values.
+func (v *keptValues) Prefix(of tenant.ID) string { return v.object(v.prefix(of)) }
+
+// Behind implements seal.Values.
+func (v *keptValues) Behind(ctx context.Context, after string, limit int) ([]seal.Kept, error) {
+	docs, err := behindID[bson.D](ctx, v.coll, v.prefix, v.docID(after), limit)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]seal.Kept, len(docs))
+	for i, doc := range docs {
+		if values[i].Content, err = v.content(doc); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// Missing implements seal.Values.
+func (v *keptValues) Missing(ctx context.Context, objects []string) ([]string, error) {
+	ids := make([]string, len(objects))
+	for i, o := range objects {
+		ids[i] = v.docID(o)
+	}
+	gone, err := missing(ctx, v.coll, ids)
+	for i := range gone {
+		gone[i] = v.object(gone[i])
+	}
+	return gone, err
+}
