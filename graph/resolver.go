@@ -42,6 +42,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
@@ -88,6 +89,7 @@ type Services struct {
 	Disclosures  Disclosures
 	Retention    Retention
 	Erase        Erase
+	Rights       Rights
 	Certificates Certificates
 	Calendars    Calendars
 }
@@ -489,6 +491,14 @@ type Erase interface {
 	Preview(ctx context.Context, subject string) (*erase.Plan, error)
 }
 
+// Rights is what the API needs of package rights.
+type Rights interface {
+	Plan(ctx context.Context, subjectID, ground string) (*rights.Plan, error)
+	Restriction(ctx context.Context, subjectID string) (*rights.Stop, error)
+	Announce(ctx context.Context, in rights.NoticeInput) (*rights.Stop, error)
+	Lift(ctx context.Context, in rights.LiftInput) (*rights.Stop, error)
+}
+
 // Certificates is what the API needs of package certificate.
 type Certificates interface {
 	Get(ctx context.Context, certificateID string) (*certificate.Certificate, error)
@@ -565,6 +575,7 @@ type Resolver struct {
 	disclosures  Disclosures
 	retention    Retention
 	erase        Erase
+	rights       Rights
 	certificates Certificates
 	calendars    Calendars
 }
@@ -608,6 +619,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		disclosures:  s.Disclosures,
 		retention:    s.Retention,
 		erase:        s.Erase,
+		rights:       s.Rights,
 		certificates: s.Certificates,
 		calendars:    s.Calendars,
 	}

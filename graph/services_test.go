@@ -29,6 +29,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
@@ -66,6 +67,7 @@ var (
 	_ graph.Policies     = (*policy.Service)(nil)
 	_ graph.Retention    = (*retention.Service)(nil)
 	_ graph.Erase        = (*erase.Service)(nil)
+	_ graph.Rights       = (*rights.Service)(nil)
 	_ graph.Certificates = (*certificate.Service)(nil)
 	_ graph.Calendars    = (*calendar.Service)(nil)
 	_ graph.Processing   = (*processing.Service)(nil)

@@ -40,6 +40,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
@@ -142,6 +143,10 @@ type ComplexityRoot struct {
 
 	AnnounceFeePayload struct {
 		Request func(childComplexity int) int
+	}
+
+	AnnounceLiftingPayload struct {
+		Restriction func(childComplexity int) int
 	}
 
 	AnswerConsentsPayload struct {
@@ -1287,6 +1292,17 @@ type ComplexityRoot struct {
 		Specific      func(childComplexity int) int
 	}
 
+	LiftRestrictionPayload struct {
+		Restriction func(childComplexity int) int
+	}
+
+	LiftingNotice struct {
+		By       func(childComplexity int) int
+		LetterID func(childComplexity int) int
+		LiftOn   func(childComplexity int) int
+		SentAt   func(childComplexity int) int
+	}
+
 	Member struct {
 		Clearances   func(childComplexity int) int
 		CreatedAt    func(childComplexity int) int
@@ -1327,6 +1343,7 @@ type ComplexityRoot struct {
 		AdoptSecurityMeasures      func(childComplexity int, input measure.AdoptInput) int
 		AdviseOnAssessment         func(childComplexity int, input assessment.AdviseInput) int
 		AnnounceFee                func(childComplexity int, input request.ReasonInput) int
+		AnnounceLifting            func(childComplexity int, input rights.NoticeInput) int
 		AnswerConsents             func(childComplexity int, input consent.AnswersInput) int
 		AnswerMyConsents           func(childComplexity int, input consent.OwnAnswersInput) int
 		AnswerSearch               func(childComplexity int, input request.AnswerInput) int
@@ -1387,6 +1404,7 @@ type ComplexityRoot struct {
 		InvalidateConsents         func(childComplexity int, input consent.InvalidateInput) int
 		InviteMember               func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant                func(childComplexity int, input breakglass.LeaveInput) int
+		LiftRestriction            func(childComplexity int, input rights.LiftInput) int
 		NoteConsultation           func(childComplexity int, input assessment.NoteInput) int
 		OpenMyRequest              func(childComplexity int, input request.MyInput) int
 		OpenRequest                func(childComplexity int, input request.OpenInput) int
@@ -2018,6 +2036,7 @@ type ComplexityRoot struct {
 		PolicySchema           func(childComplexity int) int
 		PreviewErasure         func(childComplexity int, subject string) int
 		PreviewLetter          func(childComplexity int, input letter.PreviewInput) int
+		PreviewRestriction     func(childComplexity int, subject string, ground string) int
 		ProcessingActivities   func(childComplexity int, state *processing.State, hat *processing.Hat, first int, after *string) int
 		ProcessingActivity     func(childComplexity int, id string) int
 		ProcessingActivityAsOf func(childComplexity int, id string, at time.Time) int
@@ -2031,6 +2050,7 @@ type ComplexityRoot struct {
 		Request                func(childComplexity int, id string) int
 		RequestStatistics      func(childComplexity int, from civil.Date, to civil.Date) int
 		Requests               func(childComplexity int, filter *request.Filter, first int, after *string) int
+		Restriction            func(childComplexity int, subject string) int
 		RetentionDue           func(childComplexity int, by *civil.Date, first int, after *string) int
 		RetentionOf            func(childComplexity int, subject string, requested bool) int
 		RetentionRules         func(childComplexity int, first int, after *string) int
@@ -2386,6 +2406,26 @@ type ComplexityRoot struct {
 		Request func(childComplexity int) int
 	}
 
+	Restriction struct {
+		Causes  func(childComplexity int) int
+		Subject func(childComplexity int) int
+	}
+
+	RestrictionCause struct {
+		At      func(childComplexity int) int
+		Ground  func(childComplexity int) int
+		Item    func(childComplexity int) int
+		Notice  func(childComplexity int) int
+		Request func(childComplexity int) int
+	}
+
+	RestrictionPreview struct {
+		Ground    func(childComplexity int) int
+		Hash      func(childComplexity int) int
+		State     func(childComplexity int) int
+		SubjectID func(childComplexity int) int
+	}
+
 	RetentionDecision struct {
 		Article   func(childComplexity int) int
 		DatasetID func(childComplexity int) int
@@ -2473,10 +2513,11 @@ type ComplexityRoot struct {
 	}
 
 	RetentionSettings struct {
-		Approval func(childComplexity int) int
-		Cap      func(childComplexity int) int
-		SweptOn  func(childComplexity int) int
-		Version  func(childComplexity int) int
+		Approval   func(childComplexity int) int
+		Cap        func(childComplexity int) int
+		ProofYears func(childComplexity int) int
+		SweptOn    func(childComplexity int) int
+		Version    func(childComplexity int) int
 	}
 
 	RetentionTemplate struct {
@@ -3178,6 +3219,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AnnounceFeePayload.Request(childComplexity), true
+
+	case "AnnounceLiftingPayload.restriction":
+		if e.ComplexityRoot.AnnounceLiftingPayload.Restriction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnnounceLiftingPayload.Restriction(childComplexity), true
 
 	case "AnswerConsentsPayload.consents":
 		if e.ComplexityRoot.AnswerConsentsPayload.Consents == nil {
@@ -7305,6 +7353,38 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Lia.Specific(childComplexity), true
 
+	case "LiftRestrictionPayload.restriction":
+		if e.ComplexityRoot.LiftRestrictionPayload.Restriction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LiftRestrictionPayload.Restriction(childComplexity), true
+
+	case "LiftingNotice.by":
+		if e.ComplexityRoot.LiftingNotice.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LiftingNotice.By(childComplexity), true
+	case "LiftingNotice.letter":
+		if e.ComplexityRoot.LiftingNotice.LetterID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LiftingNotice.LetterID(childComplexity), true
+	case "LiftingNotice.liftOn":
+		if e.ComplexityRoot.LiftingNotice.LiftOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LiftingNotice.LiftOn(childComplexity), true
+	case "LiftingNotice.sentAt":
+		if e.ComplexityRoot.LiftingNotice.SentAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LiftingNotice.SentAt(childComplexity), true
+
 	case "Member.clearances":
 		if e.ComplexityRoot.Member.Clearances == nil {
 			break
@@ -7506,6 +7586,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AnnounceFee(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.announceLifting":
+		if e.ComplexityRoot.Mutation.AnnounceLifting == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_announceLifting_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnnounceLifting(childComplexity, args["input"].(rights.NoticeInput)), true
 	case "Mutation.answerConsents":
 		if e.ComplexityRoot.Mutation.AnswerConsents == nil {
 			break
@@ -8166,6 +8257,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.LeaveTenant(childComplexity, args["input"].(breakglass.LeaveInput)), true
+	case "Mutation.liftRestriction":
+		if e.ComplexityRoot.Mutation.LiftRestriction == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_liftRestriction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.LiftRestriction(childComplexity, args["input"].(rights.LiftInput)), true
 	case "Mutation.noteConsultation":
 		if e.ComplexityRoot.Mutation.NoteConsultation == nil {
 			break
@@ -11582,6 +11684,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.PreviewLetter(childComplexity, args["input"].(letter.PreviewInput)), true
+	case "Query.previewRestriction":
+		if e.ComplexityRoot.Query.PreviewRestriction == nil {
+			break
+		}
+
+		args, err := ec.field_Query_previewRestriction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.PreviewRestriction(childComplexity, args["subject"].(string), args["ground"].(string)), true
 	case "Query.processingActivities":
 		if e.ComplexityRoot.Query.ProcessingActivities == nil {
 			break
@@ -11725,6 +11838,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Requests(childComplexity, args["filter"].(*request.Filter), args["first"].(int), args["after"].(*string)), true
+	case "Query.restriction":
+		if e.ComplexityRoot.Query.Restriction == nil {
+			break
+		}
+
+		args, err := ec.field_Query_restriction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Restriction(childComplexity, args["subject"].(string)), true
 	case "Query.retentionDue":
 		if e.ComplexityRoot.Query.RetentionDue == nil {
 			break
@@ -13142,6 +13266,75 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RespondRequestPayload.Request(childComplexity), true
 
+	case "Restriction.causes":
+		if e.ComplexityRoot.Restriction.Causes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Restriction.Causes(childComplexity), true
+	case "Restriction.subject":
+		if e.ComplexityRoot.Restriction.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Restriction.Subject(childComplexity), true
+
+	case "RestrictionCause.since":
+		if e.ComplexityRoot.RestrictionCause.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionCause.At(childComplexity), true
+	case "RestrictionCause.ground":
+		if e.ComplexityRoot.RestrictionCause.Ground == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionCause.Ground(childComplexity), true
+	case "RestrictionCause.item":
+		if e.ComplexityRoot.RestrictionCause.Item == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionCause.Item(childComplexity), true
+	case "RestrictionCause.notice":
+		if e.ComplexityRoot.RestrictionCause.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionCause.Notice(childComplexity), true
+	case "RestrictionCause.request":
+		if e.ComplexityRoot.RestrictionCause.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionCause.Request(childComplexity), true
+
+	case "RestrictionPreview.ground":
+		if e.ComplexityRoot.RestrictionPreview.Ground == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionPreview.Ground(childComplexity), true
+	case "RestrictionPreview.hash":
+		if e.ComplexityRoot.RestrictionPreview.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionPreview.Hash(childComplexity), true
+	case "RestrictionPreview.state":
+		if e.ComplexityRoot.RestrictionPreview.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionPreview.State(childComplexity), true
+	case "RestrictionPreview.subject":
+		if e.ComplexityRoot.RestrictionPreview.SubjectID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RestrictionPreview.SubjectID(childComplexity), true
+
 	case "RetentionDecision.article":
 		if e.ComplexityRoot.RetentionDecision.Article == nil {
 			break
@@ -13517,6 +13710,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RetentionSettings.Cap(childComplexity), true
+	case "RetentionSettings.proofYears":
+		if e.ComplexityRoot.RetentionSettings.ProofYears == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetentionSettings.ProofYears(childComplexity), true
 	case "RetentionSettings.sweptOn":
 		if e.ComplexityRoot.RetentionSettings.SweptOn == nil {
 			break
@@ -15348,6 +15547,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputAdoptSecurityMeasuresInput,
 		ec.unmarshalInputAdviseOnAssessmentInput,
 		ec.unmarshalInputAnnounceFeeInput,
+		ec.unmarshalInputAnnounceLiftingInput,
 		ec.unmarshalInputAnswerConsentsInput,
 		ec.unmarshalInputAnswerMyConsentsInput,
 		ec.unmarshalInputAnswerSearchInput,
@@ -15426,6 +15626,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputLetterheadAuthorityInput,
 		ec.unmarshalInputLetterheadInput,
 		ec.unmarshalInputLiaInput,
+		ec.unmarshalInputLiftRestrictionInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
 		ec.unmarshalInputNoteConsultationInput,
@@ -16529,6 +16730,38 @@ enum Permission {
   "To see templates of letters."
   LETTER_READ
   LETTER_WRITE
+  "To see processor agreements, instructions and sub-processors: GDPR Art. 28."
+  AGREEMENT_READ
+  "To ask for an agreement, negotiate it, instruct, and answer changes of sub-processors."
+  AGREEMENT_WRITE
+  "To sign and end agreements in the tenant's name."
+  AGREEMENT_SIGN
+  "Of operators: to offer and sign agreements in the provider's name, and to change sub-processors."
+  AGREEMENT_PROVIDE
+  "To see personal data breaches: GDPR Art. 33(5)."
+  BREACH_READ
+  BREACH_HANDLE
+  "To decide who is told of a breach, and who isn't."
+  BREACH_APPROVE
+  "Of operators: to report the provider's breach to every tenant that it affects: GDPR Art. 33(2)."
+  BREACH_REPORT
+  "To see audit periods, controls and their evidence."
+  EVIDENCE_READ
+  EVIDENCE_WRITE
+  "To judge evidence that another has collected."
+  EVIDENCE_REVIEW
+  "Of auditors: to note tests of controls and their results."
+  EVIDENCE_TEST
+  "To fetch the reports that auditors have issued."
+  ASSURANCE_READ
+  "To have all that an authority asks for put together."
+  DOSSIER_EXPORT
+  "Of operators: to see backups and restore tests."
+  BACKUP_READ
+  "Of operators: to make and test backups."
+  BACKUP_MANAGE
+  "To have all data of the tenant returned or deleted at the end: GDPR Art. 28(3)(g)."
+  TENANT_CLOSE
 }
 
 "Lets a caller see data of one class, or secret by one law, in full. ORDINARY needs none."
@@ -21306,7 +21539,10 @@ enum RetentionReason {
 type RetentionDecision {
   id: ID!
   subject: ID!
-  "Null stands for what identifies the person."
+  """
+  Null stands for what identifies the person; "evidence" for what shows that the law was
+  obeyed with an erased person: see RetentionSettings.proofYears.
+  """
   dataset: ID
   outcome: RetentionOutcome!
   reason: RetentionReason!
@@ -21379,6 +21615,12 @@ type RetentionSettings {
   approval: Boolean!
   "How many items a run has at most."
   cap: Int!
+  """
+  For how many years after a person's erasure it is kept, restricted, what shows that the
+  law was obeyed: the proof of consents and disclosures, the details of the audit log. 3 to
+  10, 5 unless it is set. It holds for those who are erased already, too.
+  """
+  proofYears: Int!
   "The last day on which was looked for what is due."
   sweptOn: Date
   version: Int64!
@@ -21461,6 +21703,8 @@ input ChangeRetentionSettingsInput {
   approval: Boolean
   "1 to 1,000."
   cap: Int
+  "3 to 10."
+  proofYears: Int
 }
 
 type CreateRetentionRulePayload {
@@ -21524,6 +21768,84 @@ extend type Mutation {
   approveRetentionRun(input: ApproveRetentionRunInput!): ApproveRetentionRunPayload! @can(do: RETENTION_WRITE)
   dismissRetentionRun(input: DismissRetentionRunInput!): DismissRetentionRunPayload! @can(do: RETENTION_WRITE)
   changeRetentionSettings(input: ChangeRetentionSettingsInput!): ChangeRetentionSettingsPayload! @can(do: RETENTION_WRITE)
+}
+`, BuiltIn: false},
+	{Name: "../../schema/rights.graphql", Input: `"What restricting a person's data would come to: GDPR Art. 18."
+type RestrictionPreview {
+  subject: ID!
+  "As in Art. 18(1): 18(1)(a) to 18(1)(d)."
+  ground: String!
+  "Where the person stands now. A restriction covers all of their data: it is stored, and neither read nor changed, exported or matched."
+  state: SubjectState!
+  "Stands for it. An approval is of it (see decideItem): nothing else is carried out."
+  hash: String!
+}
+
+"What restricts the use of a person's data; nothing when there are no causes."
+type Restriction {
+  subject: ID!
+  causes: [RestrictionCause!]!
+}
+
+"A request for which the data is restricted; the last one that is lifted frees it."
+type RestrictionCause {
+  request: ID!
+  item: ID!
+  ground: String!
+  since: Time!
+  notice: LiftingNotice
+}
+
+"That the person was told, Art. 18(3)."
+type LiftingNotice {
+  sentAt: Time!
+  by: ID!
+  "The first day on which it can be lifted."
+  liftOn: Date!
+  "Null when the person was told by hand."
+  letter: ID
+}
+
+input AnnounceLiftingInput {
+  "That asked for the restriction."
+  request: ID!
+  item: ID!
+  "A day to come, so that the person can answer."
+  liftOn: Date!
+  "As the person is told it."
+  reason: String! @personal
+  "What happens then, as the person is told it."
+  consequences: String! @personal
+  "When the notice went out by hand; else the platform writes it."
+  sentAt: Time
+}
+
+type AnnounceLiftingPayload {
+  restriction: Restriction!
+}
+
+input LiftRestrictionInput {
+  subject: ID!
+  "Of the request that asked for it."
+  item: ID!
+}
+
+type LiftRestrictionPayload {
+  restriction: Restriction!
+}
+
+extend type Query {
+  "What restricting a person's data on a ground, 18(1)(a) to 18(1)(d), would come to now."
+  previewRestriction(subject: ID!, ground: String!): RestrictionPreview! @can(do: REQUEST_HANDLE)
+  "Reading it is audited."
+  restriction(subject: ID!): Restriction! @can(do: REQUEST_READ)
+}
+
+extend type Mutation {
+  "Tells the person that a restriction will be lifted (Art. 18(3))."
+  announceLifting(input: AnnounceLiftingInput!): AnnounceLiftingPayload! @can(do: REQUEST_HANDLE)
+  "Ends a restriction: by another than who told the person, and not before the day that they were told."
+  liftRestriction(input: LiftRestrictionInput!): LiftRestrictionPayload! @can(do: REQUEST_APPROVE)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/security.graphql", Input: `"How a security event became known."
@@ -22793,6 +23115,14 @@ func (ec *executionContext) childFields_AnnounceFeePayload(ctx context.Context, 
 		return ec.fieldContext_AnnounceFeePayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AnnounceFeePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnnounceLiftingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "restriction":
+		return ec.fieldContext_AnnounceLiftingPayload_restriction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnnounceLiftingPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AnswerConsentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -25063,6 +25393,28 @@ func (ec *executionContext) childFields_Lia(ctx context.Context, field graphql.C
 	return nil, fmt.Errorf("no field named %q was found under type Lia", field.Name)
 }
 
+func (ec *executionContext) childFields_LiftRestrictionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "restriction":
+		return ec.fieldContext_LiftRestrictionPayload_restriction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LiftRestrictionPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_LiftingNotice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "sentAt":
+		return ec.fieldContext_LiftingNotice_sentAt(ctx, field)
+	case "by":
+		return ec.fieldContext_LiftingNotice_by(ctx, field)
+	case "liftOn":
+		return ec.fieldContext_LiftingNotice_liftOn(ctx, field)
+	case "letter":
+		return ec.fieldContext_LiftingNotice_letter(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LiftingNotice", field.Name)
+}
+
 func (ec *executionContext) childFields_Member(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -26745,6 +27097,46 @@ func (ec *executionContext) childFields_RespondRequestPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RespondRequestPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Restriction(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_Restriction_subject(ctx, field)
+	case "causes":
+		return ec.fieldContext_Restriction_causes(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Restriction", field.Name)
+}
+
+func (ec *executionContext) childFields_RestrictionCause(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_RestrictionCause_request(ctx, field)
+	case "item":
+		return ec.fieldContext_RestrictionCause_item(ctx, field)
+	case "ground":
+		return ec.fieldContext_RestrictionCause_ground(ctx, field)
+	case "since":
+		return ec.fieldContext_RestrictionCause_since(ctx, field)
+	case "notice":
+		return ec.fieldContext_RestrictionCause_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RestrictionCause", field.Name)
+}
+
+func (ec *executionContext) childFields_RestrictionPreview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_RestrictionPreview_subject(ctx, field)
+	case "ground":
+		return ec.fieldContext_RestrictionPreview_ground(ctx, field)
+	case "state":
+		return ec.fieldContext_RestrictionPreview_state(ctx, field)
+	case "hash":
+		return ec.fieldContext_RestrictionPreview_hash(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RestrictionPreview", field.Name)
+}
+
 func (ec *executionContext) childFields_RetentionDecision(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -26923,6 +27315,8 @@ func (ec *executionContext) childFields_RetentionSettings(ctx context.Context, f
 		return ec.fieldContext_RetentionSettings_approval(ctx, field)
 	case "cap":
 		return ec.fieldContext_RetentionSettings_cap(ctx, field)
+	case "proofYears":
+		return ec.fieldContext_RetentionSettings_proofYears(ctx, field)
 	case "sweptOn":
 		return ec.fieldContext_RetentionSettings_sweptOn(ctx, field)
 	case "version":

@@ -27,6 +27,7 @@ import (
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
@@ -61,6 +62,10 @@ type AdviseOnAssessmentPayload struct {
 
 type AnnounceFeePayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type AnnounceLiftingPayload struct {
+	Restriction *rights.Stop `json:"restriction"`
 }
 
 type AnswerConsentsPayload struct {
@@ -311,6 +316,10 @@ type InviteMemberPayload struct {
 
 type LeaveTenantPayload struct {
 	Access *breakglass.Grant `json:"access"`
+}
+
+type LiftRestrictionPayload struct {
+	Restriction *rights.Stop `json:"restriction"`
 }
 
 type NoteConsultationPayload struct {

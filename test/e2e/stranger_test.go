@@ -175,6 +175,12 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("holds", `{ holds { nodes { id reason } } }`, nil, ""),
 		query("retentionDue", `{ retentionDue(by: "2060-01-01") { nodes { id subject } } }`, nil, ""),
 		query("previewErasure", `query($id: ID!) { previewErasure(subject: $id) { hash } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		query("previewRestriction", `query($id: ID!) { previewRestriction(subject: $id, ground: "18(1)(a)") { hash } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		query("restriction", `query($id: ID!) { restriction(subject: $id) { subject } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
+		mutation("announceLifting", "restriction { subject }", vars{
+			"request": wished.ID, "item": wished.Items[0].ID, "liftOn": "2060-01-02", "reason": "x", "consequences": "x",
+		}, "NOT_FOUND"),
+		mutation("liftRestriction", "restriction { subject }", vars{"subject": b.person.ID, "item": wished.Items[0].ID}, "NOT_FOUND"),
 		query("erasureCertificate", `query($id: ID!) { erasureCertificate(number: $id) { number } }`, vars{"id": strings.Replace(b.person.ID, "sub_", "crt_", 1)}, "NOT_FOUND"),
 		query("erasureCertificates", `query($id: ID!) { erasureCertificates(cause: $id) { number } }`, vars{"id": b.person.ID}, ""),
 		query("retentionOf", `query($id: ID!) { retentionOf(subject: $id) { id } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
