@@ -262,6 +262,12 @@ func indexes() map[string][]index {
 		},
 		requestEventsColl: {{"tenant", "request", "-createdAt", "-_id"}},
 		sentLettersColl:   {{"tenant", "request", "createdAt", "_id"}},
+		noticesToldColl: {
+			{"tenant", "request", "-createdAt", "-_id"},
+			{"tenant", "request", "state"},
+			{"tenant", "subject", "-createdAt", "-_id"},
+			{"tenant", "item"},
+		},
 		deliveriesColl: {
 			{"state", "createdAt"},
 			{"tenant", "webhook", "-createdAt", "-_id"},
