@@ -201,6 +201,7 @@ func indexes() map[string][]index {
 			{"tenant", "subject", "-createdAt", "-_id"},
 			{"tenant", "purpose", "-createdAt", "-_id"},
 			{"tenant", "purpose", "state", "-createdAt", "-_id"},
+			{"tenant", "slot"},
 		},
 		consentEventsColl: {
 			{"tenant", "subject", "-createdAt", "-_id"},
@@ -262,6 +263,13 @@ func indexes() map[string][]index {
 		},
 		requestEventsColl: {{"tenant", "request", "-createdAt", "-_id"}},
 		sentLettersColl:   {{"tenant", "request", "createdAt", "_id"}},
+		taskTemplatesColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "right"}},
+		tasksColl: {
+			{"tenant", "request", "-createdAt", "-_id"},
+			{"tenant", "request", "state", "stage"},
+			{"tenant", "assignedTo", "state", "-createdAt", "-_id"},
+			{"tenant", "notice", "state"},
+		},
 		noticesToldColl: {
 			{"tenant", "request", "-createdAt", "-_id"},
 			{"tenant", "request", "state"},
