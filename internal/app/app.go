@@ -28,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/blob"
 	"github.com/vogter/vogter/internal/breakglass"
 	"github.com/vogter/vogter/internal/calendar"
+	"github.com/vogter/vogter/internal/centre"
 	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/config"
@@ -134,7 +135,9 @@ type Platform struct {
 	calendars    *calendar.Service
 	retention    *retention.Service
 	erase        *erase.Service
+	erasures     *erase.Work
 	certificates *certificate.Service
+	centre       *centre.Centre
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -318,7 +321,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Authorizer: p.authorizer,
 		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
-	return nil
+	return p.openCentre(tenants)
 }
 
 // openOAuth makes the service of OAuth clients, and a client of Hydra if there is one.
@@ -421,7 +424,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
-		Routes: append(slices.Concat(api.Routes(), signIn, open),
+		Routes: append(slices.Concat(api.Routes(), signIn, open, p.centre.Routes()),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

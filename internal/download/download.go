@@ -368,6 +368,9 @@ func touches(r *Row, secret bool) []audit.Touch {
 	return []audit.Touch{{Subject: r.Subject, Object: r.Object, Secret: secret}}
 }
 
-// Handler serves GET /v1/downloads/{token}. Principal, tenant and request must
-// be in the request's context.
-func Handler(s *Service) http.Handler { return http.HandlerFunc(s.serve) }
+// Handler serves GET /v1/downloads/{token}, see Service.Serve.
+func Handler(s *Service) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.Serve(w, r, func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, s.Log) })
+	})
+}

@@ -13,26 +13,27 @@ import (
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/errs"
-	"github.com/vogter/vogter/internal/httperr"
 )
 
 // idleTimeout is how long a download may take in nothing.
 const idleTimeout = time.Minute
 
-func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
+// Serve answers a call whose path ends in a token, and has fail answer it when it
+// can't. Principal, tenant and request must be in the request's context.
+func (s *Service) Serve(w http.ResponseWriter, r *http.Request, fail func(http.ResponseWriter, *http.Request, error)) {
 	ctx := r.Context()
 	if !authz.FromContext(ctx).SignedIn() {
-		httperr.Write(w, r, authz.ErrUnauthenticated, s.Log)
+		fail(w, r, authz.ErrUnauthenticated)
 		return
 	}
 	if r.Method != http.MethodGet { // HEAD too: it would show the name and be no use
 		w.Header().Set("Allow", http.MethodGet)
-		httperr.Write(w, r, errs.New(errs.Invalid, "a download is fetched with GET"), s.Log)
+		fail(w, r, errs.New(errs.Invalid, "a download is fetched with GET"))
 		return
 	}
 	row, c, err := s.use(ctx, path.Base(r.URL.Path), resumes(r.Header.Get("Range")))
 	if err != nil {
-		httperr.Write(w, r, err, s.Log)
+		fail(w, r, err)
 		return
 	}
 	defer func() {
