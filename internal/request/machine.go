@@ -48,6 +48,7 @@ const (
 	NoteComment     Rule = "COMMENT"
 	NoteAssigned    Rule = "ASSIGNED"
 	NoteProposed    Rule = "PROPOSED"
+	NotePrepared    Rule = "PREPARED" // what a decision rests on
 	NoteAnswered    Rule = "ANSWERED" // a place that may hold data
 	NoteReminded    Rule = "REMINDED"
 	NoteLinked      Rule = "LINKED"
@@ -457,7 +458,7 @@ func (r *Request) Propose(a Act, itemID string, p Proposal) (Event, error) {
 	case item == nil:
 		return Event{}, errs.New(errs.NotFound, "no such item").At("item")
 	}
-	if err := p.complete(item.Type); err != nil {
+	if err := first(p.complete(item.Type), p.rests(item)); err != nil {
 		return Event{}, err
 	}
 	item.Proposal = &p
@@ -527,6 +528,7 @@ func (r *Request) Approve(a Act, c Check) (Event, error) {
 	}
 	err := first(
 		unless(a.By != r.PreparedBy, errs.New(errs.Forbidden, "a request is approved by another person than the one who prepared it").Under("request.fourEyes")),
+		r.sound(a.By),
 		unless(c.Complete(), refuse(Approve, "confirm that holds, exceptions, the rights of others and secrecy were looked at")),
 	)
 	if err != nil {
@@ -616,7 +618,7 @@ func (r *Request) Reopen(a Act, items ...string) (Event, error) {
 		if item == nil {
 			return Event{}, errs.New(errs.NotFound, "no such item").At("items")
 		}
-		item.Outcome, item.Proposal = "", nil
+		item.Outcome, item.Proposal, item.Prepared = "", nil, nil
 	}
 	r.ReopenedFrom = r.State
 	r.Reply, r.ApprovedBy, r.ApprovedAt = nil, "", nil

@@ -220,6 +220,7 @@ type Item struct {
 	Outcome Outcome       // "" until it is decided and done
 	// Proposal is what the preparer wants to be approved.
 	Proposal *Proposal
+	Prepared *Prepared // what the proposal rests on, of rights that need it
 	// What came of it: ids of an export, a shredding, a certificate, a letter.
 	Results []string
 	DoneAt  *time.Time // when it had come to that
@@ -398,6 +399,9 @@ func (r *Request) Texts() map[string]*personal.Text {
 		texts[at+"wish"] = &r.Items[i].Wish
 		if p := r.Items[i].Proposal; p != nil {
 			texts[at+"reason"] = &p.Reason
+		}
+		if p := r.Items[i].Prepared; p != nil {
+			texts[at+"prepared"] = &p.Body
 		}
 	}
 	for i := range r.Pauses {

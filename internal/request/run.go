@@ -313,6 +313,9 @@ func (s *Service) carried(ctx context.Context, requestID, itemID string, done Do
 		}
 		a := s.act(ctx, BySystem, nil, append(slices.Clone(done.Results), itemID)...)
 		item.Outcome, item.Results, item.DoneAt, r.UpdatedAt = done.Outcome, done.Results, &a.At, a.At
+		if done.Left != nil && item.Prepared != nil {
+			item.Prepared.Body = *done.Left
+		}
 		if s.Recipients != nil && item.Type.concerns() && !item.Proposal.idle() {
 			then, err = s.Recipients.Tell(ctx, r, item)
 		}

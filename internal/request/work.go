@@ -5,6 +5,7 @@ import (
 
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/job"
+	"github.com/vogter/vogter/internal/personal"
 )
 
 // Work does what one right asks for: the capability that knows how implements
@@ -32,6 +33,9 @@ type Done struct {
 	// Later says that the rest follows by itself, as of parts that are erased when
 	// the time to keep them is over.
 	Later bool
+	// Left is what is left of what was prepared, when its values aren't needed any
+	// more; nil leaves all of it.
+	Left *personal.Text
 }
 
 // Sentinels of work.
