@@ -47,6 +47,8 @@ func keptKinds() []kept {
 		{coll: requestEventsColl, ids: id.RequestNote, counter: keptCounter},
 		{coll: sentLettersColl, ids: id.SentLetter, counter: keptCounter},
 		{coll: holdsColl, ids: id.Hold, counter: keptCounter},
+		{coll: stopsColl, counter: keptCounter},
+		{coll: partiesColl, ids: id.Party, counter: ownCounter},
 	}
 }
 
@@ -101,8 +103,13 @@ func (k *kept) content(doc bson.D) (audit.Content, error) {
 	return c, err
 }
 
-// notes are the documents that a transaction has written, by collection.
-type notes map[string]map[string]bool
+// notes are the documents that a transaction has written, by tenant and collection.
+type notes map[noteKey]map[string]bool
+
+type noteKey struct {
+	coll string
+	of   tenant.ID
+}
 
 type notesKey struct{}
 
@@ -118,11 +125,16 @@ func note(ctx context.Context, coll *mongo.Collection, ids ...string) error {
 	if !ok {
 		return fmt.Errorf("%s: %w", coll.Name(), errNoChange)
 	}
-	if n[coll.Name()] == nil {
-		n[coll.Name()] = map[string]bool{}
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	key := noteKey{coll.Name(), of}
+	if n[key] == nil && len(ids) > 0 {
+		n[key] = map[string]bool{}
 	}
 	for _, docID := range ids {
-		n[coll.Name()][docID] = true
+		n[key][docID] = true
 	}
 	return nil
 }
@@ -149,14 +161,21 @@ type idDoc struct {
 // that it wrote, and forgets which they are.
 func (d *DB) noted(ctx context.Context) (made []audit.Content, err error) {
 	n, _ := ctx.Value(notesKey{}).(notes)
-	for _, name := range slices.Sorted(maps.Keys(n)) {
-		k := keptKind(name)
-		if k == nil {
-			return nil, fmt.Errorf("note documents of %s: not a kept kind", name)
+	if len(n) == 0 {
+		return nil, nil
+	}
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(n), func(a, b noteKey) int { return strings.Compare(a.coll, b.coll) }) {
+		k := keptKind(key.coll)
+		if k == nil || key.of != of {
+			return nil, fmt.Errorf("note documents of %s: not of a kept kind, or of another tenant than the change", key.coll)
 		}
-		contents, err := d.contents(ctx, k, slices.Sorted(maps.Keys(n[name])))
+		contents, err := d.contents(ctx, k, slices.Sorted(maps.Keys(n[key])))
 		if err != nil {
-			return nil, fmt.Errorf("note documents of %s: %w", name, err)
+			return nil, fmt.Errorf("note documents of %s: %w", key.coll, err)
 		}
 		made = append(made, contents...)
 	}

@@ -156,7 +156,10 @@ func (s *ProcessingStore) InsertParty(ctx context.Context, p *processing.Party) 
 	if err != nil {
 		return err
 	}
-	return insert(ctx, s.parties, "party", d)
+	if err := insert(ctx, s.parties, "party", d); err != nil {
+		return err
+	}
+	return note(ctx, s.parties, p.ID)
 }
 
 func insert(ctx context.Context, c *mongo.Collection, what string, doc any) error {
@@ -172,7 +175,10 @@ func (s *ProcessingStore) UpdateParty(ctx context.Context, p *processing.Party) 
 	if err != nil {
 		return err
 	}
-	return replaceVersion(ctx, s.parties, p.ID, p.Version, d)
+	if err := replaceVersion(ctx, s.parties, p.ID, p.Version, d); err != nil {
+		return err
+	}
+	return note(ctx, s.parties, p.ID)
 }
 
 type systemDoc struct {

@@ -66,11 +66,12 @@ func (s *RightsStore) Save(ctx context.Context, st *rights.Stop) error {
 		return err
 	}
 	d := stopDoc{stopID(of, st.Subject, st.Kind), of, st.Subject, st.Kind, st.Causes}
-	_, err = s.stops.ReplaceOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: of}}, d, options.Replace().SetUpsert(true))
+	_, err = s.stops.UpdateOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: of}},
+		bson.D{{Key: "$set", Value: d}}, options.UpdateOne().SetUpsert(true))
 	if err != nil {
 		return fmt.Errorf("save stop: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.stops, d.ID)
 }
 
 // Restrict implements rights.Store.
