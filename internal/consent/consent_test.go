@@ -906,6 +906,45 @@ func TestReads(t *testing.T) {
 	}
 }
 
+// TestOften says yes and no many times: what a gate looks at stays as small as it
+// was, and nothing is forgotten.
+func TestOften(t *testing.T) {
+	o := open(t)
+	one := o.As(testenv.One)
+	o.purpose(one, "news", nil)
+	n, s := o.notice(one, "signup", "news"), o.Subject(one, "C-1")
+	size := func() int {
+		t.Helper()
+		raw, err := o.Stored("consentStandings").FindOne(o.Context(), bson.D{{Key: "subject", Value: s.ID}}).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(raw)
+	}
+	give := func() *consent.Consent {
+		t.Helper()
+		return must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, nil)))
+	}
+	last, first, times := give(), size(), scaled(20, 3_333)
+	for range times {
+		must[*consent.Consent](o)(o.consents.Withdraw(one, input(s, "news", nil, nil)))
+		next := give()
+		if next.ID == last.ID || next.Supersedes == nil || *next.Supersedes != last.ID {
+			t.Fatalf("after %s comes %+v", last.ID, next)
+		}
+		last = next
+	}
+	if now := size(); now != first {
+		t.Errorf("the standing grew from %d to %d bytes", first, now)
+	}
+	if got := o.Count(one, "consentEvents", bson.D{{Key: "subject", Value: s.ID}}); got != 2+3*times {
+		t.Errorf("%d events", got)
+	}
+	if got := o.Count(one, "consents", bson.D{{Key: "slot", Value: bson.D{{Key: "$gt", Value: ""}}}}); got != 1 {
+		t.Errorf("%d records aren't over", got)
+	}
+}
+
 // TestErasure keeps the proof, and opens no gate.
 func TestErasure(t *testing.T) {
 	o := open(t)

@@ -200,11 +200,11 @@ func (h *Importer) play(ctx context.Context, entries []*Entry) ([]*Track, []Resu
 	if err != nil || len(entries) == 0 {
 		return nil, nil, err
 	}
-	pairs := make([]Pair, len(entries))
+	wants := make([]Want, len(entries))
 	for i, e := range entries {
-		pairs[i] = e.pair
+		wants[i] = e.step.of(e.pair)
 	}
-	tracks, err := h.Store.Tracks(ctx, pairs...)
+	tracks, err := h.Store.Tracks(ctx, wants...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -204,7 +204,7 @@ func (s *Service) batch(
 		if err := s.Subjects.GuardStored(ctx, subjects...); err != nil {
 			return nil, err
 		}
-		tracks, err := s.Store.Tracks(ctx, pairs...)
+		tracks, err := s.Store.Tracks(ctx, wanted(pairs)...)
 		if err != nil {
 			return nil, err
 		}
@@ -275,7 +275,7 @@ func (s *Service) expire(ctx context.Context, pairs []Pair) error {
 // ask tells the tenant's systems that persons may be asked again.
 func (s *Service) ask(ctx context.Context, pairs []Pair) error {
 	return s.Changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
-		tracks, err := s.Store.Tracks(ctx, pairs...)
+		tracks, err := s.Store.Tracks(ctx, wanted(pairs)...)
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,14 @@ const MaxAnswers = 50
 // Pair names a person and a purpose.
 type Pair struct{ SubjectID, PurposeKey string }
 
+// Want names a person and a purpose, and the notice under which an answer is to be
+// noted, if any.
+type Want struct {
+	Pair
+
+	NoticeID string
+}
+
 // Query selects consents. Equalities only; the zero Query is all.
 type Query struct {
 	Subject string
@@ -56,8 +64,9 @@ type Store interface {
 	// StandingsOf returns those of persons on a purpose, in any order, without those
 	// who were never asked or are erased.
 	StandingsOf(ctx context.Context, purposeKey string, subjects []string) ([]*Standing, error)
-	// Tracks returns what is kept of persons and purposes, in the order of pairs.
-	Tracks(ctx context.Context, pairs ...Pair) ([]*Track, error)
+	// Tracks returns what a change needs of persons and purposes, in the order of
+	// wants: as much of one with 10,000 events as of one with 10.
+	Tracks(ctx context.Context, wants ...Want) ([]*Track, error)
 	// Write stores what changes have added to tracks, in the change's transaction, and
 	// returns the digests of the events as stored, in their order.
 	Write(ctx context.Context, tracks ...*Track) (digests [][]byte, err error)
@@ -336,7 +345,7 @@ func (s *Service) tell(ctx context.Context, subjectID string, c *Context, asks .
 		return nil, err
 	}
 	at := s.at()
-	steps, pairs := make([]*step, len(asks)), make([]Pair, len(asks))
+	steps, pairs, wants := make([]*step, len(asks)), make([]Pair, len(asks)), make([]Want, len(asks))
 	restricted := true // whether who is restricted may
 	for i, a := range asks {
 		if steps[i], err = s.step(ctx, a, c, at); err == nil {
@@ -348,6 +357,7 @@ func (s *Service) tell(ctx context.Context, subjectID string, c *Context, asks .
 		if err != nil {
 			return nil, place(err, i, asks)
 		}
+		wants[i] = steps[i].of(pairs[i])
 		restricted = restricted && (a.to.Over() || a.to == Refused || a.to == Deferred)
 	}
 	if err := s.ofAge(ctx, subjectID, steps...); err != nil {
@@ -365,7 +375,7 @@ func (s *Service) tell(ctx context.Context, subjectID string, c *Context, asks .
 		if err := guard(ctx, subjectID); err != nil {
 			return "", nil, err
 		}
-		tracks, err := s.Store.Tracks(ctx, pairs...)
+		tracks, err := s.Store.Tracks(ctx, wants...)
 		if err != nil {
 			return "", nil, err
 		}
@@ -401,7 +411,7 @@ func (s *Service) again(ctx context.Context, object string, pairs []Pair) ([]*Co
 		c, err := s.Get(ctx, object)
 		return []*Consent{c}, err
 	}
-	tracks, err := s.Store.Tracks(ctx, pairs...)
+	tracks, err := s.Store.Tracks(ctx, wanted(pairs)...)
 	if err != nil {
 		return nil, err
 	}

@@ -10,12 +10,15 @@ import (
 	"github.com/vogter/vogter/internal/tenant"
 )
 
-// Track is all that is kept of a person and a purpose, as a change moves it on.
+// Track is what is kept of a person and a purpose, as far as a change needs it to
+// move it on.
 type Track struct {
 	SubjectID  string
 	PurposeKey string
 	Standing   Standing
-	Consents   []*Consent // the oldest first
+	// Consents are the record that governs, those that aren't over under the notices
+	// wanted, and what the change begins.
+	Consents []*Consent
 
 	// What the change adds: events, in their order, and what they make of the report.
 	Events []*Event
@@ -48,6 +51,23 @@ type step struct {
 	evidence   *Evidence
 	historic   bool // it is told of the past
 	confirmed  bool // the person was asked which they mean, this or Global Privacy Control
+}
+
+// of names what the step needs of a person and purpose.
+func (s *step) of(p Pair) Want {
+	if s.notice == nil {
+		return Want{Pair: p}
+	}
+	return Want{p, s.notice.ID}
+}
+
+// wanted names persons and purposes of which nothing is answered.
+func wanted(pairs []Pair) []Want {
+	wants := make([]Want, len(pairs))
+	for i, p := range pairs {
+		wants[i].Pair = p
+	}
+	return wants
 }
 
 // consent returns the record with an id.

@@ -75,6 +75,13 @@ type consentDoc struct {
 	CreatedAt  time.Time       `bson:"createdAt"`
 	UpdatedAt  time.Time       `bson:"updatedAt"`
 	Language   sealed          `bson:"language,omitempty"`
+	// Slot is made of person, purpose and notice while the record isn't over: it is the
+	// only one then.
+	Slot string `bson:"slot,omitempty"`
+}
+
+func slotOf(person, purposeKey, noticeID string) string {
+	return person + "/" + purposeKey + "/" + noticeID
 }
 
 type consentEventDoc struct {
@@ -100,7 +107,8 @@ type consentEventDoc struct {
 }
 
 // standingDoc has its _id made of tenant, person and purpose. ExpiresAt, AskDue and
-// InForce are there only while they say something, for the indexes.
+// InForce are there only while they say something, for the indexes. However much
+// happens, it stays as small as it is: what happened lies with the events.
 type standingDoc struct {
 	ID         string          `bson:"_id"`
 	Tenant     tenant.ID       `bson:"tenant"`
@@ -118,7 +126,6 @@ type standingDoc struct {
 	Seq        int64           `bson:"seq"`
 	LastAt     time.Time       `bson:"lastAt"`
 	NotedAt    time.Time       `bson:"notedAt"`
-	Consents   []string        `bson:"consents"` // all records, the oldest first
 
 	ExpiresAt *time.Time `bson:"expiresAt,omitempty"`
 	AskDue    *time.Time `bson:"askDue,omitempty"`
@@ -149,9 +156,6 @@ func newStandingDoc(of tenant.ID, t *consent.Track) standingDoc {
 	}
 	if doc.InForce {
 		doc.ExpiresAt = s.ValidUntil
-	}
-	for _, c := range t.Consents {
-		doc.Consents = append(doc.Consents, c.ID)
 	}
 	return doc
 }
@@ -272,21 +276,23 @@ func (s *ConsentStore) find(ctx context.Context, filter bson.D, opts ...options.
 }
 
 // Tracks implements consent.Store.
-func (s *ConsentStore) Tracks(ctx context.Context, pairs ...consent.Pair) ([]*consent.Track, error) {
+func (s *ConsentStore) Tracks(ctx context.Context, wants ...consent.Want) ([]*consent.Track, error) {
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tracks, byID := make([]*consent.Track, len(pairs)), map[string]*consent.Track{}
-	for i, p := range pairs {
-		id := standingID(of, p)
+	tracks, byID, slots := make([]*consent.Track, len(wants)), map[string]*consent.Track{}, map[string]bool{}
+	for i, w := range wants {
+		id := standingID(of, w.Pair)
 		if byID[id] == nil {
 			byID[id] = &consent.Track{
-				SubjectID: p.SubjectID, PurposeKey: p.PurposeKey,
-				Standing: consent.Standing{SubjectID: p.SubjectID, PurposeKey: p.PurposeKey, State: consent.Unknown},
+				SubjectID: w.SubjectID, PurposeKey: w.PurposeKey,
+				Standing: consent.Standing{SubjectID: w.SubjectID, PurposeKey: w.PurposeKey, State: consent.Unknown},
 			}
 		}
-		tracks[i] = byID[id]
+		if tracks[i] = byID[id]; w.NoticeID != "" {
+			slots[slotOf(w.SubjectID, w.PurposeKey, w.NoticeID)] = true
+		}
 	}
 	docs, err := all[standingDoc](ctx, s.standings, bson.D{
 		{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: slices.Sorted(maps.Keys(byID))}}},
@@ -294,39 +300,46 @@ func (s *ConsentStore) Tracks(ctx context.Context, pairs ...consent.Pair) ([]*co
 	if err != nil {
 		return nil, fmt.Errorf("find standings: %w", err)
 	}
-	var ids []string
+	governing := make([]string, len(docs))
 	for i := range docs {
 		if docs[i].Erased {
 			return nil, subject.ErrErased
 		}
-		byID[docs[i].ID].Standing = *docs[i].standing()
-		ids = append(ids, docs[i].Consents...)
+		byID[docs[i].ID].Standing, governing[i] = *docs[i].standing(), docs[i].Consent
 	}
-	if len(ids) == 0 {
+	if len(docs) == 0 { // nobody was ever asked
 		return tracks, nil
 	}
-	consents, err := s.byID(ctx, of, ids)
+	consents, err := s.having(ctx, of, "_id", governing)
 	if err != nil {
 		return nil, err
 	}
-	known := make(map[string]*consent.Consent, len(consents))
-	for _, c := range consents {
-		known[c.ID] = c
+	open, err := s.having(ctx, of, "slot", slices.Sorted(maps.Keys(slots)))
+	if err != nil {
+		return nil, err
 	}
-	for i := range docs {
-		t := byID[docs[i].ID]
-		for _, id := range docs[i].Consents {
-			if known[id] == nil {
-				return nil, fmt.Errorf("find consent %s: its standing has it", id)
-			}
-			t.Consents = append(t.Consents, known[id])
+	known := map[string]bool{}
+	for _, c := range append(consents, open...) {
+		if !known[c.ID] {
+			known[c.ID] = true
+			t := byID[standingID(of, consent.Pair{SubjectID: c.SubjectID, PurposeKey: c.Purpose.Key})]
+			t.Consents = append(t.Consents, c)
+		}
+	}
+	for _, id := range governing {
+		if !known[id] {
+			return nil, fmt.Errorf("find consent %s: its standing has it", id)
 		}
 	}
 	return tracks, nil
 }
 
-func (s *ConsentStore) byID(ctx context.Context, of tenant.ID, ids []string) ([]*consent.Consent, error) {
-	docs, err := all[consentDoc](ctx, s.consents, bson.D{{Key: "tenant", Value: of}, {Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+// having returns the consents that have one of values in a field.
+func (s *ConsentStore) having(ctx context.Context, of tenant.ID, field string, values []string) ([]*consent.Consent, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	docs, err := all[consentDoc](ctx, s.consents, bson.D{{Key: "tenant", Value: of}, {Key: field, Value: bson.D{{Key: "$in", Value: values}}}})
 	if err != nil {
 		return nil, fmt.Errorf("find consents: %w", err)
 	}
@@ -425,16 +438,15 @@ func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][
 		return nil, err
 	}
 	var (
-		events    []consentEventDoc
-		digests   [][]byte
-		consents  []mongo.WriteModel
-		standings = make([]mongo.WriteModel, len(tracks))
-		moves     []consent.Move
+		events              []consentEventDoc
+		digests             [][]byte
+		consents, standings []mongo.WriteModel
+		moves               []consent.Move
 	)
-	for i, t := range tracks {
-		changed := map[string]bool{}
+	for _, t := range tracks {
+		changed := map[string]int64{}
 		for _, e := range t.Events {
-			changed[e.ConsentID] = true
+			changed[e.ConsentID]++
 			doc, sum, err := sealEvent(keys, of, e)
 			if err != nil {
 				return nil, err
@@ -442,29 +454,34 @@ func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][
 			events, digests = append(events, doc), append(digests, sum)
 		}
 		for _, c := range t.Consents {
-			if !changed[c.ID] {
+			if changed[c.ID] == 0 {
 				continue
 			}
-			w, err := consentWrite(keys, of, c)
+			w, err := consentWrite(keys, of, c, c.Version == changed[c.ID])
 			if err != nil {
 				return nil, err
 			}
 			consents = append(consents, w)
 		}
 		doc := newStandingDoc(of, t)
-		standings[i] = mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: doc.ID}, {Key: "tenant", Value: of}}).
-			SetReplacement(doc).SetUpsert(true)
+		if t.Standing.Seq == int64(len(t.Events)) {
+			standings = append(standings, mongo.NewInsertOneModel().SetDocument(doc))
+		} else {
+			standings = append(standings, mongo.NewReplaceOneModel().
+				SetFilter(bson.D{{Key: "_id", Value: doc.ID}, {Key: "tenant", Value: of}}).SetReplacement(doc))
+		}
 		moves = append(moves, t.Moves...)
 	}
+	unordered := options.BulkWrite().SetOrdered(false) // inserts go together
 	if len(events) > 0 {
 		if _, err := s.events.InsertMany(ctx, events); err != nil {
 			return nil, fmt.Errorf("insert events of consents: %w", translate(err))
 		}
-		if _, err := s.consents.BulkWrite(ctx, consents); err != nil {
+		if _, err := s.consents.BulkWrite(ctx, consents, unordered); err != nil {
 			return nil, fmt.Errorf("write consents: %w", translate(err))
 		}
 	}
-	if _, err := s.standings.BulkWrite(ctx, standings); err != nil {
+	if _, err := s.standings.BulkWrite(ctx, standings, unordered); err != nil {
 		return nil, fmt.Errorf("write standings: %w", translate(err))
 	}
 	if len(moves) > 0 {
@@ -490,8 +507,9 @@ func sealEvent(keys *vault.Keys, of tenant.ID, e *consent.Event) (consentEventDo
 	return doc, sum, err
 }
 
-// consentWrite stores c. What its language is sealed as stays if it isn't known.
-func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent) (mongo.WriteModel, error) {
+// consentWrite stores c, which is new or not. What its language is sealed as stays
+// if it isn't known.
+func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent, made bool) (mongo.WriteModel, error) {
 	doc := consentDoc{
 		ID: c.ID, Tenant: of, Subject: c.SubjectID, Purpose: c.Purpose.Key, Ref: refDoc{c.Purpose.ID, c.Purpose.Version}, Notice: c.NoticeID,
 		State: c.State, ValidUntil: c.ValidUntil, AskAfter: c.AskAfter, Channel: c.Channel, Supersedes: c.Supersedes, Version: c.Version,
@@ -502,8 +520,16 @@ func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent) (mongo.Wri
 	if doc.Language = seal.text("language", personal.NewText(c.Language)); seal.err != nil {
 		return nil, fmt.Errorf("seal consent %s: %w", c.ID, seal.err)
 	}
-	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}).
-		SetUpdate(bson.D{{Key: "$set", Value: doc}}).SetUpsert(true), nil
+	update := bson.D{{Key: "$set", Value: &doc}}
+	if c.State.Over() {
+		update = append(update, bson.E{Key: "$unset", Value: bson.D{{Key: "slot", Value: ""}}})
+	} else {
+		doc.Slot = slotOf(c.SubjectID, c.Purpose.Key, c.NoticeID)
+	}
+	if made {
+		return mongo.NewInsertOneModel().SetDocument(&doc), nil
+	}
+	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}).SetUpdate(update), nil
 }
 
 // countShards is over how many documents the counters of a purpose and month are
