@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -49,6 +50,35 @@ func (s *HoldingsStore) Count(ctx context.Context, subject string) (map[retentio
 		return nil, fmt.Errorf("count files: %w", err)
 	}
 	return counts, nil
+}
+
+// Units implements erase.Store. It reads one document of each unit.
+func (s *HoldingsStore) Units(ctx context.Context, subject string) ([]retention.Unit, error) {
+	var units []retention.Unit
+	for _, held := range []struct {
+		coll  *mongo.Collection
+		field string
+	}{{s.records, "subjects"}, {s.files, "subject"}} {
+		for last := ""; ; {
+			filter, err := scoped(ctx, bson.E{Key: held.field, Value: subject}, bson.E{Key: "dataset", Value: bson.D{{Key: "$gt", Value: last}}})
+			if err != nil {
+				return nil, err
+			}
+			next, err := all[struct {
+				Dataset string `bson:"dataset"`
+			}](ctx, held.coll, filter, options.Find().SetSort(bson.D{{Key: "dataset", Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: "dataset", Value: 1}}))
+			if err != nil {
+				return nil, fmt.Errorf("find the datasets of a person: %w", err)
+			}
+			if len(next) == 0 {
+				break
+			}
+			last = next[0].Dataset
+			units = append(units, last)
+		}
+	}
+	slices.Sort(units)
+	return slices.Compact(units), nil
 }
 
 // visit calls fn with the dataset, and the subject when it is asked for, of each of

@@ -351,12 +351,17 @@ type recordEraser struct {
 // Name implements erasure.Eraser.
 func (*recordEraser) Name() string { return "records" }
 
+// recordBatch is how many records are destroyed in one transaction, which reads no
+// values of those that are deleted.
+const recordBatch = 1000
+
 // Erase implements erasure.Eraser. Records of the person are deleted; out of those
 // of others the person's part is taken.
 func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if !t.Whole && len(t.Datasets()) == 0 {
 		return nil
 	}
+	whose := options.Find().SetLimit(recordBatch).SetProjection(bson.D{{Key: "subject", Value: 1}, {Key: "subjects", Value: 1}})
 	for {
 		found := 0
 		err := e.changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
@@ -364,7 +369,7 @@ func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
 			if err != nil {
 				return nil, err
 			}
-			docs, err := all[recordDoc](ctx, e.coll, filter, options.Find().SetLimit(eraseBatch))
+			docs, err := all[recordDoc](ctx, e.coll, filter, whose)
 			if err != nil {
 				return nil, fmt.Errorf("find records: %w", err)
 			}
@@ -374,20 +379,60 @@ func (e *recordEraser) Erase(ctx context.Context, t erasure.Target) error {
 			left, err := e.erase(ctx, t.Subject, docs)
 			return []change.Change{{Action: "erasure.records", Object: t.Subject, Contents: left, Quiet: true}}, err
 		})
-		if err != nil || found < eraseBatch {
+		if err != nil || found < recordBatch {
 			return err
 		}
 	}
 }
 
-// erase takes a person out of records, and returns what is left of each.
+// erase takes a person out of records, of which docs say whose they are, and
+// returns what is left of each.
 func (e *recordEraser) erase(ctx context.Context, person string, docs []recordDoc) (left []audit.Content, err error) {
-	var gone []string
+	var gone, shared, others []string
 	for _, d := range docs {
-		if d.Subject == person {
-			gone, left = append(gone, d.ID), append(left, audit.Content{Object: d.ID})
+		if d.Subject != person {
+			others = append(others, d.ID)
 			continue
 		}
+		gone, left = append(gone, d.ID), append(left, audit.Content{Object: d.ID})
+		if len(d.Subjects) > 1 {
+			shared = append(shared, d.ID)
+		}
+	}
+	for part := range slices.Chunk(others, eraseBatch) {
+		redacted, err := e.redact(ctx, person, part)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, redacted...)
+	}
+	if len(gone) == 0 {
+		return left, nil
+	}
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: gone}}})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.coll.DeleteMany(ctx, filter); err != nil {
+		return nil, fmt.Errorf("delete records: %w", translate(err))
+	}
+	if len(shared) == 0 {
+		return left, nil
+	}
+	return left, e.lookups.remove(ctx, shared...) // those about other persons in them: the person's own are gone
+}
+
+// redact takes a person out of others' records, and returns what they are then.
+func (e *recordEraser) redact(ctx context.Context, person string, ids []string) (left []audit.Content, err error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[recordDoc](ctx, e.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find records: %w", err)
+	}
+	for _, d := range docs {
 		d.Fields = slices.DeleteFunc(d.Fields, func(f fieldDoc) bool { return f.About == person })
 		d.Parties = slices.DeleteFunc(d.Parties, func(p partyDoc) bool { return p.Subject == person })
 		d.Subjects = slices.DeleteFunc(d.Subjects, func(s string) bool { return s == person })
@@ -401,17 +446,7 @@ func (e *recordEraser) erase(ctx context.Context, person string, docs []recordDo
 			return nil, fmt.Errorf("update record %s: %w", d.ID, translate(err))
 		}
 	}
-	if len(gone) == 0 {
-		return left, nil
-	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: gone}}})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := e.coll.DeleteMany(ctx, filter); err != nil {
-		return nil, fmt.Errorf("delete records: %w", translate(err))
-	}
-	return left, e.lookups.remove(ctx, gone...) // also those about other persons in them
+	return left, nil
 }
 
 // Left implements erasure.Eraser.
