@@ -4,6 +4,10 @@
 //
 // An uploaded file waits for a record to name it. One that none names in a day
 // is removed; one whose record lets go of it is removed with that record.
+//
+// A document of a request, which a task is completed with, is about no dataset: it
+// is sealed under the request's own key, waits for the task, and goes with the
+// request.
 package file
 
 import (
@@ -73,13 +77,14 @@ const JobRemove = "file:remove"
 type File struct {
 	ID        string
 	Subject   string
-	Dataset   string        // "" of a proof, which is sealed with the person's other evidence
+	Dataset   string        // "" of a proof, which is sealed with the person's other evidence, and of a request's document
+	Request   string        // "" but for a document of a request, which is of no person and no dataset
 	Name      personal.Text // empty when it can't be read
 	MediaType string        // type and subtype only, as the caller said
 	Size      int64         // of the document, in bytes; 0 until it is STORED
 	SHA256    personal.Value
 	State     State
-	Record    string // the record that names it, while ATTACHED
+	Record    string // the record or task that names it, while ATTACHED
 	Field     string // the record's field that does
 	Object    Object
 	CreatedAt time.Time
@@ -100,6 +105,7 @@ var (
 	ErrTooLarge  = errs.New(errs.Limited, "a file has at most %d bytes", MaxSize).Under(httperr.RuleSize)
 	ErrTruncated = errs.New(errs.Invalid, "the upload ended early: send the whole file again")
 	ErrState     = errs.New(errs.Precondition, "the file is not waiting to be attached: upload it again").Under("file.stored")
+	errNoCase    = errs.New(errs.NotFound, "no such request").At("request")
 	ErrOther     = errs.New(errs.Precondition, "the file was uploaded for another person or dataset").Under("file.owner")
 )
 
@@ -124,6 +130,9 @@ type Store interface {
 	// nothing to a file that is attached to the record already, and fails with
 	// ErrNotFound, ErrState or ErrOther.
 	Attach(ctx context.Context, recordID string, a record.Attachment) error
+	// AttachTo makes STORED files of a request ATTACHED to a task, or fails with
+	// ErrNotFound or ErrState.
+	AttachTo(ctx context.Context, requestID, taskID string, fileIDs []string) error
 	// Detach makes the file REMOVING, if it is attached to the record, and reports whether it was.
 	Detach(ctx context.Context, recordID, id string) (bool, error)
 	// Discard makes the file REMOVING, if it is UPLOADING or STORED, or fails with ErrState.
@@ -189,6 +198,15 @@ type Config struct {
 	Now      func() time.Time
 
 	Consents Consents // nil where no purpose is registered
+	Cases    Cases    // nil where requests have no documents
+}
+
+// Cases tells of the requests that documents are of.
+type Cases interface {
+	// Guard fails unless the request is one of the tenant's that is worked on.
+	Guard(ctx context.Context, requestID string) error
+	// Read fails unless the caller may read the request.
+	Read(ctx context.Context, requestID string) error
 }
 
 // Service takes files in and gives them back.
@@ -211,6 +229,9 @@ func (f *File) Secret() bool { return f.secret }
 
 // Owner returns the owner of the key that a file is sealed under.
 func Owner(of tenant.ID, f *File) vault.Owner {
+	if f.Request != "" {
+		return vault.Owner{Tenant: of, Subject: f.Request, Unit: vault.Case}
+	}
 	if f.Dataset == "" {
 		return audit.Evidence(of, f.Subject)
 	}
@@ -228,13 +249,18 @@ func place(fileID string) vault.Place {
 type UploadInput struct {
 	Subject   string
 	Dataset   string        // "" of a proof, as of a consent: a recording, a signed form
+	Request   string        // of a document of a request, instead of both
 	Name      personal.Text // the document's own name, without a folder
 	MediaType string        // application/octet-stream when empty
 	Size      int64         // as announced, in bytes; -1 when it wasn't
 }
 
 func (in *UploadInput) check(of tenant.ID) error {
-	if id.Check(id.Subject, of, in.Subject) != nil {
+	if in.Request != "" {
+		if in.Subject != "" || in.Dataset != "" || id.Check(id.Request, of, in.Request) != nil {
+			return errNoCase
+		}
+	} else if id.Check(id.Subject, of, in.Subject) != nil {
 		return subject.ErrNotFound.At("subject")
 	}
 	if in.Dataset != "" && id.Check(id.Dataset, of, in.Dataset) != nil {
@@ -280,7 +306,7 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 		}
 		isSecret = secret(set)
 	}
-	if _, err := s.alive(ctx, in.Subject); err != nil {
+	if err := s.open(ctx, in); err != nil {
 		return nil, err
 	}
 	done, err := s.uploads.Take(ctx)
@@ -289,15 +315,19 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	}
 	defer done()
 	f := &File{
-		ID: id.New(id.File, of), Subject: in.Subject, Dataset: in.Dataset, Name: in.Name, MediaType: in.MediaType,
+		ID: id.New(id.File, of), Subject: in.Subject, Dataset: in.Dataset, Request: in.Request, Name: in.Name, MediaType: in.MediaType,
 		State: Uploading, CreatedAt: s.Now().UTC().Truncate(time.Millisecond), secret: isSecret,
 	}
-	keys, err := s.Vault.Ensure(ctx, Owner(of, f), audit.Evidence(of, f.Subject))
+	owners := []vault.Owner{Owner(of, f)}
+	if f.Request == "" {
+		owners = append(owners, audit.Evidence(of, f.Subject))
+	}
+	keys, err := s.Vault.Ensure(ctx, owners...)
 	if err != nil {
 		return nil, fmt.Errorf("upload file: %w", err)
 	}
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		if err := s.Subjects.Guard(ctx, f.Subject); err != nil {
+		if err := s.guard(ctx, f); err != nil {
 			return change.Change{}, err
 		}
 		return changed("file.upload", f), s.Store.Insert(ctx, f)
@@ -310,6 +340,26 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 		return nil, fmt.Errorf("upload file %s: %w", f.ID, err)
 	}
 	return f, nil
+}
+
+// open fails unless documents are taken in for what in names.
+func (s *Service) open(ctx context.Context, in UploadInput) error {
+	if in.Request == "" {
+		_, err := s.alive(ctx, in.Subject)
+		return err
+	}
+	if s.Cases == nil {
+		return errNoCase
+	}
+	return s.Cases.Guard(ctx, in.Request)
+}
+
+// guard keeps what a file is of, in a change's transaction, from going meanwhile.
+func (s *Service) guard(ctx context.Context, f *File) error {
+	if f.Request != "" {
+		return s.Cases.Guard(ctx, f.Request)
+	}
+	return s.Subjects.Guard(ctx, f.Subject)
 }
 
 // receive streams r to object storage and makes the file STORED.
@@ -332,7 +382,7 @@ func (s *Service) receive(ctx context.Context, keys *vault.Keys, of tenant.ID, f
 	stored := *f
 	stored.State, stored.Size, stored.SHA256, stored.Object = Stored, plain.n, personal.Bytes(sum.Sum(nil)), object
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		if err := s.Subjects.Guard(ctx, f.Subject); err != nil {
+		if err := s.guard(ctx, f); err != nil {
 			return change.Change{}, err
 		}
 		return changed("file.store", &stored), s.Store.Finish(ctx, &stored)
@@ -372,6 +422,20 @@ func (s *Service) Attach(ctx context.Context, recordID string, files []record.At
 		}
 	}
 	return nil
+}
+
+// AttachTo gives uploaded documents of a request to a task, in a change's transaction.
+func (s *Service) AttachTo(ctx context.Context, requestID, taskID string, fileIDs []string) error {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	for _, fileID := range fileIDs {
+		if id.Check(id.File, of, fileID) != nil {
+			return ErrNotFound
+		}
+	}
+	return s.Store.AttachTo(ctx, requestID, taskID, fileIDs)
 }
 
 // Detach implements record.Files.
@@ -445,12 +509,11 @@ func (s *Service) Get(ctx context.Context, fileID string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Recorder.Read(ctx, "file.read", f.ID, audit.Touch{
-		Subject: f.Subject, Object: f.ID, Fields: []string{"name"}, Secret: f.secret,
-	}); err != nil {
-		return nil, err
+	var touches []audit.Touch
+	if f.Subject != "" {
+		touches = append(touches, audit.Touch{Subject: f.Subject, Object: f.ID, Fields: []string{"name"}, Secret: f.secret})
 	}
-	return f, nil
+	return f, s.Recorder.Read(ctx, "file.read", f.ID, touches...)
 }
 
 // Find is Get for callers that record the read themselves. It fails unless the
@@ -488,11 +551,15 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 	if err != nil {
 		return nil, nil, fmt.Errorf("find file %s: %w", fileID, err)
 	}
+	if f.Request != "" {
+		data, err := s.document(ctx, f)
+		return f, data, err
+	}
 	if f.Dataset == "" {
 		data, err := s.proof(ctx, f)
 		return f, data, err
 	}
-	person, err := s.alive(ctx, f.Subject)
+	person, err := s.alive(ctx, f.Subject, f.Dataset)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -521,6 +588,15 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 	}
 	f.secret = secret(d)
 	return f, data, nil
+}
+
+// document returns what policies look at before a document of a request is shown. To
+// who may not read the request it isn't there.
+func (s *Service) document(ctx context.Context, f *File) ([]authz.Data, error) {
+	if s.Cases == nil || s.Cases.Read(ctx, f.Request) != nil {
+		return nil, ErrNotFound
+	}
+	return []authz.Data{{Class: string(dataset.Ordinary), Secrecy: string(dataset.NoSecrecy)}}, nil
 }
 
 // proof returns what policies look at before a proof is shown. It outlives the
@@ -566,8 +642,9 @@ func (s *Service) Open(ctx context.Context, fileID string) (*File, io.ReadSeekCl
 	return f, content, nil
 }
 
-// alive returns the person unless it isn't there or is erased.
-func (s *Service) alive(ctx context.Context, subjectID string) (*subject.Subject, error) {
+// alive returns the person unless it isn't there or is erased, and the dataset that a
+// file is of with it.
+func (s *Service) alive(ctx context.Context, subjectID string, of ...string) (*subject.Subject, error) {
 	found, err := s.Subjects.GetMany(ctx, []string{subjectID})
 	if err != nil {
 		return nil, fmt.Errorf("find subject: %w", err)
@@ -575,18 +652,18 @@ func (s *Service) alive(ctx context.Context, subjectID string) (*subject.Subject
 	switch {
 	case len(found) == 0:
 		return nil, subject.ErrNotFound
-	case found[0].State.Gone():
+	case found[0].State.Gone() && !slices.ContainsFunc(of, func(d string) bool { return slices.Contains(found[0].Spared, d) }):
 		return nil, subject.ErrErased
 	}
 	return found[0], nil
 }
 
 func changed(action string, f *File) change.Change {
-	return change.Change{
-		Action: action, Object: f.ID,
-		Touches: []audit.Touch{{Subject: f.Subject, Object: f.ID, Digest: f.Object.SHA256}},
-		Secret:  f.secret,
+	c := change.Change{Action: action, Object: f.ID, Secret: f.secret}
+	if f.Subject != "" {
+		c.Touches = []audit.Touch{{Subject: f.Subject, Object: f.ID, Digest: f.Object.SHA256}}
 	}
+	return c
 }
 
 // secret reports whether a file of the dataset is, or may come to be, secret by

@@ -18,7 +18,8 @@ import (
 const NameHeader = "Vogter-File-Name"
 
 // Handler serves PUT /v1/uploads?subject=…&dataset=…, or &proof=true instead of a
-// dataset for the proof of what staff enter: the body is the document.
+// dataset for the proof of what staff enter, or ?request=… alone for a document that
+// a task of a request is completed with: the body is the document.
 // It answers 201 with {"id", "size"}. Principal, tenant and request must be in
 // the request's context.
 func Handler(s *Service, a authz.Authorizer) http.Handler {
@@ -59,11 +60,15 @@ func parse(r *http.Request) (UploadInput, error) {
 		return UploadInput{}, errs.New(errs.Invalid, "the query is malformed")
 	}
 	for name := range query {
-		if name != "subject" && name != "dataset" && name != "proof" {
-			return UploadInput{}, errs.New(errs.Invalid, "the query has subject and dataset, or proof, only; the file's name goes in the header %s", NameHeader)
+		if name != "subject" && name != "dataset" && name != "proof" && name != "request" {
+			return UploadInput{}, errs.New(errs.Invalid, "the query has subject and dataset, or proof, or request, only; the file's name goes in the header %s", NameHeader)
 		}
 	}
-	if query.Has("dataset") == query.Has("proof") || query.Has("dataset") && query.Get("dataset") == "" || query.Has("proof") && query.Get("proof") != "true" {
+	if query.Has("request") {
+		if len(query) > 1 {
+			return UploadInput{}, errs.New(errs.Invalid, "a document of a request is of nothing else")
+		}
+	} else if query.Has("dataset") == query.Has("proof") || query.Has("dataset") && query.Get("dataset") == "" || query.Has("proof") && query.Get("proof") != "true" {
 		return UploadInput{}, errs.New(errs.Invalid, "say of which dataset the file is, or proof=true")
 	}
 	encoded := r.Header.Get(NameHeader)
@@ -75,7 +80,7 @@ func parse(r *http.Request) (UploadInput, error) {
 		return UploadInput{}, errs.New(errs.Invalid, "the header %s is not percent-encoded UTF-8", NameHeader).At("name")
 	}
 	return UploadInput{
-		Subject: query.Get("subject"), Dataset: query.Get("dataset"), Name: personal.NewText(name),
+		Subject: query.Get("subject"), Dataset: query.Get("dataset"), Request: query.Get("request"), Name: personal.NewText(name),
 		MediaType: r.Header.Get("Content-Type"), Size: r.ContentLength,
 	}, nil
 }

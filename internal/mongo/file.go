@@ -34,6 +34,7 @@ type fileDoc struct {
 	Tenant    tenant.ID  `bson:"tenant"`
 	Subject   string     `bson:"subject"`
 	Dataset   string     `bson:"dataset"`
+	Request   string     `bson:"request,omitempty"`
 	Name      sealed     `bson:"name"`
 	SHA256    sealed     `bson:"sha256,omitempty"` // of the document
 	MediaType string     `bson:"mediaType"`
@@ -67,7 +68,7 @@ func (s *FileStore) Insert(ctx context.Context, f *file.File) error {
 	}
 	seal := s.sealer(keys, of, f)
 	doc := fileDoc{
-		ID: f.ID, Tenant: of, Subject: f.Subject, Dataset: f.Dataset, Name: seal.text("name", f.Name),
+		ID: f.ID, Tenant: of, Subject: f.Subject, Dataset: f.Dataset, Request: f.Request, Name: seal.text("name", f.Name),
 		MediaType: f.MediaType, State: f.State, CreatedAt: f.CreatedAt,
 	}
 	if seal.err != nil {
@@ -107,7 +108,7 @@ func (s *FileStore) GetMany(ctx context.Context, ids []string) ([]*file.File, er
 			continue
 		}
 		f := &file.File{
-			ID: d.ID, Subject: d.Subject, Dataset: d.Dataset, MediaType: d.MediaType, Size: d.Size, State: d.State,
+			ID: d.ID, Subject: d.Subject, Dataset: d.Dataset, Request: d.Request, MediaType: d.MediaType, Size: d.Size, State: d.State,
 			Record: d.Record, Field: d.Field, Object: file.Object(d.Object), CreatedAt: d.CreatedAt,
 		}
 		files, owners = append(files, f), append(owners, file.Owner(d.Tenant, f))
@@ -178,6 +179,25 @@ func (s *FileStore) Attach(ctx context.Context, recordID string, a record.Attach
 		return s.move(ctx, a.File, bson.D{{Key: "record", Value: recordID}}, bson.D{{Key: "field", Value: a.Field}})
 	}
 	return file.ErrState
+}
+
+// AttachTo implements file.Store.
+func (s *FileStore) AttachTo(ctx context.Context, requestID, taskID string, fileIDs []string) error {
+	for _, fileID := range fileIDs {
+		f, err := s.Get(ctx, fileID)
+		if err != nil {
+			return err
+		}
+		if f.Request != requestID {
+			return file.ErrNotFound
+		}
+		err = s.move(ctx, fileID, bson.D{{Key: "state", Value: file.Stored}, {Key: "request", Value: requestID}},
+			bson.D{{Key: "state", Value: file.Attached}, {Key: "record", Value: taskID}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Detach implements file.Store.

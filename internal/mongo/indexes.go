@@ -151,7 +151,7 @@ func indexes() map[string][]index {
 		},
 		jobsColl:        {{"state", "enqueuedAt", "runAfter"}, {"state", "leaseUntil"}, {"tenant", "-createdAt", "-_id"}},
 		receiptsColl:    {{"createdAt"}},
-		filesColl:       {{"state", "createdAt"}, {"tenant", "subject", "dataset"}},
+		filesColl:       {{"state", "createdAt"}, {"tenant", "subject", "dataset"}, {"tenant", "request"}},
 		epochClosesColl: {{"tenant", "-createdAt", "-_id"}},
 		quarantinesColl: {{"tenant", "-createdAt", "-_id"}},
 		rotationsColl:   {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "nextAt"}},

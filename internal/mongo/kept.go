@@ -47,6 +47,8 @@ func keptKinds() []kept {
 		{coll: requestEventsColl, ids: id.RequestNote, counter: keptCounter},
 		{coll: sentLettersColl, ids: id.SentLetter, counter: keptCounter},
 		{coll: holdsColl, ids: id.Hold, counter: keptCounter},
+		{coll: noticesToldColl, ids: id.Told, counter: keptCounter},
+		{coll: tasksColl, ids: id.Task, counter: keptCounter},
 		{coll: stopsColl, counter: keptCounter},
 		{coll: partiesColl, ids: id.Party, counter: ownCounter},
 	}

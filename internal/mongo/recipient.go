@@ -122,7 +122,7 @@ func (s *RecipientStore) unseal(ctx context.Context, docs ...toldDoc) ([]*recipi
 		open := &sealer{keys: keys, owner: owners[i], place: vault.Place{Collection: noticesToldColl, Record: d.ID}}
 		body := toldJSON{Notice: &recipient.Notice{}}
 		open.openJSON("body", d.Body, &body)
-		if _, gone := unreadable(open.err); gone {
+		if _, gone := unreadable(open.err); gone || d.Body == nil {
 			// The time of the case is over: what is left is that there was a notice.
 			list[i] = &recipient.Notice{
 				ID: d.ID, Request: d.Request, Item: d.Item, Subject: d.Subject, State: d.State, CreatedAt: d.CreatedAt.UTC(), Version: d.Version,
@@ -170,7 +170,11 @@ func (s *RecipientStore) Insert(ctx context.Context, ns ...*recipient.Notice) er
 	if _, err := s.notices.InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert notices: %w", translate(err))
 	}
-	return nil
+	ids := make([]string, len(ns))
+	for i, n := range ns {
+		ids[i] = n.ID
+	}
+	return note(ctx, s.notices, ids...)
 }
 
 // Update implements recipient.Store.
@@ -179,18 +183,14 @@ func (s *RecipientStore) Update(ctx context.Context, n *recipient.Notice) error 
 	if err != nil {
 		return err
 	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: n.ID}, bson.E{Key: "version", Value: n.Version - 1})
-	if err != nil {
-		return err
-	}
-	res, err := s.notices.ReplaceOne(ctx, filter, d)
+	res, err := s.notices.UpdateOne(ctx, previous(d.Tenant, n.ID, n.Version), bson.D{{Key: "$set", Value: d}})
 	if err != nil {
 		return fmt.Errorf("update notice %s: %w", n.ID, translate(err))
 	}
 	if res.MatchedCount == 0 {
 		return recipient.ErrVersion
 	}
-	return nil
+	return note(ctx, s.notices, n.ID)
 }
 
 // OfItem implements recipient.Store.
@@ -218,7 +218,7 @@ func (s *RecipientStore) Forget(ctx context.Context, noticeIDs ...string) error 
 	if _, err := s.notices.DeleteMany(ctx, filter); err != nil {
 		return fmt.Errorf("forget notices: %w", translate(err))
 	}
-	return nil
+	return note(ctx, s.notices, noticeIDs...)
 }
 
 // Count implements recipient.Store.

@@ -238,7 +238,7 @@ func (s *TaskStore) unseal(ctx context.Context, docs ...taskDoc) ([]*task.Task, 
 		open := &sealer{keys: keys, owner: owners[i], place: vault.Place{Collection: tasksColl, Record: d.ID}}
 		body := taskJSON{Task: &task.Task{}}
 		open.openJSON("body", d.Body, &body)
-		if _, gone := unreadable(open.err); gone {
+		if _, gone := unreadable(open.err); gone || d.Body == nil {
 			list[i] = &task.Task{
 				ID: d.ID, Request: d.Request, Item: d.Item, Subject: d.Subject, Notice: d.Notice, Form: task.Form{Stage: d.Stage}, State: d.State,
 				AssignedTo: d.AssignedTo, CreatedAt: d.CreatedAt.UTC(), Version: d.Version, Gone: true,
@@ -298,7 +298,11 @@ func (s *TaskStore) Insert(ctx context.Context, ts ...*task.Task) error {
 	if _, err := s.tasks.InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert tasks: %w", translate(err))
 	}
-	return nil
+	ids := make([]string, len(ts))
+	for i, t := range ts {
+		ids[i] = t.ID
+	}
+	return note(ctx, s.tasks, ids...)
 }
 
 // Update implements task.Store.
@@ -307,14 +311,14 @@ func (s *TaskStore) Update(ctx context.Context, t *task.Task) error {
 	if err != nil {
 		return err
 	}
-	res, err := s.tasks.ReplaceOne(ctx, previous(d.Tenant, t.ID, t.Version), d)
+	res, err := s.tasks.UpdateOne(ctx, previous(d.Tenant, t.ID, t.Version), bson.D{{Key: "$set", Value: d}})
 	if err != nil {
 		return fmt.Errorf("update task %s: %w", t.ID, translate(err))
 	}
 	if res.MatchedCount == 0 {
 		return task.ErrVersion
 	}
-	return nil
+	return note(ctx, s.tasks, t.ID)
 }
 
 // Count implements task.Store.

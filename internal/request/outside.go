@@ -44,8 +44,8 @@ type Tasks interface {
 
 // Sentinels of what others have to do first.
 var (
-	ErrTasks     = errs.New(errs.Precondition, "tasks have to be done first, in systems outside: complete them").Under("request.tasks")
-	ErrUntold    = errs.New(errs.Precondition, "recipients have still to be told: send what waits, or say why that is impossible (Art. 19)").Under("art19")
+	ErrTasks  = errs.New(errs.Precondition, "tasks have to be done first, in systems outside: complete them").Under("request.tasks")
+	ErrUntold = errs.New(errs.Precondition, "recipients have still to be told: send what waits, or say why that is impossible (Art. 19)").Under("art19")
 )
 
 // tasked fails with ErrTasks while a task of a stage isn't done.
@@ -106,7 +106,9 @@ func (s *Service) Note(ctx context.Context, requestID string, rule Rule, evidenc
 
 // Find returns a request for another capability, which records what is read of it:
 // to a person, their own.
-func (s *Service) Find(ctx context.Context, requestID string) (*Request, error) { return s.find(ctx, requestID) }
+func (s *Service) Find(ctx context.Context, requestID string) (*Request, error) {
+	return s.find(ctx, requestID)
+}
 
 // Done reports whether every item came to something.
 func (r *Request) Done() bool {

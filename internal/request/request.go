@@ -416,7 +416,7 @@ func (r *Request) Texts() map[string]*personal.Text {
 // Unit returns the owner of the key that a request is sealed under. It is the
 // case's own: what proves the answer outlives the person's data, for its own time.
 func Unit(of tenant.ID, requestID string) vault.Owner {
-	return vault.Owner{Tenant: of, Subject: requestID, Unit: "case"}
+	return vault.Owner{Tenant: of, Subject: requestID, Unit: vault.Case}
 }
 
 // Overdue reports whether the answer is late. A late answer is still owed.

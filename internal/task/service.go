@@ -523,3 +523,30 @@ func (s *Service) CancelOne(ctx context.Context, in CancelInput) (*Task, error) 
 		return nil
 	})
 }
+
+// Cases guards the documents of requests (package file).
+type Cases struct {
+	Requests   Requests
+	Authorizer authz.Authorizer
+}
+
+// Guard fails unless the request is one of the tenant's that is worked on.
+func (c Cases) Guard(ctx context.Context, requestID string) error {
+	r, err := c.Requests.Find(ctx, requestID)
+	if err != nil {
+		return errs.At(err, "request")
+	}
+	if !timely(r.State, request.Beside) {
+		return ErrLate.At("request")
+	}
+	return nil
+}
+
+// Read fails unless the caller may read the request.
+func (c Cases) Read(ctx context.Context, requestID string) error {
+	if !c.Authorizer.Can(ctx, authz.RequestRead).Allowed {
+		return request.ErrNotFound
+	}
+	_, err := c.Requests.Find(ctx, requestID)
+	return err
+}

@@ -16,6 +16,7 @@ type Unit string
 const (
 	Identity    Unit = "identity"    // identifiers and contact of a subject
 	Evidence    Unit = "evidence"    // proof of consent, audit details, certificates
+	Case        Unit = "case"        // of a request: all that was written in it
 	Contact     Unit = "contact"     // a tenant's own contacts, say its DPO
 	Credentials Unit = "credentials" // a tenant's keyed hashes of API keys and inputs
 )
