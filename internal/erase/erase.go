@@ -157,6 +157,8 @@ func Digest(subject string, parts []Part) (string, error) {
 type Store interface {
 	// Count returns how much a person has in each dataset that isn't empty.
 	Count(ctx context.Context, subject string) (map[retention.Unit]Counts, error)
+	// Units returns those datasets, in their order, without counting.
+	Units(ctx context.Context, subject string) ([]retention.Unit, error)
 	// Packages counts the exports of a person's data.
 	Packages(ctx context.Context, subject string) (int, error)
 }

@@ -82,7 +82,7 @@ func (s *Service) Preview(ctx context.Context, subject string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.plan(ctx, subject, counts)
+	p, err := s.plan(ctx, subject, slices.Sorted(maps.Keys(counts)))
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +98,7 @@ func (s *Service) Preview(ctx context.Context, subject string) (*Plan, error) {
 	}
 	p.Parts = slices.DeleteFunc(p.Parts, func(part Part) bool { return slices.Contains(hidden, part.Unit) })
 	for i := range p.Parts {
+		p.Parts[i].Counts = counts[p.Parts[i].Unit]
 		if err := s.describe(ctx, &p.Parts[i]); err != nil {
 			return nil, err
 		}
@@ -151,14 +152,13 @@ func platform(ctx context.Context) (context.Context, error) {
 	return authz.NewContext(ctx, authz.Principal{Kind: authz.KindSystem, ID: "erase", Tenant: of}), nil
 }
 
-// plan decides on everything that a person has, what is secret included; counts
-// tell how much that is. It works within a transaction, too.
-func (s *Service) plan(ctx context.Context, subject string, counts map[retention.Unit]Counts) (*Plan, error) {
+// plan decides on everything that a person has in some datasets, what is secret
+// included, and doesn't tell how much that is. It works within a transaction, too.
+func (s *Service) plan(ctx context.Context, subject string, units []retention.Unit) (*Plan, error) {
 	ctx, err := platform(ctx)
 	if err != nil {
 		return nil, err
 	}
-	units := slices.Sorted(maps.Keys(counts))
 	asked, err := s.Keeping.OfAll(ctx, subject, true, units)
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (s *Service) plan(ctx context.Context, subject string, counts map[retention
 	p := &Plan{Subject: subject, AsOf: now, BackupsUntil: now.Add(s.Backups)}
 	stays := false // something secret
 	for i, d := range asked {
-		part := Part{Unit: d.Unit, Decision: d.Decision, Counts: counts[d.Unit]}
+		part := Part{Unit: d.Unit, Decision: d.Decision}
 		if d.Unit != retention.Person {
 			set, err := s.Datasets.Get(ctx, d.Unit)
 			if err != nil {

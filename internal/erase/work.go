@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/certificate"
@@ -131,6 +132,9 @@ func (p *Plan) kept() request.Done {
 	return request.Done{Outcome: request.PartiallyFulfilled, Later: true}
 }
 
+// spare is after how long a job of its own takes up an erasure that Carry began.
+const spare = 10 * time.Minute
+
 // begin does in one transaction all that can't be taken back. It fails with
 // request.ErrPlan or request.ErrHeld, and has done nothing then.
 func (w *Work) begin(
@@ -140,7 +144,7 @@ func (w *Work) begin(
 	if item.Proposal == nil || item.Proposal.Plan == "" || r.Subject == "" {
 		return nil, nil, request.ErrPlan
 	}
-	counts, err := s.Store.Count(ctx, r.Subject)
+	units, err := s.Store.Units(ctx, r.Subject)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,7 +156,7 @@ func (w *Work) begin(
 	err = s.Changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
 		begun = nil
 		c = change.Change{Action: "erasure.plan", Object: r.ID}
-		if p, err = s.plan(ctx, r.Subject, counts); err != nil {
+		if p, err = s.plan(ctx, r.Subject, units); err != nil {
 			return c, err
 		}
 		if err := p.approved(item.Proposal.Plan); err != nil {
@@ -191,6 +195,9 @@ func (w *Work) begin(
 		cert, err := w.Certificates.Begin(ctx, sh, letter.Language(r.Language), content)
 		if err != nil {
 			return c, err
+		}
+		for i := range then {
+			then[i].NotBefore = s.Now().Add(spare) // Carry does it itself
 		}
 		begun = []*certificate.Certificate{cert}
 		return change.Change{Action: "erasure.begin", Object: sh.ID, Then: then}, nil
