@@ -25,7 +25,7 @@ const requestSweep = time.Minute
 func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects *mongo.SubjectStore, library *letter.Library) {
 	p.rights = rights.NewService(rights.Config{
 		Store: mongo.NewRightsStore(p.db), Subjects: subjects, Standings: mongo.NewConsentStore(p.db, v, p.log), Consents: p.consents,
-		Purposes: p.purposes, Ledger: p.keys.ledger, Recorder: p.Recorder, Changes: changes, Now: p.now,
+		Purposes: p.purposes, Ledger: p.keys.ledger, Members: p.Tenants, Recorder: p.Recorder, Changes: changes, Now: p.now,
 	})
 	works := p.works(v)
 	p.post = post.NewService(post.Config{
@@ -53,6 +53,7 @@ func (p *Platform) works(v *vault.Vault) map[request.Type]request.Work {
 // approved, and escalate what falls due.
 func (p *Platform) workRequests(mux jobs.Mux, sweeper *jobs.Sweeper) {
 	mux.Handle(request.JobSearch, func(ctx context.Context, r *job.Run) error { return p.requests.Search(ctx, r) })
+	mux.Handle(request.JobFollow, func(ctx context.Context, r *job.Run) error { return p.requests.Follow(ctx, r) })
 	mux.Handle(request.JobCarry, func(ctx context.Context, r *job.Run) error { return p.requests.Carry(ctx, r) })
 	sweeper.Sweep("requests", requestSweep, p.requests.Sweep)
 }

@@ -525,6 +525,7 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (all [
 		if e.Rule == Approve {
 			then = append(then, job.Spec{Type: JobCarry, Object: r.ID})
 		}
+		then = append(then, s.followed(r, e)...)
 		if err := s.plan(ctx, r, e); err != nil {
 			return nil, nil, err
 		}

@@ -67,9 +67,10 @@ func openBureau(t *testing.T) *bureau {
 		Calendars: calendar.NewService(mongo.NewCalendarStore(o.DB), b.tenants, o.Changes), Subjects: subjects, Members: b.tenants,
 		Works: works, Post: b.post, Vault: o.Vault, Log: log, Now: o.Now,
 	})
-	o.s.Requests, o.s.Post = b.requests, b.post
+	o.s.Requests, o.s.Post, o.s.Members = b.requests, b.post, b.tenants
 	o.Handle(request.JobSearch, b.requests.Search)
 	o.Handle(request.JobCarry, b.requests.Carry)
+	o.Handle(request.JobFollow, b.requests.Follow)
 	o.Handle(notify.JobSend, func(context.Context, *job.Run) error { return nil })
 	b.handler, b.approver = b.member(authz.RoleCaseHandler, "handler"), b.member(authz.RoleApprover, "approver")
 	b.person, err = o.Subjects.Create(o.As(testenv.One), subject.CreateInput{
@@ -233,4 +234,135 @@ func TestEffectsAreTold(t *testing.T) {
 	b.says(b.answer(r, "consent-withdrawal-confirmed"), "- Purpose", "remains lawful", strings.TrimPrefix(r.Items[0].Results[0], "cns_"))
 	r = b.worked(b.approved(b.begun(request.ObjectionMarketing, "")))
 	b.says(b.answer(r, "marketing-objection-confirmed"), "on its way before your no")
+}
+
+// weigh is how an objection was weighed.
+func weigh(r *request.Request, v rights.Verdict) rights.WeighInput {
+	in := rights.WeighInput{
+		ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, Processing: "looking for fraud", Grounds: "I was named in error.",
+		Balance: "The error is in the register of another.", Safeguards: new("We have marked it."), Verdict: v,
+	}
+	if v == rights.Rejected {
+		in.Compelling = new("Frauds were stopped by it.")
+	}
+	return in
+}
+
+// TestObjectionCase: what is objected to stops while it is weighed, and for good
+// unless compelling grounds are shown.
+func TestObjectionCase(t *testing.T) {
+	b := openBureau(t)
+	b.purpose(b.As(testenv.One), "fraud", "eu-gdpr:A6-1-f", false)
+	r := b.begun(request.Objection, "stop that")
+	if b.sees(b.person, "fraud") {
+		t.Error("the processing goes on while the objection is weighed")
+	}
+	refusal := request.ProposeInput{
+		ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, Outcome: request.Refused, Refusal: new(request.RefusedCompellingGrounds), Reason: new("See above."),
+	}
+	if _, err := b.requests.Propose(b.handler, refusal); errs.KindOf(err) != errs.Precondition {
+		t.Errorf("rejected without weighing: %v", err)
+	}
+	without := weigh(r, rights.Rejected)
+	without.Compelling = nil
+	if _, err := b.s.Weigh(b.handler, without); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("rejected without compelling grounds: %v", err)
+	}
+	if _, err := b.s.Weigh(b.As(testenv.Two), weigh(r, rights.Rejected)); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("another tenant: %v", err)
+	}
+	r, err := b.s.Weigh(b.approver, weigh(r, rights.Rejected))
+	b.ok(err)
+	refusal.ExpectedVersion, refusal.Plan = r.Version, &r.Items[0].Prepared.Hash
+	r, err = b.requests.Propose(b.handler, refusal)
+	b.ok(err)
+	r, err = b.requests.Submit(b.handler, request.IDInput{ID: r.ID, ExpectedVersion: r.Version})
+	b.ok(err)
+	approve := request.ApproveInput{ID: r.ID, ExpectedVersion: r.Version, Holds: true, Exceptions: true, RightsOfOthers: true, Secrecy: true}
+	if _, err := b.requests.Approve(b.approver, approve); errs.KindOf(err) != errs.Forbidden {
+		t.Errorf("approved by who weighed it: %v", err)
+	}
+	if _, err := b.s.Weigh(b.handler, weigh(r, rights.Rejected)); errs.KindOf(err) != errs.Precondition {
+		t.Errorf("weighed again while it is reviewed: %v", err)
+	}
+	r, err = b.requests.SendBack(b.approver, request.ReasonInput{ID: r.ID, ExpectedVersion: r.Version, Reason: "another has to weigh it"})
+	b.ok(err)
+	r, err = b.s.Weigh(b.handler, weigh(r, rights.Rejected))
+	b.ok(err)
+	refusal.ExpectedVersion = r.Version
+	if _, err := b.requests.Propose(b.handler, refusal); !errors.Is(err, request.ErrPlan) {
+		t.Errorf("rests on what was weighed before: %v", err)
+	}
+	refusal.Plan = &r.Items[0].Prepared.Hash
+	r = b.decided(r, refusal)
+	b.says(b.answer(r, "objection-rejected"), "looking for fraud", "Frauds were stopped by it.", "The error is in the register of another.", "We have marked it.")
+	if !b.sees(b.person, "fraud") {
+		t.Error("the processing is stopped although the objection was rejected")
+	}
+
+	withdrawn := b.begun(request.Objection, "")
+	if b.sees(b.person, "fraud") {
+		t.Error("the processing goes on while another objection is weighed")
+	}
+	_, err = b.requests.Withdraw(b.handler, request.WithdrawInput{ID: withdrawn.ID, Statement: new("by phone")})
+	b.ok(err)
+	b.worked(withdrawn)
+	if !b.sees(b.person, "fraud") {
+		t.Error("the processing is stopped although the objection was withdrawn")
+	}
+
+	upheld := b.begun(request.Objection, "")
+	upheld, err = b.s.Weigh(b.handler, weigh(upheld, rights.Upheld))
+	b.ok(err)
+	refusal.ID, refusal.Item, refusal.Plan = upheld.ID, upheld.Items[0].ID, &upheld.Items[0].Prepared.Hash
+	refusal.ExpectedVersion = upheld.Version
+	if _, err := b.requests.Propose(b.handler, refusal); errs.KindOf(err) != errs.Precondition {
+		t.Errorf("rejected although it was upheld: %v", err)
+	}
+	upheld = b.decided(upheld, request.ProposeInput{Outcome: request.Fulfilled, Plan: &upheld.Items[0].Prepared.Hash})
+	b.says(b.answer(upheld, "objection-upheld"), "looking for fraud")
+	if b.sees(b.person, "fraud") {
+		t.Error("the processing goes on although the objection was upheld")
+	}
+	b.replay()
+	if b.sees(b.person, "fraud") {
+		t.Error("a restore undoes an objection")
+	}
+}
+
+// TestReviewCase: a person looks at an automated decision, and another approves.
+func TestReviewCase(t *testing.T) {
+	b := openBureau(t)
+	r := b.begun(request.AutomatedDecision, "a machine refused me")
+	propose := request.ProposeInput{ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, Outcome: request.Fulfilled}
+	if _, err := b.requests.Propose(b.handler, propose); errs.KindOf(err) != errs.Precondition {
+		t.Errorf("without a review: %v", err)
+	}
+	in := rights.ReviewInput{
+		ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, MayChange: true, View: "My income is higher.", Explanation: "A score of income and age.",
+		Reasons: "The income was out of date.", Result: "The application is granted.", Finding: rights.Changed,
+	}
+	machine, powerless, own := in, in, in
+	powerless.MayChange, own.DecidedBy = false, new(authz.FromContext(b.handler).ID)
+	for name, try := range map[string]struct {
+		ctx context.Context
+		in  rights.ReviewInput
+	}{"a machine": {b.As(testenv.One), machine}, "without authority": {b.handler, powerless}, "one's own decision": {b.handler, own}} {
+		if _, err := b.s.Review(try.ctx, try.in); !errors.Is(err, rights.ErrReviewer) {
+			t.Errorf("by %s: %v", name, err)
+		}
+	}
+	in.DecidedBy = new(authz.FromContext(b.approver).ID)
+	r, err := b.s.Review(b.handler, in)
+	b.ok(err)
+	if v, err := b.s.ReviewOf(&r.Items[0]); err != nil || v.Reviewer != authz.FromContext(b.handler).ID || v.View.Reveal() != in.View || *v.Decider() != *in.DecidedBy {
+		t.Errorf("%+v, %v", v, err)
+	}
+	stored, err := b.Stored("requests").FindOne(b.Context(), map[string]any{"_id": r.ID}).Raw()
+	b.ok(err)
+	if strings.Contains(string(stored), "income") {
+		t.Error("the review is stored in clear")
+	}
+	r = b.decided(r, request.ProposeInput{Outcome: request.Fulfilled, Plan: &r.Items[0].Prepared.Hash})
+	b.says(b.answer(r, "automated-decision-review"), "The application is granted.", "The income was out of date.", "A score of income and age.")
 }

@@ -1,6 +1,6 @@
 // Package rights carries out what persons ask for beside access and erasure: to
-// withdraw consents (GDPR Art. 7(3)), to object (Art. 21) and to have processing
-// restricted (Art. 18).
+// withdraw consents (GDPR Art. 7(3)), to object (Art. 21), to have processing
+// restricted (Art. 18) and to have a person look at an automated decision (Art. 22).
 //
 // A Stop is what a person has had stopped, for as long as one Cause of it stands.
 // It holds ids, codes and times, no personal data, and outlives the person's
@@ -29,9 +29,11 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/letter"
+	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
 
@@ -168,6 +170,13 @@ type Ledger interface {
 // Requests finds the requests that asked for something to be stopped.
 type Requests interface {
 	Get(ctx context.Context, requestID string) (*request.Request, error)
+	// Prepare keeps what a decision on an item rests on.
+	Prepare(ctx context.Context, in request.PrepareInput, t request.Type, body personal.Text, allows ...request.Outcome) (*request.Request, error)
+}
+
+// Members knows who works for the tenant.
+type Members interface {
+	Member(ctx context.Context, memberID string) (*tenancy.Member, error)
 }
 
 // Post writes letters: see post.Service.
@@ -184,6 +193,7 @@ type Config struct {
 	Consents  Consents
 	Purposes  Purposes
 	Ledger    Ledger
+	Members   Members
 	Recorder  *audit.Recorder
 	Changes   *change.Runner
 	Now       func() time.Time
@@ -253,8 +263,8 @@ func (s *Service) subject(ctx context.Context, subjectID string) (*subject.Subje
 	return found[0], nil
 }
 
-// begin adds a cause to a stop, once per item, in one change; allowed is asked in
-// it, if it is given. What the ledger misses after a crash is added when it is repeated.
+// begin adds a cause to a stop, or gives that of the item another ground, in one
+// change; allowed is asked in it, if it is given. What the ledger misses after a crash is added when it is repeated.
 func (s *Service) begin(ctx context.Context, subjectID string, k Kind, c Cause, allowed func(context.Context) error) error {
 	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		done := change.Change{
@@ -264,7 +274,8 @@ func (s *Service) begin(ctx context.Context, subjectID string, k Kind, c Cause, 
 		if err != nil {
 			return done, err
 		}
-		if st.cause(c.Item) != nil {
+		had := st.cause(c.Item)
+		if had != nil && had.Ground == c.Ground {
 			done.Quiet = true
 			return done, nil
 		}
@@ -276,7 +287,11 @@ func (s *Service) begin(ctx context.Context, subjectID string, k Kind, c Cause, 
 		if err := s.Subjects.GuardStored(ctx, subjectID); err != nil {
 			return done, err
 		}
-		st.Causes = append(st.Causes, c)
+		if had != nil {
+			had.Ground = c.Ground
+		} else {
+			st.Causes = append(st.Causes, c)
+		}
 		if k == Restriction {
 			if err := s.Store.Restrict(ctx, subjectID, true); err != nil {
 				return done, err
@@ -288,6 +303,33 @@ func (s *Service) begin(ctx context.Context, subjectID string, k Kind, c Cause, 
 		return err
 	}
 	return s.enter(ctx, subjectID, k, c, "ON")
+}
+
+// end takes the cause of an item from a stop that isn't a restriction, in one change.
+func (s *Service) end(ctx context.Context, subjectID string, k Kind, itemID string) error {
+	var ended *Cause
+	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		done := change.Change{Action: "rights.end", Object: itemID, Touches: []audit.Touch{{Subject: subjectID, Object: itemID}}}
+		st, err := s.Store.Get(ctx, subjectID, k)
+		if err != nil {
+			return done, err
+		}
+		if ended = st.cause(itemID); ended == nil {
+			done.Quiet = true
+			return done, nil
+		}
+		if err := s.Subjects.GuardStored(ctx, subjectID); err != nil {
+			return done, err
+		}
+		was := *ended
+		ended = &was
+		st.remove(itemID)
+		return done, s.Store.Save(ctx, st)
+	})
+	if err != nil || ended == nil {
+		return err
+	}
+	return s.enter(ctx, subjectID, k, *ended, "OFF")
 }
 
 func (s *Service) enter(ctx context.Context, subjectID string, k Kind, c Cause, state string) error {

@@ -360,3 +360,7 @@ func TestRestriction(t *testing.T) {
 type only struct{ r *request.Request }
 
 func (o only) Get(context.Context, string) (*request.Request, error) { return o.r, nil }
+
+func (o only) Prepare(context.Context, request.PrepareInput, request.Type, personal.Text, ...request.Outcome) (*request.Request, error) {
+	return o.r, nil
+}

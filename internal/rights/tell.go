@@ -113,8 +113,20 @@ func (w withdrawal) Tell(ctx context.Context, r *request.Request, item *request.
 }
 
 // Tell implements post.Teller.
-func (w objection) Tell(ctx context.Context, r *request.Request, _ *request.Item) (letter.Fields, error) {
-	ctx, err := of(ctx, r)
+func (w objection) Tell(ctx context.Context, r *request.Request, item *request.Item) (letter.Fields, error) {
+	v, err := w.WeighingOf(item)
+	if err != nil {
+		return nil, err
+	}
+	if v != nil {
+		today, err := dayIn(r.Deadline.Zone, w.now())
+		return letter.Fields{
+			"objection.processing": letter.Text(v.Processing.Reveal()), "objection.effect": letter.Text(wordsIn(r.Language).stopped),
+			"objection.compellingGrounds": letter.Prose(v.Compelling.Reveal()), "objection.balancing": letter.Prose(v.Balance.Reveal()),
+			"objection.safeguards": letter.Text(v.Safeguards.Reveal()), "restriction.liftDate": letter.Date(today),
+		}, err
+	}
+	ctx, err = of(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ func (s *Service) Works() map[request.Type]request.Work {
 		request.ObjectionMarketing: marketing{work{s}},
 		request.Objection:          objection{work{s}},
 		request.Restriction:        restriction{work{s}},
+		request.AutomatedDecision:  review{work{s}},
 	}
 }
 
@@ -130,8 +131,33 @@ func (w marketing) Effect(ctx context.Context, r *request.Request, item *request
 }
 
 // objection stops what rests on a public task or on legitimate interests, Art.
-// 21(1), when no compelling grounds were found.
+// 21(1): while it is weighed, and for good when no compelling grounds were found.
 type objection struct{ work }
+
+// pending is the ground of what is stopped while an objection is weighed.
+const pending = "18(1)(d)"
+
+var _ request.Follower = objection{}
+
+// Follow implements request.Follower.
+func (w objection) Follow(ctx context.Context, r *request.Request, item *request.Item) error {
+	if r.Subject == "" || item.Outcome == request.Fulfilled {
+		return nil // Carry has stopped it for good
+	}
+	ctx, err := of(ctx, r)
+	if err != nil {
+		return err
+	}
+	if r.State.Open() {
+		err = w.begin(ctx, r.Subject, Interests, Cause{Request: r.ID, Item: item.ID, Ground: pending, At: w.now()}, nil)
+	} else {
+		err = w.end(ctx, r.Subject, Interests, item.ID)
+	}
+	if errors.Is(err, subject.ErrErased) {
+		return nil // nothing is left to be used
+	}
+	return err
+}
 
 // Carry implements request.Work.
 func (w objection) Carry(ctx context.Context, r *request.Request, item *request.Item, _ *job.Run) (request.Done, error) {
