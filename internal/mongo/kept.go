@@ -101,8 +101,29 @@ func (k *kept) content(doc bson.D) (audit.Content, error) {
 		}
 	}
 	var err error
-	c.Digest, err = digest(rest)
+	c.Digest, err = digest(sorted(rest))
 	return c, err
+}
+
+// sorted returns a value with the fields of its documents by name: their order says
+// nothing, and depends on what was written before.
+func sorted(v any) any {
+	switch v := v.(type) {
+	case bson.D:
+		d := make(bson.D, len(v))
+		for i, e := range v {
+			d[i] = bson.E{Key: e.Key, Value: sorted(e.Value)}
+		}
+		slices.SortStableFunc(d, func(a, b bson.E) int { return strings.Compare(a.Key, b.Key) })
+		return d
+	case bson.A:
+		a := make(bson.A, len(v))
+		for i := range v {
+			a[i] = sorted(v[i])
+		}
+		return a
+	}
+	return v
 }
 
 // notes are the documents that a transaction has written, by tenant and collection.
