@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestNoPlaintext(t *testing.T) {
 		untold := slices.DeleteFunc(p.secrets(), func(v string) bool { return slices.Contains(p.told, v) })
 		s := newScanner(untold)
 		for _, m := range mails(t, p) {
-			s.scan(t, "mail", strings.NewReader(m.Subject+m.Text+m.HTML)) // beyond the address
+			s.scan(t, "mail "+strconv.Quote(m.Subject), strings.NewReader(m.Subject+m.Text+m.HTML)) // beyond the address
 		}
 	})
 	t.Logf("scanned for %d values in %.1f s", len(p.secrets()), time.Since(began).Seconds())
