@@ -134,6 +134,13 @@ type Config struct {
 	Changes  *change.Runner
 	BaseURL  string // of the pages that mail leads to, without a slash at its end
 	Now      func() time.Time
+
+	Tasks Tasks // nil where there are none
+}
+
+// Tasks knows who does tasks of a request that aren't done.
+type Tasks interface {
+	Assignees(ctx context.Context, requestID string) ([]string, error)
 }
 
 // Service is the post.

@@ -269,22 +269,27 @@ func (s *Service) step(d *draft, r *request.Request, e *request.Event) letter.Fi
 }
 
 // escalate mails those who have to see to a request that falls due: first who
-// works on it, then the data protection officer too, at last those who decide.
+// works on it or has a task of it, then the data protection officer too, at last those who decide.
 // The mail names nothing but the request's number.
 func (s *Service) escalate(ctx context.Context, r *request.Request) ([]job.Spec, error) {
 	roles := []authz.Role{}
-	var people []*tenancy.Member
-	if r.AssignedTo != "" {
-		m, err := s.Tenants.Member(ctx, r.AssignedTo)
-		if err != nil && errs.KindOf(err) != errs.NotFound {
-			return nil, err
-		}
-		if err == nil && m.State == tenancy.Joined {
-			people = append(people, m)
-		}
+	people, err := s.working(ctx, r.AssignedTo)
+	if err != nil {
+		return nil, err
 	}
 	if len(people) == 0 {
 		roles = append(roles, authz.RoleCaseHandler)
+	}
+	if s.Tasks != nil {
+		with, err := s.Tasks.Assignees(ctx, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		more, err := s.working(ctx, with...)
+		if err != nil {
+			return nil, err
+		}
+		people = append(people, more...)
 	}
 	switch r.Escalated {
 	case deadline.Overdue:
@@ -323,4 +328,22 @@ func (s *Service) escalate(ctx context.Context, r *request.Request) ([]job.Spec,
 		then = append(then, spec)
 	}
 	return then, nil
+}
+
+// working returns those of members who still work for the tenant.
+func (s *Service) working(ctx context.Context, ids ...string) ([]*tenancy.Member, error) {
+	var people []*tenancy.Member
+	for _, memberID := range ids {
+		if memberID == "" {
+			continue
+		}
+		m, err := s.Tenants.Member(ctx, memberID)
+		if err != nil && errs.KindOf(err) != errs.NotFound {
+			return nil, err
+		}
+		if err == nil && m.State == tenancy.Joined {
+			people = append(people, m)
+		}
+	}
+	return people, nil
 }
