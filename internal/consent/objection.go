@@ -13,9 +13,9 @@ const (
 	ToInterests Objection = "INTERESTS" // Art. 21(1): every purpose that rests on Art. 6(1)(e) or (f)
 )
 
-// Objections returns the objections that stop a purpose. None stops one that rests
+// StoppedBy returns the objections that stop a purpose. None stops one that rests
 // on consent: that is withdrawn instead, and may be given again.
-func Objections(p *purpose.Purpose) []Objection {
+func StoppedBy(p *purpose.Purpose) []Objection {
 	if p.ConsentBased() {
 		return nil
 	}

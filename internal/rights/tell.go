@@ -146,7 +146,7 @@ func (w objection) Tell(ctx context.Context, r *request.Request, item *request.I
 // onInterests names the purposes that an objection stops.
 func onInterests(all []*purpose.Purpose, language string) (names []string) {
 	for _, p := range all {
-		if slices.Contains(consent.Objections(p), consent.ToInterests) {
+		if slices.Contains(consent.StoppedBy(p), consent.ToInterests) {
 			names = append(names, p.In(language).Name)
 		}
 	}
