@@ -54,7 +54,7 @@ func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error)
 	}
 	asked := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	if !stated.ConsentBased() {
-		return g.store.Objecting(ctx, Objections(stated), asked)
+		return g.store.Objecting(ctx, StoppedBy(stated), asked)
 	}
 	found, err := g.store.StandingsOf(ctx, stated.Key, asked)
 	if err != nil {
@@ -82,7 +82,7 @@ func (g *Gate) stated(ctx context.Context) (*purpose.Purpose, error) {
 		return nil, nil //nolint:nilnil // nothing is asked for
 	}
 	stated, err := g.purposes.ByKey(ctx, p.Purpose)
-	if errs.KindOf(err) == errs.NotFound || err == nil && !stated.ConsentBased() && len(Objections(stated)) == 0 {
+	if errs.KindOf(err) == errs.NotFound || err == nil && !stated.ConsentBased() && len(StoppedBy(stated)) == 0 {
 		return nil, nil //nolint:nilnil // likewise
 	}
 	return stated, err
