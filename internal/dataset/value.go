@@ -71,6 +71,9 @@ func RawText(s string) Raw {
 // IsNull reports whether there is no value.
 func (r Raw) IsNull() bool { return r.v == nil }
 
+// Reveal returns what the caller sent, as JSON has it.
+func (r Raw) Reveal() any { return r.v }
+
 // Format redacts under every verb.
 func (r Raw) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(personal.Redacted)) }
 

@@ -54,6 +54,7 @@ type recordDoc struct {
 	CollectedAt    *time.Time    `bson:"collectedAt,omitempty"`
 	Parties        []partyDoc    `bson:"parties,omitempty"`
 	Fields         []fieldDoc    `bson:"fields"`
+	Statements     []stateDoc    `bson:"statements,omitempty"`
 	Version        int64         `bson:"version"`
 	CreatedAt      time.Time     `bson:"createdAt"`
 	UpdatedAt      time.Time     `bson:"updatedAt"`
@@ -62,6 +63,15 @@ type recordDoc struct {
 type partyDoc struct {
 	Subject string `bson:"subject"`
 	Role    sealed `bson:"role,omitempty"` // under the party's key
+}
+
+// stateDoc is what a person adds to what the record says of them.
+type stateDoc struct {
+	Item  string    `bson:"item"`
+	Field string    `bson:"f,omitempty"`
+	About string    `bson:"about"`
+	At    time.Time `bson:"at"`
+	Text  sealed    `bson:"statement"`
 }
 
 type fieldDoc struct {
@@ -112,6 +122,16 @@ func (s *RecordStore) seal(keys *vault.Keys, of tenant.ID, r *record.Record, bef
 			}
 		}
 		doc.Parties = append(doc.Parties, stored)
+	}
+	for i, st := range r.Statements {
+		stored := stateDoc{st.Item, st.FieldID, st.About, st.At, nil}
+		seal := recordSealer(keys, of, st.About, r.DatasetID, r.ID)
+		if st.Text.IsZero() && before != nil && i < len(before.Statements) { // it couldn't be shown
+			stored.Text = before.Statements[i].Text
+		} else if stored.Text = seal.text("statement", st.Text); seal.err != nil {
+			return doc, nil, fmt.Errorf("seal record %s: %w", r.ID, seal.err)
+		}
+		doc.Statements = append(doc.Statements, stored)
 	}
 	for i := range r.Fields {
 		f := &r.Fields[i]
@@ -264,6 +284,17 @@ func (s *RecordStore) openOne(
 		if _, is := unreadable(own.err); own.err != nil && !is {
 			return nil, own.err
 		}
+	}
+	for _, st := range d.Statements {
+		open := recordSealer(keys, d.Tenant, st.About, d.Dataset, d.ID)
+		said := record.Statement{Item: st.Item, FieldID: st.Field, About: st.About, At: st.At.UTC()}
+		if !state.of(st.About, d.Dataset).Gone() {
+			said.Text = open.openText("statement", st.Text)
+		}
+		if _, is := unreadable(open.err); open.err != nil && !is {
+			return nil, open.err
+		}
+		r.Statements = append(r.Statements, said)
 	}
 	for i := range d.Fields {
 		stored := &d.Fields[i]

@@ -435,6 +435,7 @@ func (e *recordEraser) redact(ctx context.Context, person string, ids []string) 
 	for _, d := range docs {
 		d.Fields = slices.DeleteFunc(d.Fields, func(f fieldDoc) bool { return f.About == person })
 		d.Parties = slices.DeleteFunc(d.Parties, func(p partyDoc) bool { return p.Subject == person })
+		d.Statements = slices.DeleteFunc(d.Statements, func(s stateDoc) bool { return s.About == person })
 		d.Subjects = slices.DeleteFunc(d.Subjects, func(s string) bool { return s == person })
 		d.Version++
 		sum, err := d.digest()

@@ -66,7 +66,7 @@ func (r *Record) equal(o *Record) bool {
 func (s *Service) Amend(
 	ctx context.Context, recordID string, in UpsertInput, d *dataset.Dataset, region string, at time.Time,
 ) (change.Change, error) {
-	c, _, err := s.amend(ctx, recordID, d, region, at, func(r *Record) (UpdateInput, error) {
+	c, _, err := s.amend(ctx, s.subjects.Guard, recordID, d, region, at, func(r *Record) (UpdateInput, error) {
 		if r.SubjectID != in.Subject {
 			return UpdateInput{}, ErrOtherSubject
 		}

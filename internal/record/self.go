@@ -64,5 +64,6 @@ func (s *Service) count(ctx context.Context, q Query, limit int) (int, error) {
 func (r *Record) narrow(person string) {
 	r.Fields = slices.DeleteFunc(r.Fields, func(f Field) bool { return r.about(&f) != person })
 	r.Parties = slices.DeleteFunc(r.Parties, func(p Party) bool { return p.Subject != person })
+	r.Statements = slices.DeleteFunc(r.Statements, func(s Statement) bool { return s.About != person })
 	r.Version, r.UpdatedAt = 1, r.CreatedAt
 }

@@ -31,6 +31,8 @@ type Datasets interface {
 // transaction, see subject.Store.
 type Subjects interface {
 	Guard(ctx context.Context, ids ...string) error
+	// GuardStored lets pass who is restricted.
+	GuardStored(ctx context.Context, ids ...string) error
 }
 
 // Files takes part in a record's transaction: Attach makes stored uploads the
@@ -392,7 +394,7 @@ func (s *Service) Insert(ctx context.Context, made ...New) ([]change.Change, err
 
 // Update changes a record.
 func (s *Service) Update(ctx context.Context, in UpdateInput) (*Record, error) {
-	return s.update(ctx, in.ID, func(r *Record) (UpdateInput, error) {
+	return s.update(ctx, s.subjects.Guard, in.ID, func(r *Record) (UpdateInput, error) {
 		if r.Version != in.ExpectedVersion {
 			return in, change.ErrVersion
 		}
@@ -414,7 +416,7 @@ func (s *Service) Upsert(ctx context.Context, in UpsertInput) (r *Record, create
 			return nil, false, err
 		}
 		if len(found) == 1 {
-			updated, err := s.update(ctx, found[0].ID, func(r *Record) (UpdateInput, error) {
+			updated, err := s.update(ctx, s.subjects.Guard, found[0].ID, func(r *Record) (UpdateInput, error) {
 				if r.SubjectID != in.Subject {
 					return UpdateInput{}, ErrOtherSubject
 				}
@@ -430,7 +432,10 @@ func (s *Service) Upsert(ctx context.Context, in UpsertInput) (r *Record, create
 	return nil, false, ErrDuplicate
 }
 
-func (s *Service) update(ctx context.Context, recordID string, next func(*Record) (UpdateInput, error)) (*Record, error) {
+// guard guards persons within a transaction.
+type guard = func(ctx context.Context, ids ...string) error
+
+func (s *Service) update(ctx context.Context, g guard, recordID string, next func(*Record) (UpdateInput, error)) (*Record, error) {
 	of, err := checkID(ctx, recordID)
 	if err != nil {
 		return nil, err
@@ -465,7 +470,7 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 	var updated *Record
 	at := s.at()
 	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
-		c, updated, err = s.amend(ctx, recordID, d, region, at, next)
+		c, updated, err = s.amend(ctx, g, recordID, d, region, at, next)
 		return c, err
 	})
 	if err != nil {
@@ -479,7 +484,7 @@ func (s *Service) update(ctx context.Context, recordID string, next func(*Record
 
 // amend reads, changes and writes a record of d within a change's transaction.
 func (s *Service) amend(
-	ctx context.Context, recordID string, d *dataset.Dataset, region string, at time.Time,
+	ctx context.Context, g guard, recordID string, d *dataset.Dataset, region string, at time.Time,
 	next func(*Record) (UpdateInput, error),
 ) (c change.Change, r *Record, err error) {
 	of, err := checkID(ctx, recordID)
@@ -510,7 +515,7 @@ func (s *Service) amend(
 		}
 	}
 	persons := append(was, r.living()...)
-	if err := s.subjects.Guard(ctx, persons...); err != nil {
+	if err := g(ctx, persons...); err != nil {
 		return c, nil, err
 	}
 	if err := s.consented(ctx, persons...); err != nil {

@@ -41,6 +41,9 @@ func (s *Service) show(ctx context.Context, read ...*Record) error {
 				p.Role = ""
 			}
 		}
+		r.showStatements(d, aside, func(f *dataset.Field, person string) bool {
+			return s.looker.Look(ctx, r.of(d.FieldData(f), person)).Clear()
+		})
 		r.Fields = slices.DeleteFunc(r.Fields, func(f Field) bool { return d.Stored(f.FieldID) != nil && d.Field(f.FieldID) == nil })
 		for i := range r.Fields {
 			f := &r.Fields[i]

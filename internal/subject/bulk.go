@@ -58,7 +58,7 @@ func (s *Subject) equal(o *Subject) bool {
 func (s *Service) Amend(
 	ctx context.Context, subjectID string, in UpsertInput, region string, at time.Time,
 ) (change.Change, error) {
-	c, _, err := s.mutate(ctx, "subject.update", subjectID, at, func(found *Subject) ([]string, error) {
+	c, _, err := s.mutate(ctx, s.store.Guard, "subject.update", subjectID, at, func(found *Subject) ([]string, error) {
 		return found.apply(in.update(found), region)
 	})
 	return c, err

@@ -268,7 +268,7 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Subject, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.update(ctx, "subject.update", in.ID, func(found *Subject) ([]string, error) {
+	return s.update(ctx, s.store.Guard, "subject.update", in.ID, func(found *Subject) ([]string, error) {
 		if found.Version != in.ExpectedVersion {
 			return nil, change.ErrVersion
 		}
@@ -292,7 +292,7 @@ func (s *Service) Upsert(ctx context.Context, in UpsertInput) (found *Subject, c
 			if err != nil {
 				return nil, false, err
 			}
-			updated, err := s.update(ctx, "subject.update", one.ID, func(found *Subject) ([]string, error) {
+			updated, err := s.update(ctx, s.store.Guard, "subject.update", one.ID, func(found *Subject) ([]string, error) {
 				return found.apply(in.update(found), region)
 			})
 			return updated, false, err
@@ -328,7 +328,7 @@ func (s *Service) StartRelation(ctx context.Context, in StartRelationInput) (*Su
 	var updated *Subject
 	at := s.at()
 	relationID, err := s.changes.Create(ctx, func(ctx context.Context) (change.Change, error) {
-		c, found, err := s.mutate(ctx, "subject.startRelation", in.Subject, at, func(found *Subject) ([]string, error) {
+		c, found, err := s.mutate(ctx, s.store.Guard, "subject.startRelation", in.Subject, at, func(found *Subject) ([]string, error) {
 			if len(found.Relations) >= MaxRelations {
 				return nil, errs.New(errs.Limited, "a subject has at most %d relations", MaxRelations)
 			}
@@ -351,7 +351,7 @@ func (s *Service) StartRelation(ctx context.Context, in StartRelationInput) (*Su
 
 // EndRelation notes the end of dealings, from which retention counts.
 func (s *Service) EndRelation(ctx context.Context, in EndRelationInput) (*Subject, *Relation, error) {
-	updated, err := s.update(ctx, "subject.endRelation", in.Subject, func(found *Subject) ([]string, error) {
+	updated, err := s.update(ctx, s.store.Guard, "subject.endRelation", in.Subject, func(found *Subject) ([]string, error) {
 		r := found.relation(in.Relation)
 		switch {
 		case r == nil:
@@ -378,8 +378,11 @@ func (s *Subject) relation(relationID string) *Relation {
 	return &s.Relations[i]
 }
 
+// guard guards persons within a transaction.
+type guard = func(ctx context.Context, ids ...string) error
+
 func (s *Service) update(
-	ctx context.Context, action, subjectID string, apply func(*Subject) ([]string, error),
+	ctx context.Context, g guard, action, subjectID string, apply func(*Subject) ([]string, error),
 ) (*Subject, error) {
 	of, err := checkID(ctx, subjectID)
 	if err != nil {
@@ -393,7 +396,7 @@ func (s *Service) update(
 	var updated *Subject
 	at := s.at()
 	err = s.changes.Do(ctx, func(ctx context.Context) (c change.Change, err error) {
-		c, updated, err = s.mutate(ctx, action, subjectID, at, apply)
+		c, updated, err = s.mutate(ctx, g, action, subjectID, at, apply)
 		return c, err
 	})
 	if err != nil {
@@ -404,9 +407,9 @@ func (s *Service) update(
 
 // mutate reads, changes and writes a subject within a change's transaction.
 func (s *Service) mutate(
-	ctx context.Context, action, subjectID string, at time.Time, apply func(*Subject) ([]string, error),
+	ctx context.Context, g guard, action, subjectID string, at time.Time, apply func(*Subject) ([]string, error),
 ) (change.Change, *Subject, error) {
-	if err := s.store.Guard(ctx, subjectID); err != nil {
+	if err := g(ctx, subjectID); err != nil {
 		return change.Change{}, nil, err
 	}
 	if err := s.consented(ctx, subjectID); err != nil {

@@ -160,6 +160,8 @@ type Store interface {
 	// that it and an erasure exclude each other. It fails with ErrNotFound,
 	// ErrErased or ErrRestricted.
 	Guard(ctx context.Context, ids ...string) error
+	// GuardStored lets pass who is restricted.
+	GuardStored(ctx context.Context, ids ...string) error
 }
 
 func checkID(ctx context.Context, subjectID string) (tenant.ID, error) {
