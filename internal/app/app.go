@@ -61,6 +61,7 @@ import (
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/ratelimit"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
@@ -68,6 +69,7 @@ import (
 	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/vault"
 	"github.com/vogter/vogter/internal/webhook"
@@ -131,6 +133,8 @@ type Platform struct {
 	letters      *letter.Service
 	post         *post.Service
 	requests     *request.Service
+	recipients   *recipient.Service
+	tasks        *task.Service
 	rights       *rights.Service
 	calendars    *calendar.Service
 	retention    *retention.Service
@@ -303,7 +307,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openAssessments(v, changes, tenants, subjects)
 	p.openProcessing(v, changes, tenants)
 	p.openSecurity(v, changes, tenants)
-	p.openErasures(changes, tenants, mongo.NewDisclosureStore(p.db, v, p.log))
+	p.openErasures(v, changes, tenants, mongo.NewDisclosureStore(p.db, v, p.log))
 	p.openRequests(v, changes, subjects, p.letters.Library)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
 	p.webhooks = webhook.NewService(webhook.Config{
@@ -312,6 +316,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Client:  webhook.NewClient(p.Config.WebhookAllowPrivate, nil, max(1, p.Config.WorkerConcurrency/2), p.now),
 		Changes: changes, Vault: v, Owners: p.Tenants, Mailer: p.notices, Log: p.log, Now: p.now,
 	})
+	p.openOutside(v, changes)
 	p.policies = policy.NewService(policy.Config{
 		Engine: p.authorizer, Subjects: p.Subjects, Records: p.Records, Files: p.files, Datasets: p.Datasets, Members: p.Tenants,
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
@@ -319,7 +324,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.downloads = download.NewService(download.Config{
 		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Certificates: p.certificates,
 		Authorizer: p.authorizer,
-		Recorder: p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
+		Recorder:   p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
 	return p.openCentre(tenants)
 }
@@ -466,6 +471,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workRetention(mux, sweeper)
 	p.workErasures(mux, sweeper)
 	p.workRequests(mux, sweeper)
+	p.workOutside(mux)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)
 	sweeper.Sweep("exports", time.Hour, p.Exports.Sweep)

@@ -28,10 +28,15 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Purposes: p.purposes, Ledger: p.keys.ledger, Members: p.Tenants, Recorder: p.Recorder, Changes: changes, Now: p.now,
 	})
 	works := p.works(v)
+	erasures := &erase.Work{
+		Service: p.erase, Certificates: p.certificates, Rules: mongo.NewRetentionStore(p.db, v), Requests: mongo.NewRequestStore(p.db, v),
+	}
+	works[request.Erasure], p.erasures = erasures, erasures
 	p.post = post.NewService(post.Config{
 		Store: mongo.NewPostStore(p.db, v), Library: library, Letters: p.letters, Tenants: p.Tenants, Subjects: subjects, Works: works,
 		Mail: p.notices, Changes: changes, BaseURL: p.Config.URL(), Now: p.now,
 	})
+	erasures.Post = p.post
 	p.requests = request.NewService(request.Config{
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
 		Members: p.Tenants, Works: works, Post: p.post, Vault: v, Log: p.log, Now: p.now,
@@ -41,9 +46,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 
 // works has who carries out each right.
 func (p *Platform) works(v *vault.Vault) map[request.Type]request.Work {
-	works := map[request.Type]request.Work{
-		request.Erasure: &erase.Work{Service: p.erase, Certificates: p.certificates},
-	}
+	works := map[request.Type]request.Work{}
 	maps.Copy(works, p.rights.Works())
 	maps.Copy(works, p.openAccess(v))
 	return works

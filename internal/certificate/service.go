@@ -77,6 +77,8 @@ type Config struct {
 	Now        func() time.Time
 	// Backups is for how long a backup is kept.
 	Backups time.Duration
+	// Issued returns the work that follows a certificate; nil means none.
+	Issued func(c *Certificate) []job.Spec
 }
 
 // Service issues certificates.
@@ -197,7 +199,7 @@ func (s *Service) draft(ctx context.Context, sh *erasure.Shredding) (*Certificat
 	if !errors.Is(err, ErrNotFound) {
 		return c, err
 	}
-	scope, err := s.Scopes(ctx, sh.Target.Whole, sh.Target.Units...)
+	scope, err := s.Scopes(ctx, sh.Target.Whole, slices.Concat(sh.Target.Units, sh.Target.With)...)
 	if err != nil || len(scope) == 0 {
 		return nil, err
 	}
@@ -299,7 +301,11 @@ func (s *Service) sign(ctx context.Context, typ string, content any) (string, er
 // settle stores what was signed, unless another worker was faster.
 func (s *Service) settle(ctx context.Context, c *Certificate, action string, from State) (*Certificate, error) {
 	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return change.Change{Action: action, Object: c.ID}, s.Store.Update(ctx, c, from)
+		did := change.Change{Action: action, Object: c.ID}
+		if c.State == Issued && s.Issued != nil {
+			did.Then = s.Issued(c)
+		}
+		return did, s.Store.Update(ctx, c, from)
 	})
 	if errors.Is(err, change.ErrVersion) {
 		return s.Store.Of(ctx, c.Shredding)

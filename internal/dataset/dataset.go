@@ -355,6 +355,10 @@ func (s *Service) Hidden(ctx context.Context) ([]string, error) {
 	return s.store.Secret(ctx)
 }
 
+// Secret returns those that are secret by AML law, whoever is calling: for what the
+// platform decides by itself.
+func (s *Service) Secret(ctx context.Context) ([]string, error) { return s.store.Secret(ctx) }
+
 // show takes from d what the caller must not know of, and reports whether that
 // isn't all of it.
 func (s *Service) show(ctx context.Context, d *Dataset) bool {

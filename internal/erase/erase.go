@@ -159,6 +159,9 @@ type Store interface {
 	Count(ctx context.Context, subject string) (map[retention.Unit]Counts, error)
 	// Units returns those datasets, in their order, without counting.
 	Units(ctx context.Context, subject string) ([]retention.Unit, error)
+	// Remains returns what a dataset keeps of who an erased person was, or
+	// subject.ErrNotFound.
+	Remains(ctx context.Context, person, dataset string) (*Remains, error)
 	// Packages counts the exports of a person's data.
 	Packages(ctx context.Context, subject string) (int, error)
 }

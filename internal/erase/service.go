@@ -16,6 +16,7 @@ import (
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/tenant"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 // Keeping decides what is kept, and until when.
@@ -24,6 +25,8 @@ type Keeping interface {
 	OfAll(ctx context.Context, person string, requested bool, also []retention.Unit) ([]*retention.Decided, error)
 	// Schedule works within a change's transaction.
 	Schedule(ctx context.Context, person string, u retention.Unit, cause string) error
+	// Spare works within the transaction of a change that erases the person.
+	Spare(ctx context.Context, person string) ([]vault.Unit, error)
 }
 
 // Datasets knows the datasets, as far as the caller may.
@@ -169,7 +172,6 @@ func (s *Service) plan(ctx context.Context, subject string, units []retention.Un
 	}
 	now := s.Now().UTC()
 	p := &Plan{Subject: subject, AsOf: now, BackupsUntil: now.Add(s.Backups)}
-	stays := false // something secret
 	for i, d := range asked {
 		part := Part{Unit: d.Unit, Decision: d.Decision}
 		if d.Unit != retention.Person {
@@ -179,15 +181,9 @@ func (s *Service) plan(ctx context.Context, subject string, units []retention.Un
 			}
 			if part.Dataset = set.Name; set.Secrecy != dataset.NoSecrecy {
 				part.secret, part.Decision = true, byRule[i].Decision
-				stays = stays || !part.Now()
 			}
 		}
 		p.Parts = append(p.Parts, part)
-	}
-	for i := range p.Parts {
-		if part := &p.Parts[i]; part.Unit == retention.Person && part.Now() && stays {
-			part.Decision = retention.Decision{Outcome: retention.Keep, Reason: retention.OtherParts}
-		}
 	}
 	p.Hash, err = Digest(subject, p.Parts)
 	return p, err

@@ -15,18 +15,20 @@ import (
 const hoursOfDay = 24
 
 // words are what letters call what isn't a dataset, and what no rule says.
-type words struct{ identity, hold, others, open string }
+type words struct{ identity, hold, others, open, demanded, needed string }
 
 func wordsIn(language string) words {
 	if language == paper.Danish {
 		return words{
 			"Oplysninger, der identificerer dig", "Oplysningerne er omfattet af et krav om bevarelse af hensyn til et retskrav eller en myndighed.",
 			"De er nødvendige, så længe vi skal gemme de øvrige oplysninger.", "når grunden til at gemme dem er bortfaldet",
+			"Der var et krav om at gemme dem.", "De var nødvendige, så længe vi skulle gemme andre oplysninger.",
 		}
 	}
 	return words{
 		"Data that identify you", "The data are under a legal hold for the sake of a legal claim or an authority.",
 		"They are needed as long as we must keep the other data.", "once the reason for keeping them no longer exists",
+		"There was a demand to keep them.", "They were needed as long as we had to keep other data.",
 	}
 }
 

@@ -27,12 +27,16 @@ type Certificates interface {
 	Scopes(ctx context.Context, whole bool, units ...vault.Unit) ([]certificate.Scope, error)
 	Issue(ctx context.Context, shreddingID string) (*certificate.Certificate, error)
 	For(ctx context.Context, cause string) ([]*certificate.Certificate, error)
+	Get(ctx context.Context, number string) (*certificate.Certificate, error)
 }
 
 // Work carries out the requests to be erased.
 type Work struct {
 	Service      *Service
 	Certificates Certificates
+	Rules        Rules
+	Requests     Requests
+	Post         Post
 }
 
 var _ request.Work = (*Work)(nil)
@@ -187,6 +191,9 @@ func (w *Work) begin(
 		}
 		if whole {
 			shred.Units = nil
+			if shred.Spared, err = s.Keeping.Spare(ctx, r.Subject); err != nil {
+				return c, err
+			}
 		}
 		sh, then, err := s.Erasures.BeginIn(ctx, shred)
 		if err != nil {

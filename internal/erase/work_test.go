@@ -22,7 +22,10 @@ import (
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/ledger"
+	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/paper"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/request"
@@ -46,6 +49,24 @@ type rig struct {
 	keeping *retention.Service
 	ring    *sign.Ring
 	epochs  *fixed
+	asked   []*request.Request // what persons asked for
+	letters []letter.Fields    // that were written later
+}
+
+// List implements erase.Requests.
+func (r *rig) List(_ context.Context, f request.Filter, _ *page.Position, _ int) (found []*request.Request, _ error) {
+	for _, q := range r.asked {
+		if q.Subject == *f.Subject {
+			found = append(found, q)
+		}
+	}
+	return found, nil
+}
+
+// Later implements erase.Post.
+func (r *rig) Later(_ context.Context, _ *request.Request, _, _ string, fields letter.Fields) (string, error) {
+	r.letters = append(r.letters, fields)
+	return id.New(id.SentLetter, testenv.One), nil
 }
 
 type quiet struct{ *vault.Vault }
@@ -90,15 +111,17 @@ func newRig(t *testing.T) *rig {
 	r.certs = certificate.NewService(certificate.Config{
 		Store: mongo.NewCertificateStore(r.DB), Shreddings: erasing, Epochs: r.epochs, Datasets: r.Datasets, Tenants: tenants,
 		Ledger: heads, Signer: r.ring, Changes: r.Changes, Now: r.Now, Backups: 400 * 24 * time.Hour,
+		Issued: erase.Jobs,
 	})
 	r.s = erase.NewService(erase.Config{
-		Store: mongo.NewHoldingsStore(r.DB), Keeping: r.keeping, Datasets: r.Datasets, Recipients: nobody{}, Parties: nobody{},
+		Store: mongo.NewHoldingsStore(r.DB, r.Vault), Keeping: r.keeping, Datasets: r.Datasets, Recipients: nobody{}, Parties: nobody{},
 		Erasures: erasing, Changes: r.Changes, Recorder: r.Recorder, Now: r.Now, Backups: 400 * 24 * time.Hour,
 	})
-	r.work = &erase.Work{Service: r.s, Certificates: r.certs}
+	r.work = &erase.Work{Service: r.s, Certificates: r.certs, Rules: mongo.NewRetentionStore(r.DB, r.Vault), Requests: r, Post: r}
 	r.ok(entries.Check(t.Context(), "db-1", func(context.Context, ledger.Entry) error { return nil }))
 	r.Handle(erasure.JobShred, func(ctx context.Context, run *job.Run) error { return erasing.Run(ctx, run) })
 	r.Handle(certificate.JobIssue, func(ctx context.Context, run *job.Run) error { return r.certs.Run(ctx, run) })
+	r.Handle(erase.JobTell, func(ctx context.Context, run *job.Run) error { return r.work.Run(ctx, run) })
 	r.Handle(retention.JobOutdate, r.keeping.Outdate)
 	r.Handle(retention.JobLedger, r.keeping.TellLedger)
 	r.Handle(retention.JobRun, r.keeping.Run)
@@ -116,7 +139,8 @@ func (r *rig) ok(err error) {
 func (r *rig) asks(s *subject.Subject, plan string) (*request.Request, *request.Item) {
 	q := &request.Request{ID: id.New(id.Request, testenv.One), Subject: s.ID, PreparedBy: "mem_a", ApprovedBy: "mem_b", Items: []request.Item{{
 		ID: id.New(id.RequestItem, testenv.One), Type: request.Erasure, Proposal: &request.Proposal{Outcome: request.Fulfilled, Ground: "17(1)(a)", Plan: plan},
-	}}}
+	}}, Reply: &request.Reply{At: r.Now()}}
+	r.asked = append(r.asked, q)
 	return q, &q.Items[0]
 }
 
@@ -234,6 +258,23 @@ func TestWhole(t *testing.T) {
 	r.ok(err)
 	hash, err := c.Hash()
 	r.ok(err)
+	for number, say := range map[string]string{c.ID: c.Signed, c.Content.Backups.Statement: c.Statement} {
+		f, err := r.certs.Open(ctx, number)
+		r.ok(err)
+		public, err := r.certs.Public(t.Context(), "en", number)
+		if err != nil || string(paper.Attached(f.Content)) != say || string(paper.Attached(public.Content)) != say || f.Subject != anna.ID {
+			t.Errorf("%s as PDF: %v", number, err)
+		}
+		if _, err := r.certs.Open(r.As(testenv.Two), number); !errors.Is(err, certificate.ErrNotFound) {
+			t.Errorf("as PDF to another tenant: %v", err)
+		}
+		for who, want := range map[string]error{anna.ID: nil, bo.ID: certificate.ErrNotFound} {
+			self := authz.NewContext(ctx, authz.Principal{Kind: authz.KindSubject, ID: "x", Subject: who, Tenant: testenv.One})
+			if _, err := r.certs.Open(self, number); !errors.Is(err, want) {
+				t.Errorf("as PDF to a person: %v", err)
+			}
+		}
+	}
 	if report := r.verified(c.Statement); report.What != "IRRECOVERABILITY_STATEMENT" || !slices.Contains(report.Notes, "SHA-256 of what the certificate says: "+hash) ||
 		!strings.Contains(report.Notes[0], c.Content.Backups.Statement) {
 		t.Errorf("%+v", report)
@@ -321,6 +362,42 @@ func TestPartial(t *testing.T) {
 	whole := slices.ContainsFunc(all, func(c *certificate.Certificate) bool { return c.Content.WholePerson && c.State == certificate.Issued })
 	if len(all) < 2 || !whole {
 		t.Errorf("%d certificates, of the whole person: %t", len(all), whole)
+	}
+	if len(r.letters) != len(all)-1 {
+		t.Fatalf("%d letters on %d certificates", len(r.letters), len(all))
+	}
+	library, err := letter.NewLibrary()
+	r.ok(err)
+	form, err := library.Form("erasure-completed-later", "en")
+	r.ok(err)
+	for _, l := range r.letters {
+		for _, f := range form.Fields {
+			if _, ok := l[f.Name]; f.Required && strings.HasPrefix(f.Name, "erasure.") && !ok {
+				t.Errorf("a letter lacks %s", f.Name)
+			}
+		}
+	}
+	for _, c := range all {
+		var names []string
+		for _, scope := range c.Content.Scope {
+			names = append(names, scope.Name+"/"+scope.Unit)
+		}
+		if c.ID != first.ID && !slices.Equal(names, []string{"KYC/" + kyc.ID, "/" + retention.Person}) {
+			t.Errorf("erased later: %q", names)
+		}
+	}
+	r.ok(r.certs.Sweep(tenant.System(ctx, "test")))
+	gone := r.Now()
+	r.epochs.actual = &gone
+	r.Sleep(time.Hour)
+	r.ok(r.certs.Sweep(tenant.System(ctx, "test")))
+	if again, err := r.certs.For(ctx, item.ID); err != nil || len(again) != len(all)-1 { // the first one's own time is over
+		t.Errorf("%d certificates, %v", len(again), err)
+	}
+	r.Sleep(certificate.Years * 366 * 24 * time.Hour) // their own time is over
+	r.ok(r.certs.Sweep(tenant.System(ctx, "test")))
+	if again, err := r.certs.For(ctx, item.ID); err != nil || len(again) != 0 {
+		t.Errorf("%d certificates are left, %v", len(again), err)
 	}
 }
 

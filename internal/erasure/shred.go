@@ -64,6 +64,12 @@ type Plan struct {
 	// Units are the retention units to destroy; none means the whole person: all
 	// units but the proof (vault.Evidence), which outlives them for its own period.
 	Units []vault.Unit
+	// Spared are datasets that outlive the whole person, by their own rules: what the
+	// law demands to be kept in secret, which nothing that others see may tell of.
+	Spared []vault.Unit
+	// With are the datasets that hold something on a whole person, which go with it: for
+	// the certificate, nothing else reads them.
+	With []vault.Unit
 	// Cause is the id of what decided it, say a request.
 	Cause string
 }
@@ -73,7 +79,12 @@ type Target struct {
 	Subject string
 	Whole   bool
 	Units   []vault.Unit // of a shredding that isn't whole
+	Spared  []vault.Unit // of one that is
+	With    []vault.Unit // of one that is, where it is known
 }
+
+// Spares reports whether a unit outlives the person.
+func (t *Target) Spares(u vault.Unit) bool { return slices.Contains(t.Spared, u) }
 
 // copied reports whether a unit is a package made of the data, which goes with it.
 func (t *Target) copied(u vault.Unit) bool {
@@ -240,7 +251,13 @@ func (p *Plan) target(of tenant.ID) (Target, error) {
 			return Target{}, ErrUnit
 		}
 	}
-	return Target{Subject: p.Subject, Whole: len(units) == 0, Units: units}, nil
+	spared := slices.Compact(slices.Sorted(slices.Values(p.Spared)))
+	for _, u := range spared {
+		if len(units) > 0 || id.Check(id.Dataset, of, string(u)) != nil {
+			return Target{}, ErrUnit
+		}
+	}
+	return Target{Subject: p.Subject, Whole: len(units) == 0, Units: units, Spared: spared, With: p.With}, nil
 }
 
 // Begin marks what is to be destroyed, which nobody can read or write from then
@@ -391,6 +408,9 @@ func (s *Service) append(ctx context.Context, sh *Shredding, kind ledger.Kind) e
 	for _, u := range sh.Target.Units {
 		e.Units = append(e.Units, string(u))
 	}
+	for _, u := range sh.Target.Spared {
+		e.Spared = append(e.Spared, string(u))
+	}
 	_, err := s.Ledger.Append(ctx, e)
 	return err
 }
@@ -402,7 +422,9 @@ func (s *Service) owners(ctx context.Context, sh *Shredding) ([]vault.Owner, []v
 		return nil, nil, err
 	}
 	if sh.Target.Whole {
-		docs = slices.DeleteFunc(docs, func(d vault.DataKey) bool { return d.Owner.Unit == vault.Evidence })
+		docs = slices.DeleteFunc(docs, func(d vault.DataKey) bool {
+			return d.Owner.Unit == vault.Evidence || sh.Target.Spares(d.Owner.Unit)
+		})
 	} else {
 		docs = slices.DeleteFunc(docs, func(d vault.DataKey) bool {
 			return !slices.Contains(sh.Target.Units, d.Owner.Unit) && !sh.Target.copied(d.Owner.Unit)
@@ -485,6 +507,9 @@ func (s *Service) Replay(ctx context.Context, e ledger.Entry) (handled bool, err
 	p := Plan{Subject: e.Subject, Cause: e.Object}
 	for _, u := range e.Units {
 		p.Units = append(p.Units, vault.Unit(u))
+	}
+	for _, u := range e.Spared {
+		p.Spared = append(p.Spared, vault.Unit(u))
 	}
 	t, err := p.target(e.Tenant)
 	if err != nil {

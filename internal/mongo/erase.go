@@ -11,16 +11,22 @@ import (
 
 	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/retention"
+	"github.com/vogter/vogter/internal/vault"
 )
 
 var _ erase.Store = (*HoldingsStore)(nil)
 
 // HoldingsStore counts what is kept on persons.
-type HoldingsStore struct{ records, files, exports *mongo.Collection }
+type HoldingsStore struct {
+	records, files, exports, subjects *mongo.Collection
+	vault                             *vault.Vault
+}
 
 // NewHoldingsStore returns the store in d.
-func NewHoldingsStore(d *DB) *HoldingsStore {
-	return &HoldingsStore{d.db.Collection(recordsColl), d.db.Collection(filesColl), d.db.Collection(exportsColl)}
+func NewHoldingsStore(d *DB, v *vault.Vault) *HoldingsStore {
+	return &HoldingsStore{
+		d.db.Collection(recordsColl), d.db.Collection(filesColl), d.db.Collection(exportsColl), d.db.Collection(subjectsColl), v,
+	}
 }
 
 // Count implements erase.Store. It goes over the index, and reads no value.

@@ -206,7 +206,15 @@ func (s standings) of(person, dataset string) subject.State {
 	if !ok || slices.Contains(d.ErasedUnits, vault.Unit(dataset)) {
 		return subject.Erased
 	}
+	if d.State.Gone() && slices.Contains(d.Spared, vault.Unit(dataset)) {
+		return subject.Active // to those who may know of the dataset
+	}
 	return d.State
+}
+
+// standing is what of a subjectDoc standings read.
+func standing() bson.D {
+	return bson.D{{Key: "state", Value: 1}, {Key: "erasedUnits", Value: 1}, {Key: "spared", Value: 1}}
 }
 
 // states tells where the persons in docs stand.
@@ -224,7 +232,7 @@ func (s *RecordStore) states(ctx context.Context, docs []recordDoc) (standings, 
 		return nil, err
 	}
 	found, err := all[subjectDoc](ctx, s.subjects, filter,
-		options.Find().SetProjection(bson.D{{Key: "state", Value: 1}, {Key: "erasedUnits", Value: 1}}))
+		options.Find().SetProjection(standing()))
 	if err != nil {
 		return nil, fmt.Errorf("find subjects' states: %w", err)
 	}

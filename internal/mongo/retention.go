@@ -578,7 +578,9 @@ func (s *RetentionStore) Settings(ctx context.Context) (retention.Settings, erro
 // SaveSettings implements retention.RunStore.
 func (s *RetentionStore) SaveSettings(ctx context.Context, st retention.Settings) error {
 	return s.saveSettings(ctx, bson.D{
-		{Key: "approval", Value: st.Approval}, {Key: "cap", Value: st.Cap}, {Key: "proofYears", Value: st.ProofYears},
+		{Key: "approval", Value: st.Approval},
+		{Key: "cap", Value: st.Cap},
+		{Key: "proofYears", Value: st.ProofYears},
 		{Key: "version", Value: st.Version},
 	}, bson.E{Key: "version", Value: st.Version - 1})
 }
@@ -774,7 +776,7 @@ func (d *retentionDoc) item() *retention.Item {
 		ID: d.ID, Tenant: d.Tenant, Subject: d.Subject, Unit: d.Unit, CollectedAt: d.CollectedAt, ActivityAt: d.ActivityAt,
 		WithdrawnAt: d.WithdrawnAt, ClosedAt: d.ClosedAt, ErasedAt: d.ErasedAt, Requested: d.Requested, Revision: d.Revision,
 	}
-	if d.Unit == retention.Person {
+	if d.Unit == retention.Person || len(d.Relations) > 0 { // of one that outlives the person
 		i.Relations = make(map[subject.RelationKind]retention.Span, len(d.Relations))
 		for kind, s := range d.Relations {
 			i.Relations[kind] = retention.Span{Open: s.Open, Ended: s.Ended.date()}
@@ -809,7 +811,7 @@ func (s *RetentionStore) Items(ctx context.Context, persons ...string) ([]*reten
 	if filter, err = scoped(ctx, bson.E{Key: "_id", Value: in}); err != nil {
 		return nil, err
 	}
-	found, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(bson.D{{Key: "state", Value: 1}, {Key: "erasedUnits", Value: 1}}))
+	found, err := all[subjectDoc](ctx, s.subjects, filter, options.Find().SetProjection(standing()))
 	if err != nil {
 		return nil, fmt.Errorf("find subjects' states: %w", err)
 	}
@@ -979,7 +981,7 @@ func (e *retentionEraser) filter(ctx context.Context, t erasure.Target) (filter 
 	filter, err = scoped(ctx, bson.E{Key: "subject", Value: t.Subject})
 	of := bson.E{Key: "unit", Value: bson.D{{Key: "$in", Value: t.Units}}}
 	if t.Whole {
-		of.Value = bson.D{{Key: "$ne", Value: retention.Proof}}
+		of.Value = bson.D{{Key: "$nin", Value: append([]vault.Unit{vault.Evidence}, t.Spared...)}}
 	}
 	return append(filter, of), t.Whole || len(t.Units) > 0, err
 }
@@ -988,6 +990,9 @@ func (e *retentionEraser) filter(ctx context.Context, t erasure.Target) (filter 
 func (e *retentionEraser) Erase(ctx context.Context, t erasure.Target) error {
 	filter, some, err := e.filter(ctx, t)
 	if err != nil || !some {
+		return err
+	}
+	if err := e.inherit(ctx, t); err != nil {
 		return err
 	}
 	if _, err := e.dates.DeleteMany(ctx, filter); err != nil {
@@ -1002,6 +1007,33 @@ func (e *retentionEraser) Erase(ctx context.Context, t erasure.Target) error {
 	return eraseIn(ctx, e.changes, e.holds, filter, bson.D{
 		{Key: "$pull", Value: bson.D{{Key: "persons", Value: t.Subject}}}, {Key: "$unset", Value: bson.D{{Key: "reason", Value: ""}}},
 	}, "erasure.holds", t.Subject)
+}
+
+// inherit notes the person's relations with what outlives the person: its rules read
+// them.
+func (e *retentionEraser) inherit(ctx context.Context, t erasure.Target) error {
+	if len(t.Spared) == 0 {
+		return nil
+	}
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := one[retentionDoc](ctx, e.dates, "retention dates", retention.ErrNotFound, bson.E{Key: "_id", Value: itemID(of, t.Subject, retention.Person)})
+	if errors.Is(err, retention.ErrNotFound) {
+		return nil // done before
+	}
+	if err != nil {
+		return err
+	}
+	filter, err := scoped(ctx, bson.E{Key: "subject", Value: t.Subject}, bson.E{Key: "unit", Value: bson.D{{Key: "$in", Value: t.Spared}}})
+	if err != nil {
+		return err
+	}
+	if _, err := e.dates.UpdateMany(ctx, filter, set(bson.E{Key: "relations", Value: d.Relations})); err != nil {
+		return fmt.Errorf("note relations: %w", translate(err))
+	}
+	return nil
 }
 
 // Left implements erasure.Eraser.

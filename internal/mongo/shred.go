@@ -44,6 +44,8 @@ type shredDoc struct {
 	Subject   string         `bson:"subject"`
 	Whole     bool           `bson:"whole"`
 	Units     []vault.Unit   `bson:"units"`
+	Spared    []vault.Unit   `bson:"spared,omitempty"`
+	With      []vault.Unit   `bson:"with,omitempty"`
 	Cause     string         `bson:"cause"`
 	State     erasure.State  `bson:"state"`
 	Steps     []shredStepDoc `bson:"steps"`
@@ -59,7 +61,7 @@ type shredStepDoc struct {
 
 func newShredDoc(s *erasure.Shredding) shredDoc {
 	doc := shredDoc{
-		ID: s.ID, Tenant: s.Tenant, Subject: s.Target.Subject, Whole: s.Target.Whole, Units: s.Target.Units, Cause: s.Cause,
+		ID: s.ID, Tenant: s.Tenant, Subject: s.Target.Subject, Whole: s.Target.Whole, Units: s.Target.Units, Spared: s.Target.Spared, With: s.Target.With, Cause: s.Cause,
 		State: s.State, Epochs: s.Epochs, CreatedAt: s.CreatedAt, Version: s.Version,
 	}
 	for _, d := range s.Steps {
@@ -70,7 +72,7 @@ func newShredDoc(s *erasure.Shredding) shredDoc {
 
 func (d *shredDoc) shredding() *erasure.Shredding {
 	s := &erasure.Shredding{
-		ID: d.ID, Tenant: d.Tenant, Target: erasure.Target{Subject: d.Subject, Whole: d.Whole, Units: d.Units}, Cause: d.Cause,
+		ID: d.ID, Tenant: d.Tenant, Target: erasure.Target{Subject: d.Subject, Whole: d.Whole, Units: d.Units, Spared: d.Spared, With: d.With}, Cause: d.Cause,
 		State: d.State, Epochs: d.Epochs, CreatedAt: d.CreatedAt, Version: d.Version,
 	}
 	for _, step := range d.Steps {
@@ -87,7 +89,7 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 	}
 	set, proof := bson.D{{Key: "state", Value: subject.Erasing}}, slices.Contains(t.Units, vault.Evidence)
 	switch {
-	case d.State == subject.Erased && !proof:
+	case d.State == subject.Erased && !proof && !d.spares(t.Units):
 		return nil
 	case d.State != subject.Erased && proof:
 		return erasure.ErrProof
@@ -95,6 +97,8 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 		units := slices.Concat(d.ErasedUnits, t.Units)
 		slices.Sort(units)
 		set = bson.D{{Key: "erasedUnits", Value: slices.Compact(units)}}
+	case len(t.Spared) > 0:
+		set = append(set, bson.E{Key: "spared", Value: t.Spared})
 	}
 	// Writing the guard is what makes this and a write of the person's data exclude each other.
 	_, err = s.subjects.UpdateOne(ctx, bson.D{{Key: "_id", Value: d.ID}, {Key: "tenant", Value: d.Tenant}},
@@ -106,6 +110,11 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 		return nil
 	}
 	return closeStandings(ctx, s.standings, t.Subject) // here, so that one look at a standing tells
+}
+
+// spares reports whether all units of some outlived the person.
+func (d *subjectDoc) spares(units []vault.Unit) bool {
+	return len(units) > 0 && !slices.ContainsFunc(units, func(u vault.Unit) bool { return !slices.Contains(d.Spared, u) })
 }
 
 // Finish implements erasure.Store.
@@ -219,6 +228,7 @@ func Erasers(d *DB, objects Blobs, changes *change.Runner) []erasure.Eraser {
 		&signInEraser{[]*mongo.Collection{d.db.Collection(challengesColl), d.db.Collection(selfSessionsColl)}},
 		&disclosureEraser{changes, d.db.Collection(disclosuresColl)},
 		&retentionEraser{newRetentionDates(d), changes, d.db.Collection(holdsColl)},
+		newCaseEraser(d, objects, changes),
 		&subjectEraser{d.db.Collection(subjectsColl)},
 	}
 }
@@ -338,6 +348,9 @@ func recordsOf(ctx context.Context, t erasure.Target) (bson.D, error) {
 	filter, err := scoped(ctx, bson.E{Key: "subjects", Value: t.Subject})
 	if err == nil && !t.Whole {
 		filter = append(filter, bson.E{Key: "dataset", Value: bson.D{{Key: "$in", Value: t.Datasets()}}})
+	}
+	if err == nil && len(t.Spared) > 0 {
+		filter = append(filter, bson.E{Key: "dataset", Value: bson.D{{Key: "$nin", Value: t.Spared}}})
 	}
 	return filter, err
 }
@@ -481,7 +494,11 @@ func (e *objectEraser) filter(ctx context.Context, t erasure.Target) (filter bso
 		return filter, t.Whole || len(t.Datasets()) > 0, err
 	}
 	if t.Whole { // but for proofs, which are of no dataset
-		return append(filter, bson.E{Key: e.dataset, Value: bson.D{{Key: "$gt", Value: ""}}}), true, nil
+		of := bson.D{{Key: "$gt", Value: ""}}
+		if len(t.Spared) > 0 {
+			of = append(of, bson.E{Key: "$nin", Value: t.Spared})
+		}
+		return append(filter, bson.E{Key: e.dataset, Value: of}), true, nil
 	}
 	of := t.Datasets()
 	if slices.Contains(t.Units, vault.Evidence) {
@@ -536,14 +553,22 @@ func (*subjectEraser) Name() string { return "persons" }
 // Erase implements erasure.Eraser. The document stays, with its state and without
 // what it said of the person.
 func (e *subjectEraser) Erase(ctx context.Context, t erasure.Target) error {
-	if !t.Whole {
-		return nil
-	}
 	filter, err := scoped(ctx, bson.E{Key: "_id", Value: t.Subject})
 	if err != nil {
 		return err
 	}
-	if _, err := e.coll.UpdateOne(ctx, filter, set(bson.E{Key: "identity", Value: bson.D{}})); err != nil {
+	gone := bson.D{}
+	for _, u := range t.Datasets() { // with what was copied for its sake
+		gone = append(gone, bson.E{Key: "remains." + string(u), Value: ""})
+	}
+	update := bson.D{{Key: "$unset", Value: gone}}
+	switch {
+	case t.Whole:
+		update = set(bson.E{Key: "identity", Value: bson.D{}})
+	case len(gone) == 0:
+		return nil
+	}
+	if _, err := e.coll.UpdateOne(ctx, filter, update); err != nil {
 		return fmt.Errorf("erase subject %s: %w", t.Subject, translate(err))
 	}
 	return nil
@@ -551,9 +576,6 @@ func (e *subjectEraser) Erase(ctx context.Context, t erasure.Target) error {
 
 // Left implements erasure.Eraser.
 func (e *subjectEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
-	if !t.Whole {
-		return 0, nil
-	}
 	d, err := one[subjectDoc](ctx, e.coll, "subject", subject.ErrNotFound, bson.E{Key: "_id", Value: t.Subject})
 	switch {
 	case errors.Is(err, subject.ErrNotFound):
@@ -561,5 +583,14 @@ func (e *subjectEraser) Left(ctx context.Context, t erasure.Target) (int, error)
 	case err != nil:
 		return 0, err
 	}
-	return d.Identity.values(), nil
+	left := 0
+	for _, u := range t.Datasets() {
+		if d.Remains[string(u)] != nil {
+			left++
+		}
+	}
+	if t.Whole {
+		left += d.Identity.values()
+	}
+	return left, nil
 }

@@ -53,6 +53,10 @@ type subjectDoc struct {
 	UpdatedAt time.Time     `bson:"updatedAt"`
 
 	ErasedUnits []vault.Unit `bson:"erasedUnits,omitempty"` // on their own; nothing of them is read or written
+	// Spared are datasets that outlive the person, kept in secret by law; Remains is who
+	// the person was, for the sake of each, sealed under its key.
+	Spared  []vault.Unit      `bson:"spared,omitempty"`
+	Remains map[string]sealed `bson:"remains,omitempty"`
 }
 
 type identityDoc struct {
@@ -170,6 +174,11 @@ func (s *SubjectStore) openOne(ctx context.Context, keys *vault.Keys, d *subject
 		ID: d.ID, State: d.State, Identity: personal.Erased, IdentityReason: reason(personal.Erased), Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.State.Gone() {
+		for _, u := range d.Spared {
+			if !slices.Contains(d.ErasedUnits, u) {
+				bare.Spared = append(bare.Spared, string(u))
+			}
+		}
 		return &bare, nil
 	}
 	sub, open := bare, s.sealer(keys, d.Tenant, d.ID)

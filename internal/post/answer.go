@@ -36,20 +36,43 @@ func (s *Service) Answer(ctx context.Context, r *request.Request) (request.Reply
 			return request.Reply{}, err
 		}
 	}
-	var l *Letter
+	l, err := s.send(ctx, r, d)
+	if err != nil {
+		return request.Reply{}, err
+	}
+	return *l.reply(), nil
+}
+
+// Later writes that more of an answered request was done since, once: by a form,
+// with the fields that it needs beside the common ones. It returns the letter's id.
+func (s *Service) Later(ctx context.Context, r *request.Request, of, form string, fields letter.Fields) (string, error) {
+	d, err := s.begin(ctx, r, "later/"+of, ByMail)
+	if err != nil {
+		return "", err
+	}
+	l, err := s.Store.Get(ctx, stableID(d.tenant.ID, r.ID, d.key))
+	if errors.Is(err, ErrNotFound) {
+		if err = s.add(d, r, form, fields); err == nil {
+			l, err = s.send(ctx, r, d)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return l.ID, nil
+}
+
+// send writes a letter in a change of its own.
+func (s *Service) send(ctx context.Context, r *request.Request, d *draft) (l *Letter, err error) {
 	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		c := change.Change{Action: "letter.write", Object: stableID(d.tenant.ID, r.ID, d.key)}
 		if r.Subject != "" {
 			c.Touches = []audit.Touch{{Subject: r.Subject, Object: r.ID, Version: r.Version}}
 		}
-		var err error
 		l, c.Then, err = s.write(ctx, r, d)
 		return c, err
 	})
-	if err != nil {
-		return request.Reply{}, letterhead(d.tenant, err)
-	}
-	return *l.reply(), nil
+	return l, letterhead(d.tenant, err)
 }
 
 // answerKey is of the answer that follows the approval: one that follows another

@@ -524,6 +524,9 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (all [
 		}
 		if e.Rule == Approve {
 			then = append(then, job.Spec{Type: JobCarry, Object: r.ID})
+			if err := s.keepAddress(ctx, r); err != nil {
+				return nil, nil, err
+			}
 		}
 		then = append(then, s.followed(r, e)...)
 		if err := s.plan(ctx, r, e); err != nil {

@@ -18,7 +18,7 @@ type Item struct {
 	Tenant      tenant.ID
 	Subject     string
 	Unit        Unit
-	Relations   map[subject.RelationKind]Span // of Person only
+	Relations   map[subject.RelationKind]Span // of Person, and of what outlives it
 	CollectedAt *time.Time
 	ActivityAt  *time.Time
 	WithdrawnAt *time.Time
@@ -46,6 +46,7 @@ func (i *Item) datum(person *Item, zone *time.Location) Datum {
 		Subject: i.Subject, Unit: i.Unit, Requested: i.Requested != "", Restricted: i.State == subject.Restricted,
 		Dates: Dates{Collected: on(i.CollectedAt), Activity: on(i.ActivityAt), Withdrawn: on(i.WithdrawnAt), Closed: on(i.ClosedAt), Erased: on(i.ErasedAt)},
 	}
+	d.Dates.Relations = i.Relations
 	if person != nil {
 		d.Dates.Relations = person.Relations
 	}
@@ -61,6 +62,9 @@ type DateStore interface {
 	// what a person has in a unit, unless a later one is stored, in the change's
 	// transaction.
 	Note(ctx context.Context, person string, u Unit, t Trigger, at time.Time) error
+	// Spare keeps who a person is for the sake of datasets that are to outlive the
+	// person, each under its own key, in the change's transaction.
+	Spare(ctx context.Context, person string, datasets ...Unit) error
 	// Request notes that erasure is granted, in the change's transaction.
 	Request(ctx context.Context, person string, u Unit, cause string) error
 	// DueItems returns up to limit items that are due on a day or before, in the order

@@ -47,6 +47,8 @@ type Datasets interface {
 	Get(ctx context.Context, datasetID string) (*dataset.Dataset, error)
 	// Hidden returns those that the caller must not know of.
 	Hidden(ctx context.Context) ([]string, error)
+	// Secret returns those that are secret by law, whoever is calling.
+	Secret(ctx context.Context) ([]string, error)
 }
 
 // Tenants knows the tenant in ctx.
@@ -617,8 +619,8 @@ func (s *Service) OfAll(ctx context.Context, person string, requested bool, also
 		return nil, err
 	}
 	items = slices.DeleteFunc(items, func(i *Item) bool { return i.Unit == Proof }) // no wish is about it
-	if len(items) == 0 {
-		return nil, subject.ErrNotFound
+	if personOf(items, person) == nil {
+		return nil, subject.ErrNotFound // or erased, which nothing that outlives it may tell
 	}
 	hidden, err := s.Datasets.Hidden(ctx)
 	if err != nil {
@@ -655,11 +657,18 @@ func (s *Service) decide(ctx context.Context, items, known []*Item, requested bo
 	if err != nil {
 		return nil, err
 	}
+	secret, err := s.Datasets.Secret(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]*Decided, len(items))
 	for n, i := range items {
 		d := i.datum(personOf(known, i.Subject), zone)
 		d.Requested = d.Requested || requested
 		d.Parts = i.Unit == Person && s.parts(known, i.Subject, func(other *Item) bool {
+			if slices.Contains(secret, other.Unit) {
+				return false // it outlives the person: see Spare
+			}
 			o := other.datum(personOf(known, i.Subject), zone)
 			o.Requested = o.Requested || requested
 			return Decide(o, rules, holds, today).Outcome != EraseNow
@@ -680,6 +689,40 @@ func (s *Service) rules(ctx context.Context) ([]*Rule, error) {
 	}
 	set, err := s.Store.Settings(ctx)
 	return append(rules, set.proof()), err
+}
+
+// Spare returns the datasets of a person that outlive the erasure of the rest, within
+// the transaction of the change that begins it: what is secret by AML law stays for
+// as long as its own rules say, and nothing that anybody else sees may tell of it
+// (DOMAIN §2.7). Who the person is stays with it, under its own key.
+func (s *Service) Spare(ctx context.Context, person string) ([]vault.Unit, error) {
+	secret, err := s.Datasets.Secret(ctx)
+	if err != nil || len(secret) == 0 {
+		return nil, err
+	}
+	known, err := s.Store.Items(ctx, person)
+	if err != nil {
+		return nil, err
+	}
+	items := slices.DeleteFunc(slices.Clone(known), func(i *Item) bool { return !slices.Contains(secret, i.Unit) || i.State.Gone() })
+	if len(items) == 0 {
+		return nil, nil
+	}
+	all, err := s.decide(ctx, items, known, false)
+	if err != nil {
+		return nil, err
+	}
+	var spared []vault.Unit
+	var units []Unit
+	for _, d := range all {
+		if d.Outcome != EraseNow {
+			spared, units = append(spared, vault.Unit(d.Unit)), append(units, d.Unit)
+		}
+	}
+	if len(units) == 0 {
+		return nil, nil
+	}
+	return spared, s.Store.Spare(ctx, person, units...)
 }
 
 // parts reports whether a person has data in other units that stays.

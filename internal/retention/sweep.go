@@ -108,6 +108,10 @@ func (s *Service) resolve(ctx context.Context, items []*Item) error {
 	if err != nil {
 		return err
 	}
+	secret, err := s.Datasets.Secret(ctx)
+	if err != nil {
+		return err
+	}
 	for _, i := range items {
 		d := i.datum(personOf(known, i.Subject), zone)
 		d.Restricted = false
@@ -116,7 +120,7 @@ func (s *Service) resolve(ctx context.Context, items []*Item) error {
 			switch {
 			case k.ID == i.ID:
 				k.DueOn = i.DueOn
-			case i.Unit != Person || k.Subject != i.Subject || i.DueOn == nil:
+			case i.Unit != Person || k.Subject != i.Subject || i.DueOn == nil || slices.Contains(secret, k.Unit):
 			case k.DueOn == nil:
 				i.DueOn = nil // the person stays as long as any of the person's data
 			case k.DueOn.After(*i.DueOn):
@@ -238,6 +242,9 @@ func (s *Service) propose(ctx context.Context, set Settings, today civil.Date) e
 			break
 		}
 	}
+	run.Items = slices.DeleteFunc(run.Items, func(p Planned) bool { // what goes with the person
+		return p.Unit != Person && p.Unit != Proof && slices.Contains(run.Items, Planned{p.Subject, Person})
+	})
 	if len(run.Items) == 0 {
 		return nil
 	}
@@ -396,6 +403,8 @@ func (s *Service) step(ctx context.Context, r *job.Run, next int) error {
 			p := erasure.Plan{Subject: item.Subject, Cause: cmp.Or(cause, run.ID)}
 			if item.Unit != Person {
 				p.Units = []vault.Unit{vault.Unit(item.Unit)}
+			} else if p.Spared, p.With, err = s.whole(ctx, item.Subject); err != nil {
+				return c, err
 			}
 			sh, then, err := s.Erasures.BeginIn(ctx, p)
 			if err != nil {
@@ -412,6 +421,20 @@ func (s *Service) step(ctx context.Context, r *job.Run, next int) error {
 		run.Version++
 		return c, s.Store.UpdateRun(ctx, run)
 	})
+}
+
+// whole returns what outlives a person who is erased, and the datasets that go too.
+func (s *Service) whole(ctx context.Context, person string) (spared, with []vault.Unit, err error) {
+	if spared, err = s.Spare(ctx, person); err != nil {
+		return nil, nil, err
+	}
+	known, err := s.Store.Items(ctx, person)
+	for _, i := range known {
+		if u := vault.Unit(i.Unit); i.Unit != Person && i.Unit != Proof && !i.State.Gone() && !slices.Contains(spared, u) {
+			with = append(with, u)
+		}
+	}
+	return spared, with, err
 }
 
 // may reports whether an item is still to be erased, and what granted that, "" when

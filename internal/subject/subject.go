@@ -55,6 +55,10 @@ type Subject struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 
+	// Spared are datasets that outlive the person's erasure, kept in secret by law: of
+	// the API nothing shows them.
+	Spared []string
+
 	unconsented bool // the use that is being made of it rests on a consent that isn't in force
 }
 
