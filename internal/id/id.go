@@ -83,6 +83,8 @@ const (
 
 	Agreement         Type = "agr" // with a processor, Art. 28
 	AgreementTemplate Type = "agt"
+	AgreementVersion  Type = "agv"
+	AgreementNote     Type = "agn" // an event of an agreement
 	Instruction       Type = "ins" // of a controller to its processor
 	SubProcessor      Type = "spr"
 	ProcessorChange   Type = "spc" // of a sub-processor

@@ -103,6 +103,13 @@ const (
 	assessmentVersionsColl = "assessmentVersions" // those that were decided
 	disclosuresColl        = "disclosures"
 	certificatesColl       = "erasureCertificates"
+
+	agreementsColl         = "agreements"
+	agreementVersionsColl  = "agreementVersions"
+	agreementEventsColl    = "agreementEvents"
+	agreementStandingsColl = "agreementStandings" // one of each tenant, by id
+	agreementTextsColl     = "agreementTexts"     // official ones, of the provider
+	instructionsColl       = "instructions"
 )
 
 // index is the keys of one index, ascending unless the name begins with "-".
@@ -225,7 +232,14 @@ func indexes() map[string][]index {
 			{"tenant", "purposes.key", "state", "-createdAt", "-_id"},
 		},
 		partiesColl: {{"tenant", "-createdAt", "-_id"}},
-		systemsColl: {{"tenant", "-createdAt", "-_id"}},
+		agreementsColl: {
+			{"tenant", "-createdAt", "-_id"}, {"-createdAt", "-_id"}, {"tenant", "state"}, {"dueAt"},
+		},
+		agreementVersionsColl: {{"tenant", "agreement", "-number"}},
+		agreementEventsColl:   {{"tenant", "agreement", "at"}},
+		agreementTextsColl:    {{"tenant", "template", "language", "-version"}},
+		instructionsColl:      {{"tenant", "-createdAt", "-_id"}},
+		systemsColl:           {{"tenant", "-createdAt", "-_id"}},
 		activitiesColl: {
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "state", "-createdAt", "-_id"},

@@ -210,8 +210,11 @@ func sealedForms() map[string]sealedForm {
 		securityEventsColl: {ids: id.SecurityEvent},
 		securityNotesColl:  {ids: id.SecurityNote},
 		registersColl:      {ids: id.Register},
-		partiesColl:        {ids: id.Party, field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
-		tenantsColl:        {field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
+
+		agreementVersionsColl: {ids: id.AgreementVersion},
+		instructionsColl:      {ids: id.Instruction},
+		partiesColl:           {ids: id.Party, field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
+		tenantsColl:           {field: func(path []string, _ bson.D) string { return strings.Join(path, ".") }},
 		signingKeysColl: {record: func(root bson.D) (string, error) {
 			var d signingKeyDoc
 			err := decode(root, &d)

@@ -41,6 +41,15 @@ const (
 	// TemplateRequestAnswered tells a person that the answer to their request is
 	// there: tenant, number, url.
 	TemplateRequestAnswered = "requestAnswered"
+	// TemplateAgreement tells owners where an agreement stands: number, state (as
+	// agreement.State).
+	TemplateAgreement = "agreement"
+	// TemplateInstruction tells owners that the processor objects to an instruction:
+	// instruction (its id).
+	TemplateInstruction = "instruction"
+	// TemplateSubProcessor tells owners of a planned change of sub-processors: name,
+	// until (a day), url.
+	TemplateSubProcessor = "subProcessor"
 	// TemplateLetter is a letter to a person as package letter wrote it: subject,
 	// text and html, a whole page. It is in the language that it was written in.
 	TemplateLetter = "letter"
@@ -85,6 +94,9 @@ func declared() map[string]map[string]rule {
 		TemplateReviewDue:       {"assessment": word, "kind": word, "reason": word},
 		TemplateRequestDue:      {"number": word, "urgency": word},
 		TemplateRequestAnswered: {"tenant": line, "number": word, "url": link},
+		TemplateAgreement:       {"number": word, "state": word},
+		TemplateInstruction:     {"instruction": word},
+		TemplateSubProcessor:    {"name": line, "until": line, "url": link},
 		TemplateLetter:          {"subject": line, "text": whole, "html": whole},
 	}
 }
