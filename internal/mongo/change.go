@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,28 +104,32 @@ func (d *DB) InsertAudit(ctx context.Context, rows ...audit.Row) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range made {
-		tell(docs, contentDoc{contentKey(c.Object, c.Version), c.Digest}, c.Object)
-	}
+	addContents(docs, made)
 	if _, err := d.db.Collection(auditColl).InsertMany(ctx, docs); err != nil {
 		return fmt.Errorf("insert audit entries: %w", translate(err))
 	}
 	return nil
 }
 
-// tell adds a content to the entry of its object, or to the first, unless one of
-// them has it.
-func tell(docs []auditDoc, c contentDoc, object string) {
-	at := 0
+// addContents adds contents to the entries of their objects, or to the first, but
+// for those that an entry has.
+func addContents(docs []auditDoc, made []audit.Content) {
+	if len(made) == 0 {
+		return
+	}
+	has, of := map[string]bool{}, map[string]int{}
 	for i := range docs {
-		if slices.ContainsFunc(docs[i].Contents, func(has contentDoc) bool { return has.Key == c.Key }) {
-			return
-		}
-		if docs[i].Object == object {
-			at = i
+		of[docs[i].Object] = i
+		for _, c := range docs[i].Contents {
+			has[c.Key] = true
 		}
 	}
-	docs[at].Contents = append(docs[at].Contents, c)
+	for _, c := range made {
+		if key := contentKey(c.Object, c.Version); !has[key] {
+			d := &docs[of[c.Object]]
+			d.Contents, has[key] = append(d.Contents, contentDoc{key, c.Digest}), true
+		}
+	}
 }
 
 type receiptDoc struct {

@@ -104,6 +104,7 @@ type consentEventDoc struct {
 	ValidUntil *time.Time          `bson:"validUntil,omitempty"`
 	AskAfter   *time.Time          `bson:"askAfter,omitempty"`
 	Evidence   sealed              `bson:"evidence,omitempty"`
+	Kept       int64               `bson:"kept,omitempty"`
 }
 
 // standingDoc has its _id made of tenant, person and purpose. ExpiresAt, AskDue and
@@ -442,6 +443,7 @@ func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][
 		digests             [][]byte
 		consents, standings []mongo.WriteModel
 		moves               []consent.Move
+		told                []audit.Content
 	)
 	for _, t := range tracks {
 		changed := map[string]int64{}
@@ -457,13 +459,18 @@ func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][
 			if changed[c.ID] == 0 {
 				continue
 			}
-			w, err := consentWrite(keys, of, c, c.Version == changed[c.ID])
+			w, made, err := consentWrite(keys, of, c, c.Version == changed[c.ID])
 			if err != nil {
 				return nil, err
 			}
-			consents = append(consents, w)
+			consents, told = append(consents, w), append(told, steps(made, changed[c.ID])...)
 		}
 		doc := newStandingDoc(of, t)
+		made, err := keptKind(standingsColl).made(doc)
+		if err != nil {
+			return nil, err
+		}
+		told = append(told, steps(made, int64(len(t.Events)))...)
 		if t.Standing.Seq == int64(len(t.Events)) {
 			standings = append(standings, mongo.NewInsertOneModel().SetDocument(doc))
 		} else {
@@ -484,6 +491,9 @@ func (s *ConsentStore) Write(ctx context.Context, tracks ...*consent.Track) ([][
 	if _, err := s.standings.BulkWrite(ctx, standings, unordered); err != nil {
 		return nil, fmt.Errorf("write standings: %w", translate(err))
 	}
+	if err := tell(ctx, told...); err != nil {
+		return nil, err
+	}
 	if len(moves) > 0 {
 		return digests, s.count(ctx, of, moves, shardOf(events[0].ID))
 	}
@@ -503,13 +513,16 @@ func sealEvent(keys *vault.Keys, of tenant.ID, e *consent.Event) (consentEventDo
 			return doc, nil, fmt.Errorf("seal event %s: %w", e.ID, seal.err)
 		}
 	}
-	sum, err := digest(doc)
-	return doc, sum, err
+	made, err := keptKind(consentEventsColl).made(doc)
+	doc.Kept = 1
+	return doc, made.Digest, err
 }
 
 // consentWrite stores c, which is new or not. What its language is sealed as stays
 // if it isn't known.
-func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent, made bool) (mongo.WriteModel, error) {
+func consentWrite(
+	keys *vault.Keys, of tenant.ID, c *consent.Consent, fresh bool,
+) (w mongo.WriteModel, made audit.Content, err error) {
 	doc := consentDoc{
 		ID: c.ID, Tenant: of, Subject: c.SubjectID, Purpose: c.Purpose.Key, Ref: refDoc{c.Purpose.ID, c.Purpose.Version}, Notice: c.NoticeID,
 		State: c.State, ValidUntil: c.ValidUntil, AskAfter: c.AskAfter, Channel: c.Channel, Supersedes: c.Supersedes, Version: c.Version,
@@ -518,7 +531,7 @@ func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent, made bool)
 	}
 	seal := proofSealer(keys, of, c.SubjectID, consentsColl, c.ID)
 	if doc.Language = seal.text("language", personal.NewText(c.Language)); seal.err != nil {
-		return nil, fmt.Errorf("seal consent %s: %w", c.ID, seal.err)
+		return nil, made, fmt.Errorf("seal consent %s: %w", c.ID, seal.err)
 	}
 	update := bson.D{{Key: "$set", Value: &doc}}
 	if c.State.Over() {
@@ -526,10 +539,10 @@ func consentWrite(keys *vault.Keys, of tenant.ID, c *consent.Consent, made bool)
 	} else {
 		doc.Slot = slotOf(c.SubjectID, c.Purpose.Key, c.NoticeID)
 	}
-	if made {
-		return mongo.NewInsertOneModel().SetDocument(&doc), nil
+	if made, err = keptKind(consentsColl).made(doc); fresh {
+		return mongo.NewInsertOneModel().SetDocument(&doc), made, err
 	}
-	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}).SetUpdate(update), nil
+	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: c.ID}, {Key: "tenant", Value: of}}).SetUpdate(update), made, err
 }
 
 // countShards is over how many documents the counters of a purpose and month are
@@ -939,14 +952,14 @@ func closeStandings(ctx context.Context, c *mongo.Collection, person string) err
 // stay as proof. When the time of the proof is over they go: what the audit log has
 // are opaque ids, and commitments to what nobody can open.
 type consentEraser struct {
-	changes           *change.Runner
-	standings, events *mongo.Collection
-	others            []*mongo.Collection // whose content no entry of the audit log names
+	changes   *change.Runner
+	standings *mongo.Collection
+	proof     []*mongo.Collection
 }
 
 func newConsentEraser(d *DB, changes *change.Runner) *consentEraser {
-	return &consentEraser{changes, d.db.Collection(standingsColl), d.db.Collection(consentEventsColl), []*mongo.Collection{
-		d.db.Collection(consentsColl), d.db.Collection(standingsColl), d.db.Collection(erasureChecksColl),
+	return &consentEraser{changes, d.db.Collection(standingsColl), []*mongo.Collection{
+		d.db.Collection(consentEventsColl), d.db.Collection(consentsColl), d.db.Collection(standingsColl), d.db.Collection(erasureChecksColl),
 	}}
 }
 
@@ -965,30 +978,9 @@ func (e *consentEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return err
 	}
-	for found := eraseBatch; found == eraseBatch; {
-		err := e.changes.DoAll(ctx, func(ctx context.Context) ([]change.Change, error) {
-			docs, err := all[nameDoc](ctx, e.events, filter, options.Find().SetLimit(eraseBatch).SetProjection(bson.D{{Key: "_id", Value: 1}}))
-			if err != nil {
-				return nil, fmt.Errorf("find events of consents: %w", err)
-			}
-			if found = len(docs); found == 0 {
-				return nil, nil
-			}
-			gone := change.Change{Action: "erasure.consents", Object: t.Subject, Quiet: true}
-			ids := make([]string, len(docs))
-			for i, d := range docs {
-				ids[i], gone.Contents = d.ID, append(gone.Contents, audit.Content{Object: d.ID})
-			}
-			_, err = e.events.DeleteMany(ctx, append(slices.Clone(filter), bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
-			return []change.Change{gone}, translate(err)
-		})
-		if err != nil {
+	for _, c := range e.proof {
+		if err := eraseIn(ctx, e.changes, c, filter, nil, "erasure.consents", t.Subject); err != nil {
 			return fmt.Errorf("erase proof of consent: %w", err)
-		}
-	}
-	for _, c := range e.others {
-		if _, err := c.DeleteMany(ctx, filter); err != nil {
-			return fmt.Errorf("erase consents: %w", translate(err))
 		}
 	}
 	return nil
@@ -1006,8 +998,8 @@ func (e *consentEraser) Left(ctx context.Context, t erasure.Target) (int, error)
 	if !slices.Contains(t.Units, vault.Evidence) {
 		return 0, nil
 	}
-	left, err := count(ctx, e.events, filter, eraseBatch)
-	for _, c := range e.others {
+	left := 0
+	for _, c := range e.proof {
 		n, cerr := count(ctx, c, filter, eraseBatch)
 		left, err = left+n, errors.Join(err, cerr)
 	}

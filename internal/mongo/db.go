@@ -86,9 +86,9 @@ func (d *DB) InTransaction(ctx context.Context, fn func(ctx context.Context) err
 	}
 	defer session.EndSession(context.WithoutCancel(ctx))
 	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
-		written := notes{}
+		written := &notes{docs: map[noteKey]map[string]bool{}}
 		err := fn(context.WithValue(ctx, notesKey{}, written))
-		if err == nil && len(written) > 0 {
+		if err == nil && len(written.docs)+len(written.told) > 0 {
 			err = errUntold
 		}
 		return nil, err

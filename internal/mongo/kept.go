@@ -10,7 +10,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/seal"
@@ -27,8 +26,10 @@ type kept struct {
 	// counter is the field that counts a document's changes, from 1 without a gap. One
 	// of the store's own is written by the store; the other is counted up by note.
 	counter string
-	// aside are fields that say nothing: what changes them needs no entry.
+	// aside are fields that say nothing, or what other fields say, or that are sealed on
+	// their own and never change: what writes them needs no entry.
 	aside []string
+	told  bool // the store itself tells what it writes, by steps; only what it deletes is noted
 }
 
 // The fields that count changes.
@@ -50,6 +51,9 @@ func keptKinds() []kept {
 		{coll: noticesToldColl, ids: id.Told, counter: keptCounter},
 		{coll: tasksColl, ids: id.Task, counter: keptCounter},
 		{coll: stopsColl, counter: keptCounter},
+		{coll: consentsColl, ids: id.Consent, counter: ownCounter, aside: []string{"language", "slot"}, told: true},
+		{coll: consentEventsColl, ids: id.ConsentNote, counter: keptCounter}, // of a new one the service tells
+		{coll: standingsColl, counter: "seq", aside: []string{"conflictAt", "expiresAt", "askDue", "inForce", "erased"}, told: true},
 		{coll: partiesColl, ids: id.Party, counter: ownCounter},
 	}
 }
@@ -105,6 +109,32 @@ func (k *kept) content(doc bson.D) (audit.Content, error) {
 	return c, err
 }
 
+// made returns the content of a document that is about to be written.
+func (k *kept) made(doc any) (audit.Content, error) {
+	b, err := bson.Marshal(doc)
+	if err != nil {
+		return audit.Content{}, fmt.Errorf("encode content: %w", err)
+	}
+	var d bson.D
+	if err := bson.Unmarshal(b, &d); err != nil {
+		return audit.Content{}, fmt.Errorf("decode content: %w", err)
+	}
+	return k.content(d)
+}
+
+// steps returns a content with the counts that were left out before it, n in all:
+// so that none is missing.
+func steps(c audit.Content, n int64) []audit.Content {
+	var all []audit.Content
+	for at := c.Version - n + 1; at < c.Version; at++ {
+		all = append(all, audit.Content{Object: c.Object, Version: at})
+	}
+	if n > 0 {
+		all = append(all, c)
+	}
+	return all
+}
+
 // sorted returns a value with the fields of its documents by name: their order says
 // nothing, and depends on what was written before.
 func sorted(v any) any {
@@ -126,8 +156,12 @@ func sorted(v any) any {
 	return v
 }
 
-// notes are the documents that a transaction has written, by tenant and collection.
-type notes map[noteKey]map[string]bool
+// notes are the documents that a transaction has written, by tenant and collection,
+// and what is told of others.
+type notes struct {
+	docs map[noteKey]map[string]bool
+	told []audit.Content
+}
 
 type noteKey struct {
 	coll string
@@ -144,35 +178,32 @@ var (
 // note has the entry of the change that ctx carries tell what documents are in the
 // end. It is called by whoever writes a document of a kept kind, or deletes it.
 func note(ctx context.Context, coll *mongo.Collection, ids ...string) error {
-	n, ok := ctx.Value(notesKey{}).(notes)
+	n, ok := ctx.Value(notesKey{}).(*notes)
 	if !ok {
 		return fmt.Errorf("%s: %w", coll.Name(), errNoChange)
 	}
 	of, err := tenant.FromContext(ctx)
-	if err != nil {
+	if err != nil || len(ids) == 0 {
 		return err
 	}
 	key := noteKey{coll.Name(), of}
-	if n[key] == nil && len(ids) > 0 {
-		n[key] = map[string]bool{}
+	if n.docs[key] == nil {
+		n.docs[key] = map[string]bool{}
 	}
 	for _, docID := range ids {
-		n[key][docID] = true
+		n.docs[key][docID] = true
 	}
 	return nil
 }
 
-// noteAll is note for all that match, before they are written.
-func noteAll(ctx context.Context, coll *mongo.Collection, filter bson.D) error {
-	docs, err := all[idDoc](ctx, coll, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
-	if err != nil {
-		return fmt.Errorf("find what is written of %s: %w", coll.Name(), err)
+// tell has the entry of the change that ctx carries tell contents.
+func tell(ctx context.Context, contents ...audit.Content) error {
+	n, ok := ctx.Value(notesKey{}).(*notes)
+	if !ok {
+		return errNoChange
 	}
-	ids := make([]string, len(docs))
-	for i, d := range docs {
-		ids[i] = d.ID
-	}
-	return note(ctx, coll, ids...)
+	n.told = append(n.told, contents...)
+	return nil
 }
 
 // idDoc is a document of which nothing else is read.
@@ -183,26 +214,27 @@ type idDoc struct {
 // noted returns what the transaction that ctx carries has made of the documents
 // that it wrote, and forgets which they are.
 func (d *DB) noted(ctx context.Context) (made []audit.Content, err error) {
-	n, _ := ctx.Value(notesKey{}).(notes)
-	if len(n) == 0 {
+	n, ok := ctx.Value(notesKey{}).(*notes)
+	if !ok || len(n.docs)+len(n.told) == 0 {
 		return nil, nil
 	}
 	of, err := tenant.FromContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(n), func(a, b noteKey) int { return strings.Compare(a.coll, b.coll) }) {
+	made = n.told
+	for _, key := range slices.SortedFunc(maps.Keys(n.docs), func(a, b noteKey) int { return strings.Compare(a.coll, b.coll) }) {
 		k := keptKind(key.coll)
 		if k == nil || key.of != of {
 			return nil, fmt.Errorf("note documents of %s: not of a kept kind, or of another tenant than the change", key.coll)
 		}
-		contents, err := d.contents(ctx, k, slices.Sorted(maps.Keys(n[key])))
+		contents, err := d.contents(ctx, k, slices.Sorted(maps.Keys(n.docs[key])))
 		if err != nil {
 			return nil, fmt.Errorf("note documents of %s: %w", key.coll, err)
 		}
 		made = append(made, contents...)
 	}
-	clear(n)
+	*n = notes{docs: map[noteKey]map[string]bool{}}
 	return made, nil
 }
 

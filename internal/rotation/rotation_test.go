@@ -265,7 +265,7 @@ func (r *rig) everything(of tenant.ID) (look func()) {
 	party := &processing.Party{ID: id.New(id.Party, of), State: processing.Current, Version: 1, CreatedAt: r.Now()}
 	party.Contact = &processing.Contact{Name: personal.NewText("Anna"), Address: personal.NewText("Vej 1")}
 	register := &processing.Register{ID: id.New(id.Register, of), State: processing.Prepared, PreparedAt: r.Now()}
-	r.ok(r.DB.InTransaction(ctx, func(ctx context.Context) error {
+	r.ok(r.Changes.DoPlain(ctx, "party.create", party.ID, func(ctx context.Context) error {
 		return errors.Join(record.InsertParty(ctx, party), record.InsertRegister(ctx, register, []byte("content")))
 	}))
 	return func() {
