@@ -27,6 +27,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Store: mongo.NewRightsStore(p.db), Subjects: subjects, Standings: mongo.NewConsentStore(p.db, v, p.log), Consents: p.consents,
 		Purposes: p.purposes, Ledger: p.keys.ledger, Members: p.Tenants, Recorder: p.Recorder, Changes: changes, Now: p.now,
 	})
+	p.consents.Signals = p.rights
 	works := p.works(v)
 	erasures := &erase.Work{
 		Service: p.erase, Certificates: p.certificates, Rules: mongo.NewRetentionStore(p.db, v), Requests: mongo.NewRequestStore(p.db, v),

@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/csv"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vogter/vogter/internal/civil"
+	"github.com/vogter/vogter/internal/personal"
 )
 
 //go:embed childages.csv
@@ -77,6 +80,42 @@ func (a ages) at(country string, day civil.Date) int {
 		}
 	}
 	return age
+}
+
+// years returns how old a person is on a day, by their birth date or the age that
+// they stated at an instant before: then it is at least so much. It reports whether
+// that is known.
+func (e *Evidence) years(birthDate personal.Text, stated time.Time, day civil.Date) (int, bool) {
+	if born, err := civil.Parse(birthDate.Reveal()); err == nil {
+		return yearsOn(born, day), true
+	}
+	if e == nil || e.Age == nil {
+		return 0, false
+	}
+	return *e.Age + yearsOn(civil.Of(stated), day), true
+}
+
+// underAge reports whether a yes of a person's own was one of a child, or became one
+// on a day when the law of the country changed: DOMAIN §5.1. One whose age isn't
+// known, and one of a parent's, was not.
+func (a ages) underAge(e *Event, birthDate personal.Text, own string, today civil.Date) bool {
+	if e.Actor == Parent {
+		return false
+	}
+	country := own
+	if e.Evidence != nil {
+		country = cmp.Or(e.Evidence.Country, own)
+	}
+	days := []civil.Date{civil.Of(e.At)}
+	for _, c := range a[country] {
+		if c.From.After(days[0]) && !c.From.After(today) {
+			days = append(days, c.From)
+		}
+	}
+	return slices.ContainsFunc(days, func(day civil.Date) bool {
+		years, known := e.Evidence.years(birthDate, e.At, day)
+		return known && years < a.at(country, day)
+	})
 }
 
 // yearsOn returns how many full years a person born on a day has on another. Who

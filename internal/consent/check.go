@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
@@ -141,8 +142,41 @@ func (s *Service) carryOut(ctx context.Context, c *Check) error {
 	at := s.at()
 	c.CheckedAt = &at
 	return s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
-		return change.Change{Action: "consent.erasureCheck", Object: c.ID, Quiet: c.State == CheckClear}, s.Store.SaveCheck(ctx, c)
+		done := change.Change{Action: "consent.erasureCheck", Object: c.ID, Quiet: c.State == CheckClear}
+		if c.State == CheckDue {
+			// Another consent may have been given since it was looked.
+			st, err := s.Store.Standing(ctx, Pair{c.SubjectID, c.PurposeKey})
+			if err == nil && !st.Valid(s.Now()) {
+				err = s.Store.Baseless(ctx, c.SubjectID, c.Datasets, c.CreatedAt)
+			}
+			if err != nil && errs.KindOf(err) != errs.Erased {
+				return done, err
+			}
+		}
+		return done, s.Store.SaveCheck(ctx, c)
 	})
+}
+
+// restore takes back, when t gets a consent after another one has ended, that what
+// the person has in datasets for the purpose has no basis.
+func (s *Service) restore(ctx context.Context, t *Track) error {
+	if !t.Standing.State.Valid() || !slices.ContainsFunc(t.Events, func(e *Event) bool { return e.State == Given }) {
+		return nil
+	}
+	if c := t.governing(); c == nil || c.Supersedes == nil {
+		return nil
+	}
+	all, err := s.Datasets.List(ctx)
+	if err != nil {
+		return err
+	}
+	var based []string
+	for _, d := range all {
+		if slices.Contains(d.Purposes, t.PurposeKey) {
+			based = append(based, d.ID)
+		}
+	}
+	return s.Store.Based(ctx, t.SubjectID, based)
 }
 
 // baseless returns the datasets that hold data on the person for the purpose, and
@@ -212,14 +246,31 @@ func (s *Service) GetCheck(ctx context.Context, checkID string) (*Check, error) 
 	if err := s.checkID(ctx, id.ErasureCheck, checkID, ErrNoCheck); err != nil {
 		return nil, err
 	}
-	return s.Store.GetCheck(ctx, checkID)
+	c, err := s.Store.GetCheck(ctx, checkID)
+	if err != nil {
+		return nil, err
+	}
+	return c, s.noteChecks(ctx, c)
 }
 
 // Checks returns a page of the tenant's checks in a state, the newest first.
 func (s *Service) Checks(ctx context.Context, state CheckState, r page.Request) (*CheckConnection, error) {
-	return page.Read(ctx, page.List{Of: id.ErasureCheck, Scope: string(state)}, r,
+	c, err := page.Read(ctx, page.List{Of: id.ErasureCheck, Scope: string(state)}, r,
 		func(c *Check) page.Position { return page.Position{CreatedAt: c.CreatedAt, ID: c.ID} },
 		func(ctx context.Context, after *page.Position, limit int) ([]*Check, error) {
 			return s.Store.Checks(ctx, state, after, limit)
 		})
+	if err != nil {
+		return nil, err
+	}
+	return c, s.noteChecks(ctx, c.Nodes()...)
+}
+
+// noteChecks notes that checks are read: they tell of persons.
+func (s *Service) noteChecks(ctx context.Context, checks ...*Check) error {
+	touches := make([]audit.Touch, len(checks))
+	for i, c := range checks {
+		touches[i] = audit.Touch{Subject: c.SubjectID, Object: c.ID}
+	}
+	return s.note(ctx, "consent.checks", touches)
 }

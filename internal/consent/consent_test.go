@@ -1,10 +1,12 @@
 package consent_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,12 +26,14 @@ import (
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/file"
 	"github.com/vogter/vogter/internal/id"
+	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/testenv"
@@ -102,6 +106,10 @@ func open(tb testing.TB) *office {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	o.consents.Signals = rights.NewService(rights.Config{
+		Store: mongo.NewRightsStore(w.DB), Subjects: subjects, Standings: store, Consents: o.consents, Purposes: o.purposes, Ledger: o.ledger,
+		Recorder: w.Recorder, Changes: w.Changes, Now: w.Now,
+	})
 	w.Handle(consent.JobCheck, o.consents.RunCheck)
 	w.Handle(consent.JobInvalidate, o.consents.RunInvalidation)
 	w.Handle(erasure.JobShred, o.erasures.Run)
@@ -445,6 +453,13 @@ func TestRules(t *testing.T) {
 	fails(t, err, "NOT_FOUND")
 
 	// Several answers are noted together, or none of them.
+	// Nor by naming a country where children are older.
+	teen := born(fmt.Sprintf("%d-06-15", year-14))
+	_, err = o.consents.AnswerOwn(person(o, teen), consent.OwnAnswersInput{
+		Answers: []consent.Answer{{Purpose: "games", Notice: &n.ID, Answer: consent.Give}}, Context: web(func(c *consent.Context) { c.Country = new("BE") }),
+	})
+	fails(t, err, "PRECONDITION art8.parent")
+	must[*consent.Consent](o)(o.consents.Give(one, input(teen, "games", n, func(c *consent.Context) { c.Country = new("BE") }))) // as the portal knows
 	three := o.Subject(one, "C-3")
 	_, err = o.consents.Answer(one, consent.AnswersInput{Subject: three.ID, Context: web(nil), Answers: []consent.Answer{
 		{Purpose: "news", Notice: &n.ID, Answer: consent.Give}, {Purpose: "games", Notice: &n.ID, Answer: consent.Give},
@@ -607,6 +622,27 @@ func TestSignal(t *testing.T) {
 	if told := must[[]*consent.Consent](o)(o.consents.AnswerOwn(signal, answers)); told[0].State != consent.Refused {
 		t.Errorf("answered under the signal, it is %s", told[0].State)
 	}
+	// And it is an objection to direct marketing, noted once: whoever asks, and if it
+	// only looks.
+	looks, quiet := o.Subject(one, "C-4"), o.Subject(one, "C-5")
+	for range 2 {
+		must[[]*consent.Status](o)(o.consents.Own(audit.WithRequest(person(o, looks), audit.Request{ID: "REQUEST", GPC: true})))
+	}
+	must[[]*consent.Status](o)(o.consents.Own(person(o, quiet)))
+	for who, want := range map[*subject.Subject]int{s: 1, given: 1, own: 1, looks: 1, quiet: 0} {
+		if n := o.Count(one, "stops", bson.D{{Key: "subject", Value: who.ID}, {Key: "kind", Value: "MARKETING"}}); n != want {
+			t.Errorf("%d objections of %s", n, who.ID)
+		}
+	}
+	objected := 0
+	if err := o.ledger.Visit(o.Context(), func(e ledger.Entry) error {
+		if e.Kind == ledger.Objection {
+			objected++
+		}
+		return nil
+	}); err != nil || objected != 4 {
+		t.Errorf("the ledger has %d objections, %v", objected, err)
+	}
 	// Asked which they mean, they mean this.
 	sure := func(c *consent.Context) { c.GPC, c.GPCConfirmed = true, true }
 	must[*consent.Consent](o)(o.consents.Renew(one, input(given, "ads", nil, sure)))
@@ -756,6 +792,23 @@ func TestWithdrawal(t *testing.T) {
 	}
 	o.Work(one)
 	due := checks(one, consent.CheckDue)
+	noted := func(d *dataset.Dataset) bool {
+		t.Helper()
+		return o.Count(one, "retentionDates", bson.D{
+			{Key: "subject", Value: s.ID}, {Key: "unit", Value: d.ID}, {Key: "withdrawnAt", Value: bson.D{{Key: "$gt", Value: time.Time{}}}},
+		}) > 0
+	}
+	if !noted(only) || !noted(unknown) || noted(both) {
+		t.Errorf("the withdrawal is noted for retention of %t %t %t", noted(only), noted(unknown), noted(both))
+	}
+	again := o.Subject(one, "C-again")
+	must[*consent.Consent](o)(o.consents.Give(one, input(again, "news", n, nil)))
+	if !noted(only) {
+		t.Error("another person's consent gives a basis")
+	}
+	if got := o.Entries(one, due[0].ID); !slices.Contains(got, "consent.checks") {
+		t.Errorf("reading the check left %v", got)
+	}
 	if len(due) != 1 {
 		t.Fatalf("%d checks are due", len(due))
 	}
@@ -774,6 +827,15 @@ func TestWithdrawal(t *testing.T) {
 	if c := checks(one, consent.CheckDue); len(c) != 2 || !slices.Equal(c[0].Datasets, []string{both.ID}) {
 		t.Errorf("then the check is %+v", c[0])
 	}
+	if !noted(both) {
+		t.Error("the second withdrawal isn't noted for retention")
+	}
+	must[*consent.Consent](o)(o.consents.Give(one, input(s, "prizes", n, nil))) // they may change their mind
+	if noted(both) || !noted(only) {
+		t.Errorf("with a new consent it is noted of %t %t", noted(both), noted(only))
+	}
+	must[*consent.Consent](o)(o.consents.Withdraw(one, input(s, "prizes", nil, nil)))
+	o.Work(one)
 	var told []ledger.Entry
 	err := o.ledger.Visit(tenant.System(o.Context(), "test"), func(e ledger.Entry) error {
 		if e.Kind == ledger.Withdrawal {
@@ -784,7 +846,7 @@ func TestWithdrawal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 2 || told[0].Object != withdrawn.ID || told[0].Subject != s.ID || told[0].State != "WITHDRAWN" {
+	if len(told) != 3 || told[0].Object != withdrawn.ID || told[0].Subject != s.ID || told[0].State != "WITHDRAWN" {
 		t.Errorf("the ledger has %+v", told)
 	}
 
@@ -880,6 +942,56 @@ func TestInvalidate(t *testing.T) {
 	}
 	if last := report.Months[len(report.Months)-1]; last.Month != civil.Of(o.Now().UTC()).String()[:7] {
 		t.Errorf("the report's last month is %+v", last)
+	}
+}
+
+// TestUnderAge ends the consents of those who were children, or became ones when the
+// law changed: of nobody else, wherever they stand among the others.
+func TestUnderAge(t *testing.T) {
+	o := open(t)
+	one := o.As(testenv.One)
+	o.purpose(one, "games", func(c *purpose.Content) { c.OfferedToChildren, c.ValidityMonths = true, 0 })
+	n := o.notice(one, "signup", "games")
+	var lines []line
+	told := func(reference, at string, more line) {
+		l := line{"reference": reference, "purpose": "games", "notice": n.ID, "language": "da", "state": "GIVEN", "at": at, "channel": "WEB"}
+		maps.Copy(l, more)
+		lines = append(lines, l)
+	}
+	people := o.persons(one, 0, 130)
+	for i := range people {
+		told(fmt.Sprintf("C-%d", i), fmt.Sprintf("2023-06-01T10:%02d:%02dZ", i/60, i%60), line{"age": "20"})
+	}
+	born := func(reference, date string) string {
+		return must[*subject.Subject](o)(o.Subjects.Create(one, subject.CreateInput{Reference: text(reference), BirthDate: text(date)})).ID
+	}
+	want := map[string]consent.State{
+		born("fourteen", "2009-06-01"):  consent.Invalidated, // old enough when it was given, and not on 1 January 2024
+		born("fifteen", "2009-01-01"):   consent.Given,       // on that day
+		born("parent", "2013-01-01"):    consent.Given,       // gave it
+		born("elsewhere", "2009-06-01"): consent.Given,       // the law of that country didn't change
+		people[0]:                       consent.Given,
+		people[129]:                     consent.Given,
+	}
+	told("fourteen", "2023-07-01T10:00:00Z", nil)
+	told("fifteen", "2023-07-01T10:00:00Z", nil)
+	told("parent", "2023-07-01T10:00:00Z", line{"actor": "PARENT"})
+	told("elsewhere", "2023-07-01T10:00:00Z", line{"country": "BE"})
+	sum, err := importer(o).Run(one, imports.Input{
+		Key: "ages", Kind: imports.KindConsents, Format: imports.NDJSON, Mode: imports.Write, Body: bytes.NewReader(ndjson(t, lines...)),
+	})
+	if err != nil || sum.Counts.Created != int64(len(lines)) {
+		t.Fatalf("imported %+v, %v", sum, err)
+	}
+	must[*consent.Invalidation](o)(o.consents.Invalidate(one, consent.InvalidateInput{Purpose: new("games"), Cause: consent.UnderAge, Reason: "the law of 2024"}))
+	o.Work(one)
+	for person, state := range want {
+		if st := must[*consent.Status](o)(o.consents.State(one, person, "games", nil)); st.State != state {
+			t.Errorf("the consent of %s is %s, not %s", person, st.State, state)
+		}
+	}
+	if got := o.Count(one, "consentEvents", bson.D{{Key: "state", Value: consent.Invalidated}}); got != 1 {
+		t.Errorf("%d are invalidated", got)
 	}
 }
 
@@ -1020,8 +1132,18 @@ func TestRestricted(t *testing.T) {
 	n, s := o.notice(one, "signup", "news"), o.Subject(one, "C-1")
 	must[*consent.Consent](o)(o.consents.Give(one, input(s, "news", n, nil)))
 	o.SetState(one, s, subject.Restricted)
-	if e := o.history(one, s)[0]; e.EvidenceState != personal.Withheld {
+	e := o.history(one, s)[0]
+	if e.EvidenceState != personal.Withheld {
 		t.Errorf("the evidence is %s", e.EvidenceState)
+	}
+	// That it was read is noted all the same.
+	must[*consent.Event](o)(o.consents.GetEvent(one, e.ID))
+	if got := o.Entries(one, e.ID); !slices.Contains(got, "consent.history") {
+		t.Errorf("reading the history left %v", got)
+	}
+	must[*consent.Consent](o)(o.consents.Get(one, e.ConsentID))
+	if got := o.Entries(one, e.ConsentID); !slices.Contains(got, "consent.read") {
+		t.Errorf("reading the consent left %v", got)
 	}
 	_, err := o.consents.Renew(one, input(s, "news", nil, nil))
 	fails(t, err, "PRECONDITION art18.restriction")

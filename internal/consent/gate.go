@@ -44,6 +44,13 @@ func NewGate(purposes Keys, store Standings, now func() time.Time) *Gate {
 //
 // The person whom the data is about sees it without consent, and so do jobs, which
 // state no purpose.
+//
+// What the gate asks about is the purpose stated. A dataset that names purposes is
+// used for none but these (policy purpose.ofDataset), so nobody gets round the gate
+// there by stating none. One that names none is bound to no purpose: whoever may read
+// it and states a purpose that rests on consent is asked for it, and who states none
+// isn't. It isn't closed, since all of a tenant's data would be that hasn't named
+// purposes yet; the record of processing tells of it as drift.
 func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error) {
 	if len(subjects) == 0 {
 		return nil, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -11,10 +12,12 @@ import (
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
+	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/ledger"
+	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/vault"
@@ -150,10 +153,21 @@ func (s *Service) RunInvalidation(ctx context.Context, r *job.Run) error {
 func (s *Service) invalidate(
 	ctx context.Context, i *Invalidation, progress func(context.Context, int) error, guard func(context.Context) error,
 ) error {
+	var last *Standing
 	for {
-		pairs, err := s.Store.InForce(ctx, i.Scope, i.Before, batchSize)
-		if err != nil || len(pairs) == 0 {
+		found, err := s.Store.InForce(ctx, i.Scope, i.Before, last, batchSize)
+		if err != nil || len(found) == 0 {
 			return err
+		}
+		last = found[len(found)-1]
+		if i.Cause == UnderAge {
+			if found, err = s.underAge(ctx, found); err != nil {
+				return err
+			}
+		}
+		pairs := make([]Pair, len(found))
+		for n, st := range found {
+			pairs[n] = Pair{st.SubjectID, st.PurposeKey}
 		}
 		err = s.batch(ctx, pairs, guard, func(t *Track, of tenant.ID, at time.Time) error {
 			if !t.Standing.Valid(at) || !i.meets(&t.Standing) {
@@ -173,6 +187,35 @@ func (s *Service) invalidate(
 	}
 }
 
+// underAge returns those of standings whose consent is a child's: see ages.underAge.
+func (s *Service) underAge(ctx context.Context, standings []*Standing) ([]*Standing, error) {
+	own, err := s.Regions.Country(ctx)
+	if err != nil {
+		return nil, err
+	}
+	consents, persons := make([]string, len(standings)), make([]string, len(standings))
+	for n, st := range standings {
+		consents[n], persons[n] = st.ConsentID, st.SubjectID
+	}
+	answers, err := s.Store.Answers(ctx, consents...)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(persons)
+	found, err := s.Subjects.GetMany(ctx, slices.Compact(persons))
+	if err != nil {
+		return nil, err
+	}
+	born := make(map[string]personal.Text, len(found))
+	for _, p := range found {
+		born[p.ID] = p.BirthDate
+	}
+	today := civil.Of(s.Now())
+	return slices.DeleteFunc(standings, func(st *Standing) bool {
+		return !slices.ContainsFunc(answers[st.ConsentID], func(e *Event) bool { return s.ages.underAge(e, born[st.SubjectID], own, today) })
+	}), nil
+}
+
 // meets reports whether the consent in force is one that is meant.
 func (i *Invalidation) meets(st *Standing) bool {
 	return (st.PurposeKey == i.Scope.Purpose || st.NoticeID == i.Scope.Notice) && st.Since.Before(i.Before)
@@ -184,7 +227,7 @@ func (s *Service) batch(
 	ctx context.Context, pairs []Pair, guard func(context.Context) error, do func(t *Track, of tenant.ID, at time.Time) error,
 ) error {
 	of, err := tenant.FromContext(ctx)
-	if err != nil {
+	if err != nil || len(pairs) == 0 {
 		return err
 	}
 	subjects, owners := make([]string, len(pairs)), make([]vault.Owner, len(pairs))

@@ -98,7 +98,11 @@ func (s *Service) States(ctx context.Context, subjectID string) ([]*Status, erro
 
 // Own is States of the person who is calling.
 func (s *Service) Own(ctx context.Context) ([]*Status, error) {
-	return s.States(ctx, authz.FromContext(ctx).Subject)
+	of := authz.FromContext(ctx).Subject
+	if err := s.signal(ctx, of, &step{evidence: &Evidence{GPC: audit.RequestFrom(ctx).GPC}}); err != nil {
+		return nil, err
+	}
+	return s.States(ctx, of)
 }
 
 // Get returns a consent, or ErrNotFound.
@@ -266,7 +270,7 @@ func (s *Service) show(ctx context.Context, events ...*Event) error {
 		if e.Evidence != nil && !sight.Clear() {
 			e.Evidence, e.EvidenceState, e.EvidenceReason = nil, personal.Withheld, &sight.Reason
 		}
-		if e.Evidence != nil {
+		if e.EvidenceState != personal.Erased { // else there is nothing left to seal the note with
 			touches = append(touches, audit.Touch{Subject: e.SubjectID, Object: e.ID})
 		}
 	}
@@ -289,9 +293,7 @@ func (s *Service) showConsents(ctx context.Context, consents ...*Consent) error 
 		if !sights[c.SubjectID].Clear() {
 			c.Language = ""
 		}
-		if c.Language != "" {
-			touches = append(touches, audit.Touch{Subject: c.SubjectID, Object: c.ID})
-		}
+		touches = append(touches, audit.Touch{Subject: c.SubjectID, Object: c.ID})
 	}
 	return s.note(ctx, "consent.read", touches)
 }

@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -91,9 +92,17 @@ type Store interface {
 	Askable(ctx context.Context, at time.Time, limit int) ([]Ref, error)
 	// Asked notes that it was told of standings that they may be asked again.
 	Asked(ctx context.Context, standings ...*Standing) error
-	// InForce returns persons whose consent to a purpose, or under a notice, is in
-	// force and was given before an instant, up to limit.
-	InForce(ctx context.Context, scope Scope, before time.Time, limit int) ([]Pair, error)
+	// InForce returns up to limit standings of persons whose consent to a purpose, or
+	// under a notice, is in force and was given before an instant: those after one, in
+	// the order of Since.
+	InForce(ctx context.Context, scope Scope, before time.Time, after *Standing, limit int) ([]*Standing, error)
+	// Answers returns the events that gave or confirmed consents, by the consents' ids.
+	Answers(ctx context.Context, consents ...string) (map[string][]*Event, error)
+
+	// Baseless notes, in the change's transaction, since when what a person has in
+	// datasets has no basis any more: retention counts from it. Based takes that back.
+	Baseless(ctx context.Context, subjectID string, datasets []string, since time.Time) error
+	Based(ctx context.Context, subjectID string, datasets []string) error
 
 	// What follows from ends, and ends of many.
 	InsertChecks(ctx context.Context, checks ...*Check) error
@@ -151,12 +160,18 @@ type Ledger interface {
 	Append(ctx context.Context, e ledger.Entry) (int64, error)
 }
 
+// Signals notes what a person objects to without a word: see rights.Service.Signal.
+type Signals interface {
+	Signal(ctx context.Context, subjectID string) error
+}
+
 // Jobs finds jobs.
 type Jobs interface {
 	Get(ctx context.Context, jobID string) (*job.Job, error)
 }
 
-// Config is what a Service needs. All of it is required.
+// Config is what a Service needs. All of it is required but Signals, which itself
+// needs a Service and is set before that is used; nil notes none.
 type Config struct {
 	Store    Store
 	Purposes Purposes
@@ -172,6 +187,8 @@ type Config struct {
 	Changes  *change.Runner
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	Signals Signals
 }
 
 // Service keeps the consents of tenants.
@@ -398,10 +415,22 @@ func (s *Service) tell(ctx context.Context, subjectID string, c *Context, asks .
 	if err != nil {
 		return nil, err
 	}
+	if err := s.signal(ctx, subjectID, steps...); err != nil {
+		return nil, err
+	}
 	if told == nil || object != told[0].ID { // the answer to a replay
 		return s.again(ctx, object, pairs)
 	}
 	return told, nil
+}
+
+// signal notes that the request of a person carried Global Privacy Control, unless
+// they were asked which they mean, the answer or the signal.
+func (s *Service) signal(ctx context.Context, subjectID string, steps ...*step) error {
+	if s.Signals == nil || !slices.ContainsFunc(steps, func(st *step) bool { return st.evidence.GPC && !st.confirmed }) {
+		return nil
+	}
+	return s.Signals.Signal(ctx, subjectID)
 }
 
 // again returns what a call was answered with that is made again: one record, or
@@ -497,6 +526,9 @@ func (s *Service) write(ctx context.Context, batch string, tracks ...*Track) ([]
 	var changes []change.Change
 	var checks []*Check
 	for _, t := range tracks {
+		if err := s.restore(ctx, t); err != nil {
+			return nil, err
+		}
 		for _, e := range t.Events {
 			c := change.Change{
 				Action: "consent." + strings.ToLower(string(e.State)), Object: e.ConsentID,
@@ -585,20 +617,17 @@ func (s *Service) ofAge(ctx context.Context, subjectID string, steps ...*step) e
 }
 
 func (s *Service) oldEnough(ctx context.Context, st *step, birthDate personal.Text) error {
-	country := st.evidence.Country
-	if country == "" {
-		var err error
-		if country, err = s.Regions.Country(ctx); err != nil {
-			return err
-		}
+	own, err := s.Regions.Country(ctx)
+	if err != nil {
+		return err
 	}
-	day := civil.Of(st.at)
-	var years int
-	if born, err := civil.Parse(birthDate.Reveal()); err == nil {
-		years = yearsOn(born, day)
-	} else if st.evidence.Age != nil {
-		years = *st.evidence.Age
-	} else {
+	day, country := civil.Of(st.at), cmp.Or(st.evidence.Country, own)
+	// Nobody makes themselves older by naming another country.
+	if authz.FromContext(ctx).Kind == authz.KindSubject && s.ages.at(own, day) > s.ages.at(country, day) {
+		country = own
+	}
+	years, known := st.evidence.years(birthDate, st.at, day)
+	if !known {
 		return ErrAge
 	}
 	if limit := s.ages.at(country, day); years < limit {

@@ -41,6 +41,7 @@ var (
 type ConsentStore struct {
 	consents, events, standings, counts, checks, invalidations, subjects, stops *mongo.Collection
 
+	dates *retentionDates
 	vault *vault.Vault
 	log   *slog.Logger
 }
@@ -50,7 +51,7 @@ func NewConsentStore(d *DB, v *vault.Vault, log *slog.Logger) *ConsentStore {
 	return &ConsentStore{
 		d.db.Collection(consentsColl), d.db.Collection(consentEventsColl), d.db.Collection(standingsColl),
 		d.db.Collection(consentCountsColl), d.db.Collection(erasureChecksColl), d.db.Collection(invalidationsColl),
-		d.db.Collection(subjectsColl), d.db.Collection(stopsColl), v, log,
+		d.db.Collection(subjectsColl), d.db.Collection(stopsColl), newRetentionDates(d), v, log,
 	}
 }
 
@@ -782,24 +783,80 @@ func (s *ConsentStore) Asked(ctx context.Context, standings ...*consent.Standing
 }
 
 // InForce implements consent.Store.
-func (s *ConsentStore) InForce(ctx context.Context, scope consent.Scope, before time.Time, limit int) ([]consent.Pair, error) {
+func (s *ConsentStore) InForce(
+	ctx context.Context, scope consent.Scope, before time.Time, after *consent.Standing, limit int,
+) ([]*consent.Standing, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
 	which := bson.E{Key: "purpose", Value: scope.Purpose}
 	if scope.Notice != "" {
 		which = bson.E{Key: "notice", Value: scope.Notice}
 	}
-	filter, err := scoped(ctx, which, bson.E{Key: "inForce", Value: true}, bson.E{Key: "since", Value: bson.D{{Key: "$lt", Value: before}}})
+	since := bson.D{{Key: "$lt", Value: before}}
+	filter := bson.D{{Key: "tenant", Value: of}, which, {Key: "inForce", Value: true}}
+	if after != nil {
+		since = append(since, bson.E{Key: "$gte", Value: after.Since})
+		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "since", Value: bson.D{{Key: "$gt", Value: after.Since}}}},
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: standingID(of, consent.Pair{SubjectID: after.SubjectID, PurposeKey: after.PurposeKey})}}}},
+		}})
+	}
+	return s.find(ctx, append(filter, bson.E{Key: "since", Value: since}),
+		options.Find().SetSort(bson.D{{Key: "since", Value: 1}, {Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+}
+
+// Answers implements consent.Store.
+func (s *ConsentStore) Answers(ctx context.Context, consents ...string) (map[string][]*consent.Event, error) {
+	filter, err := scoped(ctx, bson.E{Key: "consent", Value: bson.D{{Key: "$in", Value: consents}}},
+		bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: []consent.State{consent.Given, consent.Reconfirmed}}}})
 	if err != nil {
 		return nil, err
 	}
-	docs, err := all[standingDoc](ctx, s.standings, filter, options.Find().SetLimit(int64(limit)))
+	docs, err := all[consentEventDoc](ctx, s.events, filter)
 	if err != nil {
-		return nil, fmt.Errorf("find consents in force: %w", err)
+		return nil, fmt.Errorf("find answers: %w", err)
 	}
-	pairs := make([]consent.Pair, len(docs))
-	for i, d := range docs {
-		pairs[i] = consent.Pair{SubjectID: d.Subject, PurposeKey: d.Purpose}
+	events, err := s.openEvents(ctx, docs)
+	if err != nil {
+		return nil, err
 	}
-	return pairs, nil
+	byConsent := make(map[string][]*consent.Event, len(consents))
+	for _, e := range events {
+		byConsent[e.ConsentID] = append(byConsent[e.ConsentID], e)
+	}
+	return byConsent, nil
+}
+
+// Baseless implements consent.Store.
+func (s *ConsentStore) Baseless(ctx context.Context, subjectID string, datasets []string, since time.Time) error {
+	for _, d := range datasets {
+		if err := s.dates.update(ctx, subjectID, d, bson.D{{Key: "$max", Value: bson.D{{Key: "withdrawnAt", Value: since}}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Based implements consent.Store.
+func (s *ConsentStore) Based(ctx context.Context, subjectID string, datasets []string) error {
+	if len(datasets) == 0 {
+		return nil
+	}
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(datasets))
+	for i, d := range datasets {
+		ids[i] = itemID(of, subjectID, d)
+	}
+	in := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}
+	if _, err := s.dates.dates.UpdateMany(ctx, bson.D{in, {Key: "tenant", Value: of}}, bson.D{{Key: "$unset", Value: bson.D{{Key: "withdrawnAt", Value: ""}}}}); err != nil {
+		return fmt.Errorf("note for retention: %w", translate(err))
+	}
+	return s.dates.outdate(ctx, in)
 }
 
 type erasureCheckDoc struct {

@@ -217,8 +217,8 @@ func indexes() map[string][]index {
 		},
 		standingsColl: {
 			{"tenant", "subject", "purpose"},
-			{"tenant", "purpose", "inForce", "since"},
-			{"tenant", "notice", "inForce", "since"},
+			{"tenant", "purpose", "inForce", "since", "_id"},
+			{"tenant", "notice", "inForce", "since", "_id"},
 			{"expiresAt"},
 			{"askDue"},
 		},
