@@ -3,16 +3,21 @@ package waf
 import (
 	"bytes"
 	"encoding/json"
+	"mime"
+	"net/url"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/lexer"
 )
 
-// texts returns the texts in a JSON body: values, and names that are no ordinary
-// ones. The document of a GraphQL request stands for the texts in it. A body that
-// isn't JSON has none: its handler will refuse it, and is as strict.
-func texts(body []byte) []string {
+// texts returns the texts in a body of a type: values, and names that are no ordinary
+// ones, of JSON or of a form. The document of a GraphQL request stands for the texts
+// in it. Any other body has none: its handler will refuse it, and is as strict.
+func texts(contentType string, body []byte) []string {
+	if kind, _, err := mime.ParseMediaType(contentType); err == nil && kind == "application/x-www-form-urlencoded" {
+		return fields(body)
+	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var v any
@@ -27,6 +32,18 @@ func texts(body []byte) []string {
 		}
 	}
 	return collect(list, v)
+}
+
+// fields returns the texts in a form, as far as it is one.
+func fields(body []byte) (list []string) {
+	form, _ := url.ParseQuery(string(body))
+	for name, values := range form {
+		if !ordinary(name) {
+			list = append(list, name)
+		}
+		list = append(list, values...)
+	}
+	return list
 }
 
 // collect adds the texts of a JSON value.

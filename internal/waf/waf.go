@@ -209,7 +209,7 @@ func read(r *http.Request, most int) ([]string, error) {
 		return nil, ErrTooLarge
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	list := texts(body)
+	list := texts(r.Header.Get("Content-Type"), body)
 	slices.Sort(list)
 	list = slices.Compact(list)
 	size := 0

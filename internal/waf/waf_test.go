@@ -120,6 +120,35 @@ func TestBenign(t *testing.T) {
 	}
 }
 
+// TestForms: what people write into a form is looked at as what programs send.
+func TestForms(t *testing.T) {
+	var met []int
+	f := firewall(t, waf.Config{Mode: waf.Block, Scope: waf.Public, Blocked: func(_ context.Context, rules []int) { met = rules }})
+	send := func(name, value string) error {
+		body := strings.NewReader(url.Values{name: {value}}.Encode())
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://vogter.example/p/one/ask", body)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+		r.Header.Set("Content-Length", strconv.Itoa(body.Len()))
+		r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+		return f.Inspect(r, waf.Route{Public: true})
+	}
+	for _, v := range benign() {
+		if err := send("words", v); err != nil {
+			t.Errorf("%q: %v %v", v, err, met)
+		}
+	}
+	const attack = "<script>alert(document.cookie)</script>"
+	if err := send("words", attack); !errors.Is(err, waf.ErrBlocked) {
+		t.Errorf("an attack in a value: %v", err)
+	}
+	if err := send(attack, ""); !errors.Is(err, waf.ErrBlocked) {
+		t.Errorf("an attack in a name: %v", err)
+	}
+	if err := send("words", strings.Repeat("a", 17<<10)); !errors.Is(err, waf.ErrTooLarge) {
+		t.Errorf("too much: %v", err)
+	}
+}
+
 // TestBenignHeaders sends what programs of callers do beside a body.
 func TestBenignHeaders(t *testing.T) {
 	var met []int
