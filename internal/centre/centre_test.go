@@ -269,7 +269,7 @@ func TestForms(t *testing.T) {
 	_, foreign := stranger.get(t, "/p/one/prove").form("Send", nil)
 	_, elsewhere := b.get(t, "/p/two/prove").form("Send", nil)
 	for name, token := range map[string]string{
-		"none": "", "another browser's": foreign.Get("token"), "another tenant's": elsewhere.Get("token"), "a made-up one": strings.Repeat("A", 43),
+		"none": "", "another browser's": foreign.Get("token"), "another tenant's": elsewhere.Get("token"), "a made-up one": strings.Repeat("a", 64),
 	} {
 		filled := url.Values{"token": {token}, "type": filled["type"], "step": filled["step"], "key": {"k"}}
 		if p := b.call(t, http.MethodPost, action, filled); p.status != http.StatusForbidden {

@@ -319,10 +319,10 @@ func (s *stand) newsletter(t *testing.T) *purpose.Notice {
 type browser struct {
 	*stand
 
-	client  *http.Client
-	lang    string
-	gpc     bool
-	seen    []string // the addresses that were called
+	client *http.Client
+	lang   string
+	gpc    bool
+	seen   []string // the addresses that were called
 	kept   []string // the cookies that were set
 }
 

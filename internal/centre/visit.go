@@ -5,7 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -140,7 +140,7 @@ func (v *visit) form() error {
 func (v *visit) mac(purpose, value string) string {
 	h := hmac.New(sha256.New, v.key[:])
 	h.Write([]byte("centre\n" + purpose + "\n" + v.slug + "\n" + value))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (v *visit) cookie(name string) string {
