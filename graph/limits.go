@@ -28,6 +28,7 @@ import (
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/vocabulary"
 	"github.com/vogter/vogter/internal/webhook"
 )
@@ -315,6 +316,12 @@ func costs() generated.ComplexityRoot {
 	c.Query.Purposes = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.Notices = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
 	c.Query.Requests = func(child int, _ *request.Filter, first int, _ *string) int { return paged(child, first) }
+	c.Query.RecipientNotices = func(child int, _ string, first int, _ *string) int { return paged(child, first) }
+	c.Query.MyRecipientNotices = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.RecipientEndpoints = func(child int) int { return historyCost * (1 + child) }
+	c.Query.TaskTemplates = func(child, first int, _ *string) int { return paged(child, first) }
+	c.Query.Tasks = func(child int, _ string, _ *task.State, first int, _ *string) int { return paged(child, first) }
+	c.Query.MyTasks = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.MyRequests = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Request.Events = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Request.Letters = func(child int) int { return historyCost * (1 + child) } // a list of its own, of few mostly
@@ -337,6 +344,10 @@ func costs() generated.ComplexityRoot {
 	c.Query.Registers = func(child, first int, _ *string) int { return paged(child, first) }
 	c.Query.ProcessingDrift = func(child int, _ *string) int { return paged(child, page.Max) }
 	c.Query.DataMap = func(child int, _ *string, _ bool) int { return paged(child, page.Max) }
+	c.Query.Agreements = func(child int, first int, _ *string) int { return paged(child, first) }
+	c.Query.Instructions = func(child int, _ *string, first int, _ *string) int { return paged(child, first) }
+	c.Query.AgreementVersions = func(child int, _ string) int { return paged(child, page.Max) }
+	c.Query.AgreementEvents = func(child int, _ string) int { return paged(child, page.Max) }
 	c.Query.SecurityMeasures = func(child int, _ *measure.Status, first int, _ *string) int { return paged(child, first) }
 	c.Query.Assessments = func(child int, _ *assessment.Kind, _ *assessment.State, _ *string, first int, _ *string) int {
 		return paged(child, first)

@@ -9,11 +9,13 @@ import (
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/id"
 	"github.com/vogter/vogter/internal/personal"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 )
 
@@ -57,14 +59,16 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.ErasureCheck: {authz.ConsentRead, func(ctx context.Context) (node.Node, error) {
 			return r.consents.GetCheck(ctx, nodeID)
 		}},
-		id.Notice:   {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
-		id.Letter:   {authz.LetterRead, func(ctx context.Context) (node.Node, error) { return r.letters.Get(ctx, nodeID) }},
-		id.Request:  {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.requests.Get(ctx, nodeID) }},
-		id.Party:    {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Party(ctx, nodeID) }},
-		id.System:   {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.System(ctx, nodeID) }},
-		id.Activity: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Get(ctx, nodeID) }},
-		id.Register: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Register(ctx, nodeID) }},
-		id.Measure:  {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.measures.Get(ctx, nodeID) }},
+		id.Notice:      {authz.PurposeRead, func(ctx context.Context) (node.Node, error) { return r.purposes.Notice(ctx, nodeID) }},
+		id.Letter:      {authz.LetterRead, func(ctx context.Context) (node.Node, error) { return r.letters.Get(ctx, nodeID) }},
+		id.Request:     {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.requests.Get(ctx, nodeID) }},
+		id.Party:       {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Party(ctx, nodeID) }},
+		id.System:      {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.System(ctx, nodeID) }},
+		id.Activity:    {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Get(ctx, nodeID) }},
+		id.Register:    {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.processing.Register(ctx, nodeID) }},
+		id.Agreement:   {authz.AgreementRead, func(ctx context.Context) (node.Node, error) { return r.agreements.Get(ctx, nodeID) }},
+		id.Instruction: {authz.AgreementRead, func(ctx context.Context) (node.Node, error) { return r.agreements.Instruction(ctx, nodeID) }},
+		id.Measure:     {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) { return r.measures.Get(ctx, nodeID) }},
 		id.Assessment: {authz.ProcessingRead, func(ctx context.Context) (node.Node, error) {
 			return r.assessments.Get(ctx, nodeID)
 		}},
@@ -136,6 +140,28 @@ func (r *Resolver) wroteRequest(ctx context.Context, q *request.Request) *reques
 	return &request.Request{
 		ID: q.ID, Number: q.Number, State: q.State, Clock: q.Clock, Urgency: q.Urgency, Channel: q.Channel, Language: q.Language,
 		ReceivedAt: q.ReceivedAt, Deadline: q.Deadline, CreatedAt: q.CreatedAt, UpdatedAt: q.UpdatedAt, Version: q.Version,
+	}
+}
+
+// wroteNotice is wroteSubject for what recipients are told.
+func (r *Resolver) wroteNotice(ctx context.Context, n *recipient.Notice) *recipient.Notice {
+	if n == nil || r.authorizer.Can(ctx, authz.RequestRead).Allowed {
+		return n
+	}
+	return &recipient.Notice{
+		ID: n.ID, Request: n.Request, Item: n.Item, Recipient: n.Recipient, Action: n.Action, State: n.State, CreatedAt: n.CreatedAt,
+		Version: n.Version,
+	}
+}
+
+// wroteTask is wroteSubject for tasks.
+func (r *Resolver) wroteTask(ctx context.Context, t *task.Task) *task.Task {
+	if t == nil || r.authorizer.Can(ctx, authz.RequestRead).Allowed {
+		return t
+	}
+	return &task.Task{
+		ID: t.ID, Request: t.Request, Number: t.Number, Item: t.Item, Form: task.Form{Stage: t.Stage}, State: t.State, CreatedAt: t.CreatedAt,
+		Version: t.Version,
 	}
 }
 

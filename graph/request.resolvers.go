@@ -106,7 +106,7 @@ func (r *mutationResolver) ConfirmDelivery(ctx context.Context, input request.De
 	return &model.ConfirmDeliveryPayload{Request: r.wroteRequest(ctx, found)}, err
 }
 
-func (r *mutationResolver) CloseRequest(ctx context.Context, input request.CloseInput) (*model.CloseRequestPayload, error) {
+func (r *mutationResolver) CloseRequest(ctx context.Context, input request.IDInput) (*model.CloseRequestPayload, error) {
 	found, err := r.requests.Close(ctx, input)
 	return &model.CloseRequestPayload{Request: r.wroteRequest(ctx, found)}, err
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/seal"
@@ -39,7 +40,9 @@ import (
 	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rights"
@@ -47,6 +50,7 @@ import (
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/webhook"
 )
@@ -82,6 +86,8 @@ type Services struct {
 	Consents     Consents
 	Letters      Letters
 	Requests     Requests
+	Recipients   Recipients
+	Tasks        Tasks
 	Post         Post
 	Processing   Processing
 	Measures     Measures
@@ -90,7 +96,9 @@ type Services struct {
 	Retention    Retention
 	Erase        Erase
 	Rights       Rights
+	Rectify      Rectify
 	Certificates Certificates
+	Agreements   Agreements
 	Calendars    Calendars
 }
 
@@ -110,6 +118,35 @@ type Policies interface {
 	Propose(ctx context.Context, in policy.ProposeInput) (*policy.Policy, error)
 	Approve(ctx context.Context, in policy.ApproveInput) (*policy.Policy, error)
 	Retire(ctx context.Context, in policy.RetireInput) (*policy.Policy, error)
+}
+
+// Recipients is what the API needs of package recipient.
+type Recipients interface {
+	Get(ctx context.Context, noticeID string) (*recipient.Notice, error)
+	List(ctx context.Context, requestID string, r page.Request) (*recipient.Connection, error)
+	Mine(ctx context.Context, r page.Request) (*recipient.Connection, error)
+	Send(ctx context.Context, in recipient.SendInput) (*recipient.Notice, error)
+	Acknowledge(ctx context.Context, in recipient.AcknowledgeInput) (*recipient.Notice, error)
+	Excuse(ctx context.Context, in recipient.ExcuseInput) (*recipient.Notice, error)
+	Endpoints(ctx context.Context) ([]*recipient.Endpoint, error)
+	SetEndpoint(ctx context.Context, in recipient.EndpointInput) (*recipient.Endpoint, error)
+}
+
+// Tasks is what the API needs of package task.
+type Tasks interface {
+	Template(ctx context.Context, templateID string) (*task.Template, error)
+	Templates(ctx context.Context, r page.Request) (*task.TemplateConnection, error)
+	CreateTemplate(ctx context.Context, in task.CreateTemplateInput) (*task.Template, error)
+	UpdateTemplate(ctx context.Context, in task.UpdateTemplateInput) (*task.Template, error)
+	RetireTemplate(ctx context.Context, in task.RetireTemplateInput) (*task.Template, error)
+	Get(ctx context.Context, taskID string) (*task.Task, error)
+	Of(ctx context.Context, requestID string, state *task.State, r page.Request) (*task.Connection, error)
+	Mine(ctx context.Context, r page.Request) (*task.Connection, error)
+	Create(ctx context.Context, in task.CreateInput) (*task.Task, error)
+	Assign(ctx context.Context, in task.AssignInput) (*task.Task, error)
+	Comment(ctx context.Context, in task.CommentInput) (*task.Task, error)
+	Complete(ctx context.Context, in task.CompleteInput) (*task.Task, error)
+	CancelOne(ctx context.Context, in task.CancelInput) (*task.Task, error)
 }
 
 // Letters is what the API needs of package letter.
@@ -439,7 +476,7 @@ type Requests interface {
 	Approve(ctx context.Context, in request.ApproveInput) (*request.Request, error)
 	Respond(ctx context.Context, in request.ReplyInput) (*request.Request, error)
 	Delivered(ctx context.Context, in request.DeliveredInput) (*request.Request, error)
-	Close(ctx context.Context, in request.CloseInput) (*request.Request, error)
+	Close(ctx context.Context, in request.IDInput) (*request.Request, error)
 	Reopen(ctx context.Context, in request.ReopenInput) (*request.Request, error)
 	Withdraw(ctx context.Context, in request.WithdrawInput) (*request.Request, error)
 	Assign(ctx context.Context, in request.AssignInput) (*request.Request, error)
@@ -497,6 +534,44 @@ type Rights interface {
 	Restriction(ctx context.Context, subjectID string) (*rights.Stop, error)
 	Announce(ctx context.Context, in rights.NoticeInput) (*rights.Stop, error)
 	Lift(ctx context.Context, in rights.LiftInput) (*rights.Stop, error)
+	Weigh(ctx context.Context, in rights.WeighInput) (*request.Request, error)
+	WeighingOf(item *request.Item) (*rights.Weighing, error)
+	Review(ctx context.Context, in rights.ReviewInput) (*request.Request, error)
+	ReviewOf(item *request.Item) (*rights.Review, error)
+}
+
+// Rectify is what the API needs of package rectify.
+type Rectify interface {
+	Prepare(ctx context.Context, in rectify.Input) (*request.Request, error)
+	Of(ctx context.Context, item *request.Item) (*rectify.Correction, error)
+}
+
+// Agreements is what the API needs of package agreement.
+type Agreements interface {
+	Get(ctx context.Context, agreementID string) (*agreement.Agreement, error)
+	List(ctx context.Context, r page.Request) (*agreement.Connection, error)
+	Current(ctx context.Context) (*agreement.Agreement, error)
+	Revisions(ctx context.Context, agreementID string) ([]*agreement.Revision, error)
+	Differences(ctx context.Context, agreementID string, from, to int64) ([]agreement.Difference, error)
+	Events(ctx context.Context, agreementID string) ([]*agreement.Event, error)
+	Templates(ctx context.Context) ([]*agreement.Template, error)
+	Standing(ctx context.Context, of *string) (*agreement.Standing, error)
+	Instructions(ctx context.Context, of *string, r page.Request) (*agreement.InstructionConnection, error)
+	Instruction(ctx context.Context, instructionID string) (*agreement.Instruction, error)
+	Request(ctx context.Context, in agreement.RequestInput) (*agreement.Agreement, error)
+	Propose(ctx context.Context, in agreement.ProposeInput) (*agreement.Agreement, error)
+	Offer(ctx context.Context, in agreement.OfferInput) (*agreement.Agreement, error)
+	Decline(ctx context.Context, in agreement.DeclineInput) (*agreement.Agreement, error)
+	Sign(ctx context.Context, in agreement.SignInput) (*agreement.Agreement, error)
+	Terminate(ctx context.Context, in agreement.TerminateInput) (*agreement.Agreement, error)
+	Choose(ctx context.Context, in agreement.ChooseInput) (*agreement.Agreement, error)
+	CompleteTask(ctx context.Context, in agreement.TaskInput) (*agreement.Agreement, error)
+	Close(ctx context.Context, in agreement.CloseInput) (*agreement.Agreement, error)
+	Load(ctx context.Context, in agreement.LoadInput) (*agreement.Template, error)
+	SetMode(ctx context.Context, in agreement.GateInput) (*agreement.Standing, error)
+	Instruct(ctx context.Context, in agreement.InstructInput) (*agreement.Instruction, error)
+	Assess(ctx context.Context, in agreement.AssessInput) (*agreement.Instruction, error)
+	Answer(ctx context.Context, in agreement.AnswerInput) (*agreement.Instruction, error)
 }
 
 // Certificates is what the API needs of package certificate.
@@ -568,6 +643,8 @@ type Resolver struct {
 	consents     Consents
 	letters      Letters
 	requests     Requests
+	recipients   Recipients
+	tasks        Tasks
 	post         Post
 	processing   Processing
 	measures     Measures
@@ -576,7 +653,9 @@ type Resolver struct {
 	retention    Retention
 	erase        Erase
 	rights       Rights
+	rectify      Rectify
 	certificates Certificates
+	agreements   Agreements
 	calendars    Calendars
 }
 
@@ -612,6 +691,8 @@ func newResolver(s Services, g *guard) *Resolver {
 		consents:     s.Consents,
 		letters:      s.Letters,
 		requests:     s.Requests,
+		recipients:   s.Recipients,
+		tasks:        s.Tasks,
 		post:         s.Post,
 		processing:   s.Processing,
 		measures:     s.Measures,
@@ -620,7 +701,9 @@ func newResolver(s Services, g *guard) *Resolver {
 		retention:    s.Retention,
 		erase:        s.Erase,
 		rights:       s.Rights,
+		rectify:      s.Rectify,
 		certificates: s.Certificates,
+		agreements:   s.Agreements,
 		calendars:    s.Calendars,
 	}
 }

@@ -26,13 +26,16 @@ import (
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/webhook"
 )
@@ -64,10 +67,13 @@ var (
 	_ graph.Receipts     = (*receipt.Service)(nil)
 	_ graph.Letters      = (*letter.Service)(nil)
 	_ graph.Requests     = (*request.Service)(nil)
+	_ graph.Recipients   = (*recipient.Service)(nil)
+	_ graph.Tasks        = (*task.Service)(nil)
 	_ graph.Policies     = (*policy.Service)(nil)
 	_ graph.Retention    = (*retention.Service)(nil)
 	_ graph.Erase        = (*erase.Service)(nil)
 	_ graph.Rights       = (*rights.Service)(nil)
+	_ graph.Rectify      = (*rectify.Service)(nil)
 	_ graph.Certificates = (*certificate.Service)(nil)
 	_ graph.Calendars    = (*calendar.Service)(nil)
 	_ graph.Processing   = (*processing.Service)(nil)

@@ -1525,6 +1525,36 @@ func (ec *executionContext) marshalNDataClass2githubᚗcomᚋvogterᚋvogterᚋi
 	return res
 }
 
+func (ec *executionContext) unmarshalNDataClass2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClassᚄ(ctx context.Context, v any) ([]dataset.Class, error) {
+	vSlice := graphql.CoerceList(v)
+	var err error
+	res := make([]dataset.Class, len(vSlice))
+	for i := range vSlice {
+		ctx := graphql.WithPathContext(ctx, graphql.NewPathWithIndex(i))
+		res[i], err = ec.unmarshalNDataClass2githubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClass(ctx, vSlice[i])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+func (ec *executionContext) marshalNDataClass2ᚕgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClassᚄ(ctx context.Context, sel ast.SelectionSet, v []dataset.Class) graphql.Marshaler {
+	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
+		fc := graphql.GetFieldContext(ctx)
+		fc.Result = &v[i]
+		return ec.marshalNDataClass2githubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐClass(ctx, sel, v[i])
+	})
+
+	for _, e := range ret {
+		if e == graphql.Null {
+			return graphql.Null
+		}
+	}
+
+	return ret
+}
+
 func (ec *executionContext) marshalNDataset2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdatasetᚐDatasetᚄ(ctx context.Context, sel ast.SelectionSet, v []*dataset.Dataset) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)

@@ -5535,8 +5535,8 @@ func (ec *executionContext) unmarshalInputClarifyRequestInput(ctx context.Contex
 	return it, nil
 }
 
-func (ec *executionContext) unmarshalInputCloseRequestInput(ctx context.Context, obj any) (request.CloseInput, error) {
-	var it request.CloseInput
+func (ec *executionContext) unmarshalInputCloseRequestInput(ctx context.Context, obj any) (request.IDInput, error) {
+	var it request.IDInput
 	if obj == nil {
 		return it, nil
 	}
@@ -5546,7 +5546,7 @@ func (ec *executionContext) unmarshalInputCloseRequestInput(ctx context.Context,
 		asMap[k] = v
 	}
 
-	fieldsInOrder := [...]string{"id", "expectedVersion", "recipientsTold"}
+	fieldsInOrder := [...]string{"id", "expectedVersion"}
 	for _, k := range fieldsInOrder {
 		v, ok := asMap[k]
 		if !ok {
@@ -5567,13 +5567,6 @@ func (ec *executionContext) unmarshalInputCloseRequestInput(ctx context.Context,
 				return it, err
 			}
 			it.ExpectedVersion = data
-		case "recipientsTold":
-			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("recipientsTold"))
-			data, err := ec.unmarshalNBoolean2bool(ctx, v)
-			if err != nil {
-				return it, err
-			}
-			it.RecipientsTold = data
 		}
 	}
 	return it, nil
@@ -9670,7 +9663,7 @@ func (ec *executionContext) marshalNClarifyRequestPayload2ᚖgithubᚗcomᚋvogt
 	return ec._ClarifyRequestPayload(ctx, sel, v)
 }
 
-func (ec *executionContext) unmarshalNCloseRequestInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐCloseInput(ctx context.Context, v any) (request.CloseInput, error) {
+func (ec *executionContext) unmarshalNCloseRequestInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋrequestᚐIDInput(ctx context.Context, v any) (request.IDInput, error) {
 	res, err := ec.unmarshalInputCloseRequestInput(ctx, v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }

@@ -13,6 +13,7 @@ import (
 	gqlparser "github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
@@ -37,6 +38,7 @@ import (
 	"github.com/vogter/vogter/internal/portal"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
@@ -45,6 +47,7 @@ import (
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/session"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/vocabulary"
 	"github.com/vogter/vogter/internal/webhook"
@@ -116,6 +119,10 @@ type ComplexityRoot struct {
 		Node   func(childComplexity int) int
 	}
 
+	AcknowledgeNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
 	ActivateProcessingActivityPayload struct {
 		Activity func(childComplexity int) int
 	}
@@ -141,6 +148,139 @@ type ComplexityRoot struct {
 		Assessment func(childComplexity int) int
 	}
 
+	Agreement struct {
+		ClosedAt      func(childComplexity int) int
+		CreatedAt     func(childComplexity int) int
+		DueAt         func(childComplexity int) int
+		Ending        func(childComplexity int) int
+		ForceVersion  func(childComplexity int) int
+		ID            func(childComplexity int) int
+		InForce       func(childComplexity int) int
+		Language      func(childComplexity int) int
+		Latest        func(childComplexity int) int
+		LatestVersion func(childComplexity int) int
+		Number        func(childComplexity int) int
+		State         func(childComplexity int) int
+		Tasks         func(childComplexity int) int
+		Template      func(childComplexity int) int
+		Tenant        func(childComplexity int) int
+		UpdatedAt     func(childComplexity int) int
+		Version       func(childComplexity int) int
+	}
+
+	AgreementConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	AgreementDifference struct {
+		After  func(childComplexity int) int
+		Before func(childComplexity int) int
+		Field  func(childComplexity int) int
+	}
+
+	AgreementEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	AgreementEnding struct {
+		By        func(childComplexity int) int
+		Choice    func(childComplexity int) int
+		Deadline  func(childComplexity int) int
+		EndsOn    func(childComplexity int) int
+		NoticedAt func(childComplexity int) int
+	}
+
+	AgreementEvent struct {
+		At      func(childComplexity int) int
+		Before  func(childComplexity int) int
+		By      func(childComplexity int) int
+		ID      func(childComplexity int) int
+		Move    func(childComplexity int) int
+		Side    func(childComplexity int) int
+		To      func(childComplexity int) int
+		Version func(childComplexity int) int
+	}
+
+	AgreementScope struct {
+		Categories func(childComplexity int) int
+		Classes    func(childComplexity int) int
+		Countries  func(childComplexity int) int
+	}
+
+	AgreementSignature struct {
+		At        func(childComplexity int) int
+		Authority func(childComplexity int) int
+		Member    func(childComplexity int) int
+		Method    func(childComplexity int) int
+		Name      func(childComplexity int) int
+		Reference func(childComplexity int) int
+		SHA256    func(childComplexity int) int
+		Side      func(childComplexity int) int
+		Title     func(childComplexity int) int
+	}
+
+	AgreementStanding struct {
+		InForce func(childComplexity int) int
+		Mode    func(childComplexity int) int
+		Scope   func(childComplexity int) int
+		Tenant  func(childComplexity int) int
+		Until   func(childComplexity int) int
+	}
+
+	AgreementTask struct {
+		DoneAt  func(childComplexity int) int
+		DoneBy  func(childComplexity int) int
+		DueOn   func(childComplexity int) int
+		Kind    func(childComplexity int) int
+		Receipt func(childComplexity int) int
+	}
+
+	AgreementTemplate struct {
+		Digest     func(childComplexity int) int
+		Fields     func(childComplexity int) int
+		HasText    func(childComplexity int) int
+		Key        func(childComplexity int) int
+		Language   func(childComplexity int) int
+		LegalBasis func(childComplexity int) int
+		LoadedAt   func(childComplexity int) int
+		LoadedBy   func(childComplexity int) int
+		Official   func(childComplexity int) int
+		Outline    func(childComplexity int) int
+		Text       func(childComplexity int) int
+		Title      func(childComplexity int) int
+		Version    func(childComplexity int) int
+	}
+
+	AgreementValue struct {
+		Name  func(childComplexity int) int
+		Value func(childComplexity int) int
+	}
+
+	AgreementVersion struct {
+		ActivatedAt     func(childComplexity int) int
+		Agreement       func(childComplexity int) int
+		By              func(childComplexity int) int
+		Changes         func(childComplexity int) int
+		CreatedAt       func(childComplexity int) int
+		Document        func(childComplexity int) int
+		Missing         func(childComplexity int) int
+		Number          func(childComplexity int) int
+		OfferedAt       func(childComplexity int) int
+		ProposedBy      func(childComplexity int) int
+		Reason          func(childComplexity int) int
+		SHA256          func(childComplexity int) int
+		Scope           func(childComplexity int) int
+		Signatures      func(childComplexity int) int
+		Template        func(childComplexity int) int
+		TemplateVersion func(childComplexity int) int
+		Text            func(childComplexity int) int
+		ValidUntil      func(childComplexity int) int
+		Values          func(childComplexity int) int
+	}
+
 	AnnounceFeePayload struct {
 		Request func(childComplexity int) int
 	}
@@ -155,6 +295,10 @@ type ComplexityRoot struct {
 
 	AnswerMyConsentsPayload struct {
 		Consents func(childComplexity int) int
+	}
+
+	AnswerObjectionPayload struct {
+		Instruction func(childComplexity int) int
 	}
 
 	AnswerSearchPayload struct {
@@ -223,6 +367,10 @@ type ComplexityRoot struct {
 
 	AskToClarifyPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	AssessInstructionPayload struct {
+		Instruction func(childComplexity int) int
 	}
 
 	AssessedRisk struct {
@@ -315,6 +463,10 @@ type ComplexityRoot struct {
 
 	AssignRequestPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	AssignTaskPayload struct {
+		Task func(childComplexity int) int
 	}
 
 	AuditActor struct {
@@ -431,6 +583,10 @@ type ComplexityRoot struct {
 		Rule    func(childComplexity int) int
 	}
 
+	CancelTaskPayload struct {
+		Task func(childComplexity int) int
+	}
+
 	Change struct {
 		Action   func(childComplexity int) int
 		At       func(childComplexity int) int
@@ -474,8 +630,16 @@ type ComplexityRoot struct {
 		Source  func(childComplexity int) int
 	}
 
+	ChooseAgreementEndingPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
 	ClarifyRequestPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	CloseAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	CloseRequestPayload struct {
@@ -484,6 +648,18 @@ type ComplexityRoot struct {
 
 	CommentRequestPayload struct {
 		Request func(childComplexity int) int
+	}
+
+	CommentTaskPayload struct {
+		Task func(childComplexity int) int
+	}
+
+	CompleteAgreementTaskPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
+	CompleteTaskPayload struct {
+		Task func(childComplexity int) int
 	}
 
 	ConfirmDeliveryPayload struct {
@@ -650,6 +826,14 @@ type ComplexityRoot struct {
 		Event func(childComplexity int) int
 	}
 
+	CounterAgreementPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
+	CountersignAgreementPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
 	CreateApiKeyPayload struct {
 		APIKey func(childComplexity int) int
 		Secret func(childComplexity int) int
@@ -698,6 +882,14 @@ type ComplexityRoot struct {
 
 	CreateSubjectPayload struct {
 		Subject func(childComplexity int) int
+	}
+
+	CreateTaskPayload struct {
+		Task func(childComplexity int) int
+	}
+
+	CreateTaskTemplatePayload struct {
+		Template func(childComplexity int) int
 	}
 
 	CreateTenantPayload struct {
@@ -791,6 +983,10 @@ type ComplexityRoot struct {
 		Policy   func(childComplexity int) int
 		Reason   func(childComplexity int) int
 		Rule     func(childComplexity int) int
+	}
+
+	DeclineAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	DeferConsentPayload struct {
@@ -901,6 +1097,10 @@ type ComplexityRoot struct {
 		Phone func(childComplexity int) int
 	}
 
+	EndAgreementPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
 	EndRelationPayload struct {
 		Relation func(childComplexity int) int
 		Subject  func(childComplexity int) int
@@ -1002,6 +1202,10 @@ type ComplexityRoot struct {
 		Name    func(childComplexity int) int
 	}
 
+	ExcuseNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
 	Export struct {
 		CreatedAt func(childComplexity int) int
 		ExpiresAt func(childComplexity int) int
@@ -1079,6 +1283,36 @@ type ComplexityRoot struct {
 		Name      func(childComplexity int) int
 		UpdatedAt func(childComplexity int) int
 		Version   func(childComplexity int) int
+	}
+
+	Instruction struct {
+		Agreement  func(childComplexity int) int
+		Answer     func(childComplexity int) int
+		AnsweredAt func(childComplexity int) int
+		AnsweredBy func(childComplexity int) int
+		AssessedAt func(childComplexity int) int
+		AssessedBy func(childComplexity int) int
+		Channel    func(childComplexity int) int
+		CreatedAt  func(childComplexity int) int
+		GivenAt    func(childComplexity int) int
+		GivenBy    func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Objection  func(childComplexity int) int
+		RecordedBy func(childComplexity int) int
+		State      func(childComplexity int) int
+		Text       func(childComplexity int) int
+		Version    func(childComplexity int) int
+	}
+
+	InstructionConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	InstructionEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	InvalidateConsentsPayload struct {
@@ -1303,6 +1537,10 @@ type ComplexityRoot struct {
 		SentAt   func(childComplexity int) int
 	}
 
+	LoadTemplateTextPayload struct {
+		Template func(childComplexity int) int
+	}
+
 	Member struct {
 		Clearances   func(childComplexity int) int
 		CreatedAt    func(childComplexity int) int
@@ -1337,6 +1575,7 @@ type ComplexityRoot struct {
 
 	Mutation struct {
 		AcceptInvitation           func(childComplexity int, input tenancy.AcceptInput) int
+		AcknowledgeNotice          func(childComplexity int, input recipient.AcknowledgeInput) int
 		ActivateProcessingActivity func(childComplexity int, input processing.ActivateInput) int
 		AddDatasetField            func(childComplexity int, input dataset.AddFieldInput) int
 		AddSecurityEventActivity   func(childComplexity int, input security.ActivityInput) int
@@ -1346,6 +1585,7 @@ type ComplexityRoot struct {
 		AnnounceLifting            func(childComplexity int, input rights.NoticeInput) int
 		AnswerConsents             func(childComplexity int, input consent.AnswersInput) int
 		AnswerMyConsents           func(childComplexity int, input consent.OwnAnswersInput) int
+		AnswerObjection            func(childComplexity int, input agreement.AnswerInput) int
 		AnswerSearch               func(childComplexity int, input request.AnswerInput) int
 		ApproveAssessment          func(childComplexity int, input assessment.ApproveInput) int
 		ApproveEpochClose          func(childComplexity int, input epoch.DecideInput) int
@@ -1356,19 +1596,29 @@ type ComplexityRoot struct {
 		ApproveTenantPolicy        func(childComplexity int, input policy.ApproveInput) int
 		AskIdentity                func(childComplexity int, input request.AskInput) int
 		AskToClarify               func(childComplexity int, input request.ReasonInput) int
+		AssessInstruction          func(childComplexity int, input agreement.AssessInput) int
 		AssignRequest              func(childComplexity int, input request.AssignInput) int
+		AssignTask                 func(childComplexity int, input task.AssignInput) int
 		BeginAssessment            func(childComplexity int, input assessment.Input) int
+		CancelTask                 func(childComplexity int, input task.CancelInput) int
 		ChangeDetector             func(childComplexity int, input security.ChangeDetectorInput) int
 		ChangeHolidays             func(childComplexity int, input calendar.ChangeInput) int
 		ChangeMember               func(childComplexity int, input tenancy.ChangeInput) int
 		ChangeRetentionSettings    func(childComplexity int, input retention.SettingsInput) int
+		ChooseAgreementEnding      func(childComplexity int, input agreement.ChooseInput) int
 		ClarifyRequest             func(childComplexity int, input request.ReasonInput) int
-		CloseRequest               func(childComplexity int, input request.CloseInput) int
+		CloseAgreement             func(childComplexity int, input agreement.CloseInput) int
+		CloseRequest               func(childComplexity int, input request.IDInput) int
 		CommentRequest             func(childComplexity int, input request.CommentInput) int
+		CommentTask                func(childComplexity int, input task.CommentInput) int
+		CompleteAgreementTask      func(childComplexity int, input agreement.TaskInput) int
+		CompleteTask               func(childComplexity int, input task.CompleteInput) int
 		ConfirmDelivery            func(childComplexity int, input request.DeliveredInput) int
 		ConsultAuthority           func(childComplexity int, input assessment.ConsultInput) int
 		CorrectReceipt             func(childComplexity int, input request.CorrectInput) int
 		CorrectSecurityEvent       func(childComplexity int, input security.CorrectInput) int
+		CounterAgreement           func(childComplexity int, input agreement.ProposeInput) int
+		CountersignAgreement       func(childComplexity int, input agreement.SignInput) int
 		CreateAPIKey               func(childComplexity int, input machine.CreateInput) int
 		CreateAssessment           func(childComplexity int, input assessment.CreateInput) int
 		CreateDataSystem           func(childComplexity int, input processing.CreateSystemInput) int
@@ -1381,17 +1631,22 @@ type ComplexityRoot struct {
 		CreateRetentionRule        func(childComplexity int, input retention.CreateInput) int
 		CreateSecurityMeasure      func(childComplexity int, input measure.CreateInput) int
 		CreateSubject              func(childComplexity int, input subject.CreateInput) int
+		CreateTask                 func(childComplexity int, input task.CreateInput) int
+		CreateTaskTemplate         func(childComplexity int, input task.CreateTemplateInput) int
 		CreateTenant               func(childComplexity int, input tenancy.CreateInput) int
 		CreateWebhook              func(childComplexity int, input webhook.CreateInput) int
 		DecideItem                 func(childComplexity int, input request.ProposeInput) int
+		DeclineAgreement           func(childComplexity int, input agreement.DeclineInput) int
 		DeferConsent               func(childComplexity int, input consent.Input) int
 		DeleteRecord               func(childComplexity int, input record.DeleteInput) int
 		DeleteWebhook              func(childComplexity int, input webhook.Input) int
 		DemandAssessmentReview     func(childComplexity int, input assessment.ReasonInput) int
 		DismissRetentionRun        func(childComplexity int, input retention.RunInput) int
 		DisposeSecurityEvent       func(childComplexity int, input security.DisposeInput) int
+		EndAgreement               func(childComplexity int, input agreement.TerminateInput) int
 		EndRelation                func(childComplexity int, input subject.EndRelationInput) int
 		EnterTenant                func(childComplexity int, input breakglass.EnterInput) int
+		ExcuseNotice               func(childComplexity int, input recipient.ExcuseInput) int
 		ExportAudit                func(childComplexity int, input trail.ExportAuditInput) int
 		ExtendRequest              func(childComplexity int, input request.ExtendInput) int
 		ForwardRequest             func(childComplexity int, input request.ForwardInput) int
@@ -1405,11 +1660,15 @@ type ComplexityRoot struct {
 		InviteMember               func(childComplexity int, input tenancy.InviteInput) int
 		LeaveTenant                func(childComplexity int, input breakglass.LeaveInput) int
 		LiftRestriction            func(childComplexity int, input rights.LiftInput) int
+		LoadTemplateText           func(childComplexity int, input agreement.LoadInput) int
+		NegotiateAgreement         func(childComplexity int, input agreement.ProposeInput) int
 		NoteConsultation           func(childComplexity int, input assessment.NoteInput) int
+		OfferAgreement             func(childComplexity int, input agreement.OfferInput) int
 		OpenMyRequest              func(childComplexity int, input request.MyInput) int
 		OpenRequest                func(childComplexity int, input request.OpenInput) int
 		OverrulePause              func(childComplexity int, input request.OverruleInput) int
 		PlaceHold                  func(childComplexity int, input retention.PlaceInput) int
+		PrepareAgreement           func(childComplexity int, input agreement.RequestInput) int
 		PrepareRegister            func(childComplexity int, input processing.PrepareInput) int
 		ProposeLetterTemplate      func(childComplexity int, input letter.ProposeInput) int
 		ProposeTenantPolicy        func(childComplexity int, input policy.ProposeInput) int
@@ -1418,10 +1677,12 @@ type ComplexityRoot struct {
 		PublishRegister            func(childComplexity int, input processing.PublishInput) int
 		RebuildLookups             func(childComplexity int, input epoch.RebuildInput) int
 		RecordDisclosures          func(childComplexity int, input disclosure.RecordInput) int
+		RecordInstruction          func(childComplexity int, input agreement.InstructInput) int
 		RecordSecurityEvent        func(childComplexity int, input security.RecordInput) int
 		Redeliver                  func(childComplexity int, input webhook.RedeliverInput) int
 		RefuseConsent              func(childComplexity int, input consent.Input) int
 		RegisterDocuments          func(childComplexity int, input document.RegisterInput) int
+		RejectAmendment            func(childComplexity int, input agreement.DeclineInput) int
 		RejectAssessment           func(childComplexity int, input assessment.ReasonInput) int
 		ReleaseHold                func(childComplexity int, input retention.ReleaseInput) int
 		ReleaseKeyQuarantine       func(childComplexity int, input epoch.DecideInput) int
@@ -1430,6 +1691,7 @@ type ComplexityRoot struct {
 		RenameDatasetField         func(childComplexity int, input dataset.RenameFieldInput) int
 		RenewConsent               func(childComplexity int, input consent.Input) int
 		ReopenRequest              func(childComplexity int, input request.ReopenInput) int
+		RequestAgreement           func(childComplexity int, input agreement.RequestInput) int
 		RequestConsent             func(childComplexity int, input consent.Input) int
 		RequestEpochClose          func(childComplexity int, input epoch.RequestInput) int
 		RequestExport              func(childComplexity int, input export.RequestInput) int
@@ -1444,6 +1706,7 @@ type ComplexityRoot struct {
 		RetirePurpose              func(childComplexity int, input purpose.EndInput) int
 		RetireRetentionRule        func(childComplexity int, input retention.RetireInput) int
 		RetireSecurityMeasure      func(childComplexity int, input measure.RetireInput) int
+		RetireTaskTemplate         func(childComplexity int, input task.RetireTemplateInput) int
 		RetireTenantPolicy         func(childComplexity int, input policy.RetireInput) int
 		RetryJob                   func(childComplexity int, input job.RetryInput) int
 		ReviewProcessingActivity   func(childComplexity int, input processing.ReviewInput) int
@@ -1465,6 +1728,10 @@ type ComplexityRoot struct {
 		ScreenOutAssessment        func(childComplexity int, input assessment.ReasonInput) int
 		SealAudit                  func(childComplexity int, input trail.SealAuditInput) int
 		SendBackRequest            func(childComplexity int, input request.ReasonInput) int
+		SendNotice                 func(childComplexity int, input recipient.SendInput) int
+		SetAgreementGate           func(childComplexity int, input agreement.GateInput) int
+		SetRecipientEndpoint       func(childComplexity int, input recipient.EndpointInput) int
+		SignAgreement              func(childComplexity int, input agreement.SignInput) int
 		SignInSubject              func(childComplexity int, input portal.SignInInput) int
 		SignInSubjectWithIdentity  func(childComplexity int, input portal.IdentityInput) int
 		SignOut                    func(childComplexity int, input session.SignOutInput) int
@@ -1472,6 +1739,7 @@ type ComplexityRoot struct {
 		StartRelation              func(childComplexity int, input subject.StartRelationInput) int
 		SubmitAssessment           func(childComplexity int, input assessment.Input) int
 		SubmitRequest              func(childComplexity int, input request.IDInput) int
+		TerminateAgreement         func(childComplexity int, input agreement.TerminateInput) int
 		UnregisterDocument         func(childComplexity int, input document.UnregisterInput) int
 		UpdateAPIKey               func(childComplexity int, input apikey.UpdateInput) int
 		UpdateAssessment           func(childComplexity int, input assessment.UpdateInput) int
@@ -1482,6 +1750,7 @@ type ComplexityRoot struct {
 		UpdateRecord               func(childComplexity int, input record.UpdateInput) int
 		UpdateSecurityMeasure      func(childComplexity int, input measure.UpdateInput) int
 		UpdateSubject              func(childComplexity int, input subject.UpdateInput) int
+		UpdateTaskTemplate         func(childComplexity int, input task.UpdateTemplateInput) int
 		UpdateTenant               func(childComplexity int, input tenancy.UpdateInput) int
 		UpdateWebhook              func(childComplexity int, input webhook.UpdateInput) int
 		UpsertRecord               func(childComplexity int, input record.UpsertInput) int
@@ -1513,6 +1782,29 @@ type ComplexityRoot struct {
 	}
 
 	MyRecipientEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	MyRecipientNotice struct {
+		Action          func(childComplexity int) int
+		AnsweredAt      func(childComplexity int) int
+		DoneAt          func(childComplexity int) int
+		ExceptionReason func(childComplexity int) int
+		ID              func(childComplexity int) int
+		Name            func(childComplexity int) int
+		Outcome         func(childComplexity int) int
+		Request         func(childComplexity int) int
+		SentAt          func(childComplexity int) int
+	}
+
+	MyRecipientNoticeConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	MyRecipientNoticeEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
 	}
@@ -1570,6 +1862,10 @@ type ComplexityRoot struct {
 	NationalId struct {
 		Country func(childComplexity int) int
 		Number  func(childComplexity int) int
+	}
+
+	NegotiateAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	NoteConsultationPayload struct {
@@ -1669,6 +1965,10 @@ type ComplexityRoot struct {
 		TokenURL     func(childComplexity int) int
 	}
 
+	OfferAgreementPayload struct {
+		Agreement func(childComplexity int) int
+	}
+
 	OpenMyRequestPayload struct {
 		Request func(childComplexity int) int
 	}
@@ -1729,6 +2029,10 @@ type ComplexityRoot struct {
 
 	PlaceHoldPayload struct {
 		Hold func(childComplexity int) int
+	}
+
+	PrepareAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	PrepareRegisterPayload struct {
@@ -1977,6 +2281,13 @@ type ComplexityRoot struct {
 
 	Query struct {
 		APIKeys                func(childComplexity int) int
+		Agreement              func(childComplexity int, id string) int
+		AgreementDifferences   func(childComplexity int, agreement string, from int64, to int64) int
+		AgreementEvents        func(childComplexity int, agreement string) int
+		AgreementStanding      func(childComplexity int, tenant *string) int
+		AgreementTemplates     func(childComplexity int) int
+		AgreementVersions      func(childComplexity int, agreement string) int
+		Agreements             func(childComplexity int, first int, after *string) int
 		Assessment             func(childComplexity int, id string) int
 		Assessments            func(childComplexity int, kind *assessment.Kind, state *assessment.State, activity *string, first int, after *string) int
 		AuditConsistency       func(childComplexity int, from int64, to int64) int
@@ -1994,6 +2305,7 @@ type ComplexityRoot struct {
 		ConsentState           func(childComplexity int, subject string, purpose string, asOf *time.Time) int
 		ConsentStates          func(childComplexity int, subject string) int
 		Consents               func(childComplexity int, subject *string, purpose *string, state *consent.State, first int, after *string) int
+		CurrentAgreement       func(childComplexity int) int
 		CurrentNotice          func(childComplexity int, tenantSlug string, purpose string, language *string) int
 		DataMap                func(childComplexity int, around *string, fields bool) int
 		DataSystem             func(childComplexity int, id string) int
@@ -2016,6 +2328,8 @@ type ComplexityRoot struct {
 		Holds                  func(childComplexity int, state *retention.HoldState, first int, after *string) int
 		HolidayCalendar        func(childComplexity int, year int) int
 		ImportMappings         func(childComplexity int) int
+		Instruction            func(childComplexity int, id string) int
+		Instructions           func(childComplexity int, tenant *string, first int, after *string) int
 		Job                    func(childComplexity int, id string) int
 		KeyRotations           func(childComplexity int, first int, after *string) int
 		LetterTemplates        func(childComplexity int, first int, after *string) int
@@ -2024,8 +2338,10 @@ type ComplexityRoot struct {
 		MyConsentHistory       func(childComplexity int, first int, after *string) int
 		MyConsentReceipt       func(childComplexity int, consent string, at *time.Time) int
 		MyConsents             func(childComplexity int) int
+		MyRecipientNotices     func(childComplexity int, first int, after *string) int
 		MyRecipients           func(childComplexity int, first int, after *string) int
 		MyRequests             func(childComplexity int, first int, after *string) int
+		MyTasks                func(childComplexity int, first int, after *string) int
 		Node                   func(childComplexity int, id string) int
 		Notices                func(childComplexity int, purpose *string, first int, after *string) int
 		OauthClients           func(childComplexity int) int
@@ -2043,6 +2359,8 @@ type ComplexityRoot struct {
 		ProcessingDrift        func(childComplexity int, activity *string) int
 		Purpose                func(childComplexity int, key string) int
 		Purposes               func(childComplexity int, first int, after *string) int
+		RecipientEndpoints     func(childComplexity int) int
+		RecipientNotices       func(childComplexity int, request string, first int, after *string) int
 		Record                 func(childComplexity int, id string) int
 		Register               func(childComplexity int, id string) int
 		RegisterAsOf           func(childComplexity int, at time.Time) int
@@ -2067,6 +2385,8 @@ type ComplexityRoot struct {
 		StandardLetters        func(childComplexity int) int
 		Subject                func(childComplexity int, id string) int
 		Subjects               func(childComplexity int, first int, after *string) int
+		TaskTemplates          func(childComplexity int, first int, after *string) int
+		Tasks                  func(childComplexity int, request string, state *task.State, first int, after *string) int
 		Tenant                 func(childComplexity int) int
 		TenantPolicies         func(childComplexity int, first int, after *string) int
 		UnregisteredPurposes   func(childComplexity int) int
@@ -2079,6 +2399,50 @@ type ComplexityRoot struct {
 
 	RebuildLookupsPayload struct {
 		Tenants func(childComplexity int) int
+	}
+
+	RecipientEndpoint struct {
+		Party   func(childComplexity int) int
+		Webhook func(childComplexity int) int
+	}
+
+	RecipientNotice struct {
+		Action          func(childComplexity int) int
+		Answer          func(childComplexity int) int
+		AnswerBy        func(childComplexity int) int
+		AnsweredAt      func(childComplexity int) int
+		Categories      func(childComplexity int) int
+		CreatedAt       func(childComplexity int) int
+		Datasets        func(childComplexity int) int
+		Disclosures     func(childComplexity int) int
+		DoneAt          func(childComplexity int) int
+		ExceptionReason func(childComplexity int) int
+		Excuser         func(childComplexity int) int
+		How             func(childComplexity int) int
+		ID              func(childComplexity int) int
+		Item            func(childComplexity int) int
+		Name            func(childComplexity int) int
+		Outcome         func(childComplexity int) int
+		Recipient       func(childComplexity int) int
+		ReferenceTexts  func(childComplexity int) int
+		Request         func(childComplexity int) int
+		Sender          func(childComplexity int) int
+		SentAt          func(childComplexity int) int
+		State           func(childComplexity int) int
+		Version         func(childComplexity int) int
+		Way             func(childComplexity int) int
+		Why             func(childComplexity int) int
+	}
+
+	RecipientNoticeConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	RecipientNoticeEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
 	}
 
 	Record struct {
@@ -2123,6 +2487,10 @@ type ComplexityRoot struct {
 		Value   func(childComplexity int) int
 	}
 
+	RecordInstructionPayload struct {
+		Instruction func(childComplexity int) int
+	}
+
 	RecordSecurityEventPayload struct {
 		Event func(childComplexity int) int
 	}
@@ -2154,6 +2522,10 @@ type ComplexityRoot struct {
 	Registration struct {
 		Number func(childComplexity int) int
 		Scheme func(childComplexity int) int
+	}
+
+	RejectAmendmentPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	RejectAssessmentPayload struct {
@@ -2240,6 +2612,10 @@ type ComplexityRoot struct {
 		UpdatedAt           func(childComplexity int) int
 		Urgency             func(childComplexity int) int
 		Version             func(childComplexity int) int
+	}
+
+	RequestAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	RequestConnection struct {
@@ -2567,6 +2943,10 @@ type ComplexityRoot struct {
 		Measure func(childComplexity int) int
 	}
 
+	RetireTaskTemplatePayload struct {
+		Template func(childComplexity int) int
+	}
+
 	RetireTenantPolicyPayload struct {
 		Policy func(childComplexity int) int
 	}
@@ -2760,6 +3140,10 @@ type ComplexityRoot struct {
 		Request func(childComplexity int) int
 	}
 
+	SendNoticePayload struct {
+		Notice func(childComplexity int) int
+	}
+
 	Session struct {
 		AAL             func(childComplexity int) int
 		Address         func(childComplexity int) int
@@ -2771,10 +3155,22 @@ type ComplexityRoot struct {
 		IssuedAt        func(childComplexity int) int
 	}
 
+	SetAgreementGatePayload struct {
+		Standing func(childComplexity int) int
+	}
+
+	SetRecipientEndpointPayload struct {
+		Endpoint func(childComplexity int) int
+	}
+
 	ShownNotice struct {
 		Notice   func(childComplexity int) int
 		Purposes func(childComplexity int) int
 		Text     func(childComplexity int) int
+	}
+
+	SignAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	SignInSubjectPayload struct {
@@ -2854,6 +3250,85 @@ type ComplexityRoot struct {
 		Job func(childComplexity int, id string) int
 	}
 
+	Task struct {
+		Answers      func(childComplexity int) int
+		Assignee     func(childComplexity int) int
+		Attachment   func(childComplexity int) int
+		Comments     func(childComplexity int) int
+		CompletedAt  func(childComplexity int) int
+		Completer    func(childComplexity int) int
+		CreatedAt    func(childComplexity int) int
+		Fields       func(childComplexity int) int
+		Files        func(childComplexity int) int
+		ID           func(childComplexity int) int
+		Instructions func(childComplexity int) int
+		Item         func(childComplexity int) int
+		Name         func(childComplexity int) int
+		Note         func(childComplexity int) int
+		NoticeID     func(childComplexity int) int
+		Number       func(childComplexity int) int
+		Request      func(childComplexity int) int
+		Stage        func(childComplexity int) int
+		State        func(childComplexity int) int
+		TemplateID   func(childComplexity int) int
+		Version      func(childComplexity int) int
+	}
+
+	TaskAnswer struct {
+		Key   func(childComplexity int) int
+		Value func(childComplexity int) int
+	}
+
+	TaskComment struct {
+		At   func(childComplexity int) int
+		By   func(childComplexity int) int
+		Text func(childComplexity int) int
+	}
+
+	TaskConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	TaskEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
+	TaskField struct {
+		Key      func(childComplexity int) int
+		Label    func(childComplexity int) int
+		Options  func(childComplexity int) int
+		Required func(childComplexity int) int
+		Type     func(childComplexity int) int
+	}
+
+	TaskTemplate struct {
+		Attachment   func(childComplexity int) int
+		CreatedAt    func(childComplexity int) int
+		Fields       func(childComplexity int) int
+		ID           func(childComplexity int) int
+		Instructions func(childComplexity int) int
+		Name         func(childComplexity int) int
+		Right        func(childComplexity int) int
+		Stage        func(childComplexity int) int
+		State        func(childComplexity int) int
+		UpdatedAt    func(childComplexity int) int
+		Version      func(childComplexity int) int
+	}
+
+	TaskTemplateConnection struct {
+		Edges    func(childComplexity int) int
+		Nodes    func(childComplexity int) int
+		PageInfo func(childComplexity int) int
+	}
+
+	TaskTemplateEdge struct {
+		Cursor func(childComplexity int) int
+		Node   func(childComplexity int) int
+	}
+
 	Tenant struct {
 		AllowedOrigins       func(childComplexity int) int
 		Country              func(childComplexity int) int
@@ -2898,6 +3373,10 @@ type ComplexityRoot struct {
 	TenantPolicyEdge struct {
 		Cursor func(childComplexity int) int
 		Node   func(childComplexity int) int
+	}
+
+	TerminateAgreementPayload struct {
+		Agreement func(childComplexity int) int
 	}
 
 	Tia struct {
@@ -2952,6 +3431,10 @@ type ComplexityRoot struct {
 
 	UpdateSubjectPayload struct {
 		Subject func(childComplexity int) int
+	}
+
+	UpdateTaskTemplatePayload struct {
+		Template func(childComplexity int) int
 	}
 
 	UpdateTenantPayload struct {
@@ -3165,6 +3648,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AccessEdge.Node(childComplexity), true
 
+	case "AcknowledgeNoticePayload.notice":
+		if e.ComplexityRoot.AcknowledgeNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AcknowledgeNoticePayload.Notice(childComplexity), true
+
 	case "ActivateProcessingActivityPayload.activity":
 		if e.ComplexityRoot.ActivateProcessingActivityPayload.Activity == nil {
 			break
@@ -3213,6 +3703,583 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.AdviseOnAssessmentPayload.Assessment(childComplexity), true
 
+	case "Agreement.closedAt":
+		if e.ComplexityRoot.Agreement.ClosedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.ClosedAt(childComplexity), true
+	case "Agreement.createdAt":
+		if e.ComplexityRoot.Agreement.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.CreatedAt(childComplexity), true
+	case "Agreement.dueAt":
+		if e.ComplexityRoot.Agreement.DueAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.DueAt(childComplexity), true
+	case "Agreement.ending":
+		if e.ComplexityRoot.Agreement.Ending == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Ending(childComplexity), true
+	case "Agreement.inForce":
+		if e.ComplexityRoot.Agreement.ForceVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.ForceVersion(childComplexity), true
+	case "Agreement.id":
+		if e.ComplexityRoot.Agreement.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.ID(childComplexity), true
+	case "Agreement.inForceNumber":
+		if e.ComplexityRoot.Agreement.InForce == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.InForce(childComplexity), true
+	case "Agreement.language":
+		if e.ComplexityRoot.Agreement.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Language(childComplexity), true
+	case "Agreement.latestNumber":
+		if e.ComplexityRoot.Agreement.Latest == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Latest(childComplexity), true
+	case "Agreement.latest":
+		if e.ComplexityRoot.Agreement.LatestVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.LatestVersion(childComplexity), true
+	case "Agreement.number":
+		if e.ComplexityRoot.Agreement.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Number(childComplexity), true
+	case "Agreement.state":
+		if e.ComplexityRoot.Agreement.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.State(childComplexity), true
+	case "Agreement.tasks":
+		if e.ComplexityRoot.Agreement.Tasks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Tasks(childComplexity), true
+	case "Agreement.template":
+		if e.ComplexityRoot.Agreement.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Template(childComplexity), true
+	case "Agreement.tenant":
+		if e.ComplexityRoot.Agreement.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Tenant(childComplexity), true
+	case "Agreement.updatedAt":
+		if e.ComplexityRoot.Agreement.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.UpdatedAt(childComplexity), true
+	case "Agreement.version":
+		if e.ComplexityRoot.Agreement.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Agreement.Version(childComplexity), true
+
+	case "AgreementConnection.edges":
+		if e.ComplexityRoot.AgreementConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementConnection.Edges(childComplexity), true
+	case "AgreementConnection.nodes":
+		if e.ComplexityRoot.AgreementConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementConnection.Nodes(childComplexity), true
+	case "AgreementConnection.pageInfo":
+		if e.ComplexityRoot.AgreementConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementConnection.PageInfo(childComplexity), true
+
+	case "AgreementDifference.after":
+		if e.ComplexityRoot.AgreementDifference.After == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementDifference.After(childComplexity), true
+	case "AgreementDifference.before":
+		if e.ComplexityRoot.AgreementDifference.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementDifference.Before(childComplexity), true
+	case "AgreementDifference.field":
+		if e.ComplexityRoot.AgreementDifference.Field == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementDifference.Field(childComplexity), true
+
+	case "AgreementEdge.cursor":
+		if e.ComplexityRoot.AgreementEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEdge.Cursor(childComplexity), true
+	case "AgreementEdge.node":
+		if e.ComplexityRoot.AgreementEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEdge.Node(childComplexity), true
+
+	case "AgreementEnding.by":
+		if e.ComplexityRoot.AgreementEnding.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEnding.By(childComplexity), true
+	case "AgreementEnding.choice":
+		if e.ComplexityRoot.AgreementEnding.Choice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEnding.Choice(childComplexity), true
+	case "AgreementEnding.deadline":
+		if e.ComplexityRoot.AgreementEnding.Deadline == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEnding.Deadline(childComplexity), true
+	case "AgreementEnding.endsOn":
+		if e.ComplexityRoot.AgreementEnding.EndsOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEnding.EndsOn(childComplexity), true
+	case "AgreementEnding.noticedAt":
+		if e.ComplexityRoot.AgreementEnding.NoticedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEnding.NoticedAt(childComplexity), true
+
+	case "AgreementEvent.at":
+		if e.ComplexityRoot.AgreementEvent.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.At(childComplexity), true
+	case "AgreementEvent.from":
+		if e.ComplexityRoot.AgreementEvent.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.Before(childComplexity), true
+	case "AgreementEvent.by":
+		if e.ComplexityRoot.AgreementEvent.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.By(childComplexity), true
+	case "AgreementEvent.id":
+		if e.ComplexityRoot.AgreementEvent.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.ID(childComplexity), true
+	case "AgreementEvent.move":
+		if e.ComplexityRoot.AgreementEvent.Move == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.Move(childComplexity), true
+	case "AgreementEvent.side":
+		if e.ComplexityRoot.AgreementEvent.Side == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.Side(childComplexity), true
+	case "AgreementEvent.to":
+		if e.ComplexityRoot.AgreementEvent.To == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.To(childComplexity), true
+	case "AgreementEvent.version":
+		if e.ComplexityRoot.AgreementEvent.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementEvent.Version(childComplexity), true
+
+	case "AgreementScope.categories":
+		if e.ComplexityRoot.AgreementScope.Categories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementScope.Categories(childComplexity), true
+	case "AgreementScope.classes":
+		if e.ComplexityRoot.AgreementScope.Classes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementScope.Classes(childComplexity), true
+	case "AgreementScope.countries":
+		if e.ComplexityRoot.AgreementScope.Countries == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementScope.Countries(childComplexity), true
+
+	case "AgreementSignature.at":
+		if e.ComplexityRoot.AgreementSignature.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.At(childComplexity), true
+	case "AgreementSignature.authority":
+		if e.ComplexityRoot.AgreementSignature.Authority == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Authority(childComplexity), true
+	case "AgreementSignature.member":
+		if e.ComplexityRoot.AgreementSignature.Member == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Member(childComplexity), true
+	case "AgreementSignature.method":
+		if e.ComplexityRoot.AgreementSignature.Method == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Method(childComplexity), true
+	case "AgreementSignature.name":
+		if e.ComplexityRoot.AgreementSignature.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Name(childComplexity), true
+	case "AgreementSignature.reference":
+		if e.ComplexityRoot.AgreementSignature.Reference == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Reference(childComplexity), true
+	case "AgreementSignature.sha256":
+		if e.ComplexityRoot.AgreementSignature.SHA256 == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.SHA256(childComplexity), true
+	case "AgreementSignature.side":
+		if e.ComplexityRoot.AgreementSignature.Side == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Side(childComplexity), true
+	case "AgreementSignature.title":
+		if e.ComplexityRoot.AgreementSignature.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementSignature.Title(childComplexity), true
+
+	case "AgreementStanding.agreement":
+		if e.ComplexityRoot.AgreementStanding.InForce == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementStanding.InForce(childComplexity), true
+	case "AgreementStanding.mode":
+		if e.ComplexityRoot.AgreementStanding.Mode == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementStanding.Mode(childComplexity), true
+	case "AgreementStanding.scope":
+		if e.ComplexityRoot.AgreementStanding.Scope == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementStanding.Scope(childComplexity), true
+	case "AgreementStanding.tenant":
+		if e.ComplexityRoot.AgreementStanding.Tenant == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementStanding.Tenant(childComplexity), true
+	case "AgreementStanding.until":
+		if e.ComplexityRoot.AgreementStanding.Until == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementStanding.Until(childComplexity), true
+
+	case "AgreementTask.doneAt":
+		if e.ComplexityRoot.AgreementTask.DoneAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTask.DoneAt(childComplexity), true
+	case "AgreementTask.doneBy":
+		if e.ComplexityRoot.AgreementTask.DoneBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTask.DoneBy(childComplexity), true
+	case "AgreementTask.dueOn":
+		if e.ComplexityRoot.AgreementTask.DueOn == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTask.DueOn(childComplexity), true
+	case "AgreementTask.kind":
+		if e.ComplexityRoot.AgreementTask.Kind == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTask.Kind(childComplexity), true
+	case "AgreementTask.receipt":
+		if e.ComplexityRoot.AgreementTask.Receipt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTask.Receipt(childComplexity), true
+
+	case "AgreementTemplate.digest":
+		if e.ComplexityRoot.AgreementTemplate.Digest == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Digest(childComplexity), true
+	case "AgreementTemplate.fields":
+		if e.ComplexityRoot.AgreementTemplate.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Fields(childComplexity), true
+	case "AgreementTemplate.hasText":
+		if e.ComplexityRoot.AgreementTemplate.HasText == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.HasText(childComplexity), true
+	case "AgreementTemplate.key":
+		if e.ComplexityRoot.AgreementTemplate.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Key(childComplexity), true
+	case "AgreementTemplate.language":
+		if e.ComplexityRoot.AgreementTemplate.Language == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Language(childComplexity), true
+	case "AgreementTemplate.legalBasis":
+		if e.ComplexityRoot.AgreementTemplate.LegalBasis == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.LegalBasis(childComplexity), true
+	case "AgreementTemplate.loadedAt":
+		if e.ComplexityRoot.AgreementTemplate.LoadedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.LoadedAt(childComplexity), true
+	case "AgreementTemplate.loadedBy":
+		if e.ComplexityRoot.AgreementTemplate.LoadedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.LoadedBy(childComplexity), true
+	case "AgreementTemplate.official":
+		if e.ComplexityRoot.AgreementTemplate.Official == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Official(childComplexity), true
+	case "AgreementTemplate.outline":
+		if e.ComplexityRoot.AgreementTemplate.Outline == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Outline(childComplexity), true
+	case "AgreementTemplate.text":
+		if e.ComplexityRoot.AgreementTemplate.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Text(childComplexity), true
+	case "AgreementTemplate.title":
+		if e.ComplexityRoot.AgreementTemplate.Title == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Title(childComplexity), true
+	case "AgreementTemplate.version":
+		if e.ComplexityRoot.AgreementTemplate.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementTemplate.Version(childComplexity), true
+
+	case "AgreementValue.name":
+		if e.ComplexityRoot.AgreementValue.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementValue.Name(childComplexity), true
+	case "AgreementValue.value":
+		if e.ComplexityRoot.AgreementValue.Value == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementValue.Value(childComplexity), true
+
+	case "AgreementVersion.activatedAt":
+		if e.ComplexityRoot.AgreementVersion.ActivatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.ActivatedAt(childComplexity), true
+	case "AgreementVersion.agreement":
+		if e.ComplexityRoot.AgreementVersion.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Agreement(childComplexity), true
+	case "AgreementVersion.by":
+		if e.ComplexityRoot.AgreementVersion.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.By(childComplexity), true
+	case "AgreementVersion.changes":
+		if e.ComplexityRoot.AgreementVersion.Changes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Changes(childComplexity), true
+	case "AgreementVersion.createdAt":
+		if e.ComplexityRoot.AgreementVersion.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.CreatedAt(childComplexity), true
+	case "AgreementVersion.document":
+		if e.ComplexityRoot.AgreementVersion.Document == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Document(childComplexity), true
+	case "AgreementVersion.missing":
+		if e.ComplexityRoot.AgreementVersion.Missing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Missing(childComplexity), true
+	case "AgreementVersion.number":
+		if e.ComplexityRoot.AgreementVersion.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Number(childComplexity), true
+	case "AgreementVersion.offeredAt":
+		if e.ComplexityRoot.AgreementVersion.OfferedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.OfferedAt(childComplexity), true
+	case "AgreementVersion.proposedBy":
+		if e.ComplexityRoot.AgreementVersion.ProposedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.ProposedBy(childComplexity), true
+	case "AgreementVersion.reason":
+		if e.ComplexityRoot.AgreementVersion.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Reason(childComplexity), true
+	case "AgreementVersion.sha256":
+		if e.ComplexityRoot.AgreementVersion.SHA256 == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.SHA256(childComplexity), true
+	case "AgreementVersion.scope":
+		if e.ComplexityRoot.AgreementVersion.Scope == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Scope(childComplexity), true
+	case "AgreementVersion.signatures":
+		if e.ComplexityRoot.AgreementVersion.Signatures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Signatures(childComplexity), true
+	case "AgreementVersion.template":
+		if e.ComplexityRoot.AgreementVersion.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Template(childComplexity), true
+	case "AgreementVersion.templateVersion":
+		if e.ComplexityRoot.AgreementVersion.TemplateVersion == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.TemplateVersion(childComplexity), true
+	case "AgreementVersion.text":
+		if e.ComplexityRoot.AgreementVersion.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Text(childComplexity), true
+	case "AgreementVersion.validUntil":
+		if e.ComplexityRoot.AgreementVersion.ValidUntil == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.ValidUntil(childComplexity), true
+	case "AgreementVersion.values":
+		if e.ComplexityRoot.AgreementVersion.Values == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AgreementVersion.Values(childComplexity), true
+
 	case "AnnounceFeePayload.request":
 		if e.ComplexityRoot.AnnounceFeePayload.Request == nil {
 			break
@@ -3240,6 +4307,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AnswerMyConsentsPayload.Consents(childComplexity), true
+
+	case "AnswerObjectionPayload.instruction":
+		if e.ComplexityRoot.AnswerObjectionPayload.Instruction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AnswerObjectionPayload.Instruction(childComplexity), true
 
 	case "AnswerSearchPayload.request":
 		if e.ComplexityRoot.AnswerSearchPayload.Request == nil {
@@ -3427,6 +4501,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AskToClarifyPayload.Request(childComplexity), true
+
+	case "AssessInstructionPayload.instruction":
+		if e.ComplexityRoot.AssessInstructionPayload.Instruction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssessInstructionPayload.Instruction(childComplexity), true
 
 	case "AssessedRisk.after":
 		if e.ComplexityRoot.AssessedRisk.After == nil {
@@ -3809,6 +4890,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.AssignRequestPayload.Request(childComplexity), true
+
+	case "AssignTaskPayload.task":
+		if e.ComplexityRoot.AssignTaskPayload.Task == nil {
+			break
+		}
+
+		return e.ComplexityRoot.AssignTaskPayload.Task(childComplexity), true
 
 	case "AuditActor.credential":
 		if e.ComplexityRoot.AuditActor.Credential == nil {
@@ -4239,6 +5327,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CanAnswer.Rule(childComplexity), true
 
+	case "CancelTaskPayload.task":
+		if e.ComplexityRoot.CancelTaskPayload.Task == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CancelTaskPayload.Task(childComplexity), true
+
 	case "Change.action":
 		if e.ComplexityRoot.Change.Action == nil {
 			break
@@ -4361,12 +5456,26 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ChildAge.Source(childComplexity), true
 
+	case "ChooseAgreementEndingPayload.agreement":
+		if e.ComplexityRoot.ChooseAgreementEndingPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ChooseAgreementEndingPayload.Agreement(childComplexity), true
+
 	case "ClarifyRequestPayload.request":
 		if e.ComplexityRoot.ClarifyRequestPayload.Request == nil {
 			break
 		}
 
 		return e.ComplexityRoot.ClarifyRequestPayload.Request(childComplexity), true
+
+	case "CloseAgreementPayload.agreement":
+		if e.ComplexityRoot.CloseAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CloseAgreementPayload.Agreement(childComplexity), true
 
 	case "CloseRequestPayload.request":
 		if e.ComplexityRoot.CloseRequestPayload.Request == nil {
@@ -4381,6 +5490,27 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CommentRequestPayload.Request(childComplexity), true
+
+	case "CommentTaskPayload.task":
+		if e.ComplexityRoot.CommentTaskPayload.Task == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CommentTaskPayload.Task(childComplexity), true
+
+	case "CompleteAgreementTaskPayload.agreement":
+		if e.ComplexityRoot.CompleteAgreementTaskPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CompleteAgreementTaskPayload.Agreement(childComplexity), true
+
+	case "CompleteTaskPayload.task":
+		if e.ComplexityRoot.CompleteTaskPayload.Task == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CompleteTaskPayload.Task(childComplexity), true
 
 	case "ConfirmDeliveryPayload.request":
 		if e.ComplexityRoot.ConfirmDeliveryPayload.Request == nil {
@@ -5043,6 +6173,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.CorrectSecurityEventPayload.Event(childComplexity), true
 
+	case "CounterAgreementPayload.agreement":
+		if e.ComplexityRoot.CounterAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CounterAgreementPayload.Agreement(childComplexity), true
+
+	case "CountersignAgreementPayload.agreement":
+		if e.ComplexityRoot.CountersignAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CountersignAgreementPayload.Agreement(childComplexity), true
+
 	case "CreateApiKeyPayload.apiKey":
 		if e.ComplexityRoot.CreateApiKeyPayload.APIKey == nil {
 			break
@@ -5138,6 +6282,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CreateSubjectPayload.Subject(childComplexity), true
+
+	case "CreateTaskPayload.task":
+		if e.ComplexityRoot.CreateTaskPayload.Task == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateTaskPayload.Task(childComplexity), true
+
+	case "CreateTaskTemplatePayload.template":
+		if e.ComplexityRoot.CreateTaskTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CreateTaskTemplatePayload.Template(childComplexity), true
 
 	case "CreateTenantPayload.tenant":
 		if e.ComplexityRoot.CreateTenantPayload.Tenant == nil {
@@ -5497,6 +6655,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DecisionExplanation.Rule(childComplexity), true
+
+	case "DeclineAgreementPayload.agreement":
+		if e.ComplexityRoot.DeclineAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DeclineAgreementPayload.Agreement(childComplexity), true
 
 	case "DeferConsentPayload.consent":
 		if e.ComplexityRoot.DeferConsentPayload.Consent == nil {
@@ -5873,6 +7038,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.DpoContact.Phone(childComplexity), true
+
+	case "EndAgreementPayload.agreement":
+		if e.ComplexityRoot.EndAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.EndAgreementPayload.Agreement(childComplexity), true
 
 	case "EndRelationPayload.relation":
 		if e.ComplexityRoot.EndRelationPayload.Relation == nil {
@@ -6276,6 +7448,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ErasureRecipient.Name(childComplexity), true
 
+	case "ExcuseNoticePayload.notice":
+		if e.ComplexityRoot.ExcuseNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ExcuseNoticePayload.Notice(childComplexity), true
+
 	case "Export.createdAt":
 		if e.ComplexityRoot.Export.CreatedAt == nil {
 			break
@@ -6511,6 +7690,135 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ImportMapping.Version(childComplexity), true
+
+	case "Instruction.agreement":
+		if e.ComplexityRoot.Instruction.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Agreement(childComplexity), true
+	case "Instruction.answer":
+		if e.ComplexityRoot.Instruction.Answer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Answer(childComplexity), true
+	case "Instruction.answeredAt":
+		if e.ComplexityRoot.Instruction.AnsweredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.AnsweredAt(childComplexity), true
+	case "Instruction.answeredBy":
+		if e.ComplexityRoot.Instruction.AnsweredBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.AnsweredBy(childComplexity), true
+	case "Instruction.assessedAt":
+		if e.ComplexityRoot.Instruction.AssessedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.AssessedAt(childComplexity), true
+	case "Instruction.assessedBy":
+		if e.ComplexityRoot.Instruction.AssessedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.AssessedBy(childComplexity), true
+	case "Instruction.channel":
+		if e.ComplexityRoot.Instruction.Channel == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Channel(childComplexity), true
+	case "Instruction.createdAt":
+		if e.ComplexityRoot.Instruction.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.CreatedAt(childComplexity), true
+	case "Instruction.givenAt":
+		if e.ComplexityRoot.Instruction.GivenAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.GivenAt(childComplexity), true
+	case "Instruction.givenBy":
+		if e.ComplexityRoot.Instruction.GivenBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.GivenBy(childComplexity), true
+	case "Instruction.id":
+		if e.ComplexityRoot.Instruction.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.ID(childComplexity), true
+	case "Instruction.objection":
+		if e.ComplexityRoot.Instruction.Objection == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Objection(childComplexity), true
+	case "Instruction.recordedBy":
+		if e.ComplexityRoot.Instruction.RecordedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.RecordedBy(childComplexity), true
+	case "Instruction.state":
+		if e.ComplexityRoot.Instruction.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.State(childComplexity), true
+	case "Instruction.text":
+		if e.ComplexityRoot.Instruction.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Text(childComplexity), true
+	case "Instruction.version":
+		if e.ComplexityRoot.Instruction.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Instruction.Version(childComplexity), true
+
+	case "InstructionConnection.edges":
+		if e.ComplexityRoot.InstructionConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InstructionConnection.Edges(childComplexity), true
+	case "InstructionConnection.nodes":
+		if e.ComplexityRoot.InstructionConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InstructionConnection.Nodes(childComplexity), true
+	case "InstructionConnection.pageInfo":
+		if e.ComplexityRoot.InstructionConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InstructionConnection.PageInfo(childComplexity), true
+
+	case "InstructionEdge.cursor":
+		if e.ComplexityRoot.InstructionEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InstructionEdge.Cursor(childComplexity), true
+	case "InstructionEdge.node":
+		if e.ComplexityRoot.InstructionEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.InstructionEdge.Node(childComplexity), true
 
 	case "InvalidateConsentsPayload.invalidation":
 		if e.ComplexityRoot.InvalidateConsentsPayload.Invalidation == nil {
@@ -7385,6 +8693,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.LiftingNotice.SentAt(childComplexity), true
 
+	case "LoadTemplateTextPayload.template":
+		if e.ComplexityRoot.LoadTemplateTextPayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.LoadTemplateTextPayload.Template(childComplexity), true
+
 	case "Member.clearances":
 		if e.ComplexityRoot.Member.Clearances == nil {
 			break
@@ -7520,6 +8835,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AcceptInvitation(childComplexity, args["input"].(tenancy.AcceptInput)), true
+	case "Mutation.acknowledgeNotice":
+		if e.ComplexityRoot.Mutation.AcknowledgeNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_acknowledgeNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AcknowledgeNotice(childComplexity, args["input"].(recipient.AcknowledgeInput)), true
 	case "Mutation.activateProcessingActivity":
 		if e.ComplexityRoot.Mutation.ActivateProcessingActivity == nil {
 			break
@@ -7619,6 +8945,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AnswerMyConsents(childComplexity, args["input"].(consent.OwnAnswersInput)), true
+	case "Mutation.answerObjection":
+		if e.ComplexityRoot.Mutation.AnswerObjection == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_answerObjection_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AnswerObjection(childComplexity, args["input"].(agreement.AnswerInput)), true
 	case "Mutation.answerSearch":
 		if e.ComplexityRoot.Mutation.AnswerSearch == nil {
 			break
@@ -7729,6 +9066,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AskToClarify(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.assessInstruction":
+		if e.ComplexityRoot.Mutation.AssessInstruction == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_assessInstruction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AssessInstruction(childComplexity, args["input"].(agreement.AssessInput)), true
 	case "Mutation.assignRequest":
 		if e.ComplexityRoot.Mutation.AssignRequest == nil {
 			break
@@ -7740,6 +9088,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.AssignRequest(childComplexity, args["input"].(request.AssignInput)), true
+	case "Mutation.assignTask":
+		if e.ComplexityRoot.Mutation.AssignTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_assignTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.AssignTask(childComplexity, args["input"].(task.AssignInput)), true
 	case "Mutation.beginAssessment":
 		if e.ComplexityRoot.Mutation.BeginAssessment == nil {
 			break
@@ -7751,6 +9110,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.BeginAssessment(childComplexity, args["input"].(assessment.Input)), true
+	case "Mutation.cancelTask":
+		if e.ComplexityRoot.Mutation.CancelTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_cancelTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CancelTask(childComplexity, args["input"].(task.CancelInput)), true
 	case "Mutation.changeDetector":
 		if e.ComplexityRoot.Mutation.ChangeDetector == nil {
 			break
@@ -7795,6 +9165,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ChangeRetentionSettings(childComplexity, args["input"].(retention.SettingsInput)), true
+	case "Mutation.chooseAgreementEnding":
+		if e.ComplexityRoot.Mutation.ChooseAgreementEnding == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_chooseAgreementEnding_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ChooseAgreementEnding(childComplexity, args["input"].(agreement.ChooseInput)), true
 	case "Mutation.clarifyRequest":
 		if e.ComplexityRoot.Mutation.ClarifyRequest == nil {
 			break
@@ -7806,6 +9187,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ClarifyRequest(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.closeAgreement":
+		if e.ComplexityRoot.Mutation.CloseAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_closeAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CloseAgreement(childComplexity, args["input"].(agreement.CloseInput)), true
 	case "Mutation.closeRequest":
 		if e.ComplexityRoot.Mutation.CloseRequest == nil {
 			break
@@ -7816,7 +9208,7 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 			return 0, false
 		}
 
-		return e.ComplexityRoot.Mutation.CloseRequest(childComplexity, args["input"].(request.CloseInput)), true
+		return e.ComplexityRoot.Mutation.CloseRequest(childComplexity, args["input"].(request.IDInput)), true
 	case "Mutation.commentRequest":
 		if e.ComplexityRoot.Mutation.CommentRequest == nil {
 			break
@@ -7828,6 +9220,39 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CommentRequest(childComplexity, args["input"].(request.CommentInput)), true
+	case "Mutation.commentTask":
+		if e.ComplexityRoot.Mutation.CommentTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_commentTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CommentTask(childComplexity, args["input"].(task.CommentInput)), true
+	case "Mutation.completeAgreementTask":
+		if e.ComplexityRoot.Mutation.CompleteAgreementTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_completeAgreementTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CompleteAgreementTask(childComplexity, args["input"].(agreement.TaskInput)), true
+	case "Mutation.completeTask":
+		if e.ComplexityRoot.Mutation.CompleteTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_completeTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CompleteTask(childComplexity, args["input"].(task.CompleteInput)), true
 	case "Mutation.confirmDelivery":
 		if e.ComplexityRoot.Mutation.ConfirmDelivery == nil {
 			break
@@ -7872,6 +9297,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CorrectSecurityEvent(childComplexity, args["input"].(security.CorrectInput)), true
+	case "Mutation.counterAgreement":
+		if e.ComplexityRoot.Mutation.CounterAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_counterAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CounterAgreement(childComplexity, args["input"].(agreement.ProposeInput)), true
+	case "Mutation.countersignAgreement":
+		if e.ComplexityRoot.Mutation.CountersignAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_countersignAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CountersignAgreement(childComplexity, args["input"].(agreement.SignInput)), true
 	case "Mutation.createApiKey":
 		if e.ComplexityRoot.Mutation.CreateAPIKey == nil {
 			break
@@ -8004,6 +9451,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.CreateSubject(childComplexity, args["input"].(subject.CreateInput)), true
+	case "Mutation.createTask":
+		if e.ComplexityRoot.Mutation.CreateTask == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createTask_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateTask(childComplexity, args["input"].(task.CreateInput)), true
+	case "Mutation.createTaskTemplate":
+		if e.ComplexityRoot.Mutation.CreateTaskTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_createTaskTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CreateTaskTemplate(childComplexity, args["input"].(task.CreateTemplateInput)), true
 	case "Mutation.createTenant":
 		if e.ComplexityRoot.Mutation.CreateTenant == nil {
 			break
@@ -8037,6 +9506,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DecideItem(childComplexity, args["input"].(request.ProposeInput)), true
+	case "Mutation.declineAgreement":
+		if e.ComplexityRoot.Mutation.DeclineAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_declineAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.DeclineAgreement(childComplexity, args["input"].(agreement.DeclineInput)), true
 	case "Mutation.deferConsent":
 		if e.ComplexityRoot.Mutation.DeferConsent == nil {
 			break
@@ -8103,6 +9583,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.DisposeSecurityEvent(childComplexity, args["input"].(security.DisposeInput)), true
+	case "Mutation.endAgreement":
+		if e.ComplexityRoot.Mutation.EndAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_endAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.EndAgreement(childComplexity, args["input"].(agreement.TerminateInput)), true
 	case "Mutation.endRelation":
 		if e.ComplexityRoot.Mutation.EndRelation == nil {
 			break
@@ -8125,6 +9616,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.EnterTenant(childComplexity, args["input"].(breakglass.EnterInput)), true
+	case "Mutation.excuseNotice":
+		if e.ComplexityRoot.Mutation.ExcuseNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_excuseNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ExcuseNotice(childComplexity, args["input"].(recipient.ExcuseInput)), true
 	case "Mutation.exportAudit":
 		if e.ComplexityRoot.Mutation.ExportAudit == nil {
 			break
@@ -8268,6 +9770,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.LiftRestriction(childComplexity, args["input"].(rights.LiftInput)), true
+	case "Mutation.loadTemplateText":
+		if e.ComplexityRoot.Mutation.LoadTemplateText == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_loadTemplateText_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.LoadTemplateText(childComplexity, args["input"].(agreement.LoadInput)), true
+	case "Mutation.negotiateAgreement":
+		if e.ComplexityRoot.Mutation.NegotiateAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_negotiateAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.NegotiateAgreement(childComplexity, args["input"].(agreement.ProposeInput)), true
 	case "Mutation.noteConsultation":
 		if e.ComplexityRoot.Mutation.NoteConsultation == nil {
 			break
@@ -8279,6 +9803,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.NoteConsultation(childComplexity, args["input"].(assessment.NoteInput)), true
+	case "Mutation.offerAgreement":
+		if e.ComplexityRoot.Mutation.OfferAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_offerAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.OfferAgreement(childComplexity, args["input"].(agreement.OfferInput)), true
 	case "Mutation.openMyRequest":
 		if e.ComplexityRoot.Mutation.OpenMyRequest == nil {
 			break
@@ -8323,6 +9858,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.PlaceHold(childComplexity, args["input"].(retention.PlaceInput)), true
+	case "Mutation.prepareAgreement":
+		if e.ComplexityRoot.Mutation.PrepareAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_prepareAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PrepareAgreement(childComplexity, args["input"].(agreement.RequestInput)), true
 	case "Mutation.prepareRegister":
 		if e.ComplexityRoot.Mutation.PrepareRegister == nil {
 			break
@@ -8411,6 +9957,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RecordDisclosures(childComplexity, args["input"].(disclosure.RecordInput)), true
+	case "Mutation.recordInstruction":
+		if e.ComplexityRoot.Mutation.RecordInstruction == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_recordInstruction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RecordInstruction(childComplexity, args["input"].(agreement.InstructInput)), true
 	case "Mutation.recordSecurityEvent":
 		if e.ComplexityRoot.Mutation.RecordSecurityEvent == nil {
 			break
@@ -8455,6 +10012,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterDocuments(childComplexity, args["input"].(document.RegisterInput)), true
+	case "Mutation.rejectAmendment":
+		if e.ComplexityRoot.Mutation.RejectAmendment == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_rejectAmendment_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RejectAmendment(childComplexity, args["input"].(agreement.DeclineInput)), true
 	case "Mutation.rejectAssessment":
 		if e.ComplexityRoot.Mutation.RejectAssessment == nil {
 			break
@@ -8543,6 +10111,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ReopenRequest(childComplexity, args["input"].(request.ReopenInput)), true
+	case "Mutation.requestAgreement":
+		if e.ComplexityRoot.Mutation.RequestAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_requestAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RequestAgreement(childComplexity, args["input"].(agreement.RequestInput)), true
 	case "Mutation.requestConsent":
 		if e.ComplexityRoot.Mutation.RequestConsent == nil {
 			break
@@ -8697,6 +10276,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetireSecurityMeasure(childComplexity, args["input"].(measure.RetireInput)), true
+	case "Mutation.retireTaskTemplate":
+		if e.ComplexityRoot.Mutation.RetireTaskTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_retireTaskTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.RetireTaskTemplate(childComplexity, args["input"].(task.RetireTemplateInput)), true
 	case "Mutation.retireTenantPolicy":
 		if e.ComplexityRoot.Mutation.RetireTenantPolicy == nil {
 			break
@@ -8928,6 +10518,50 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SendBackRequest(childComplexity, args["input"].(request.ReasonInput)), true
+	case "Mutation.sendNotice":
+		if e.ComplexityRoot.Mutation.SendNotice == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_sendNotice_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SendNotice(childComplexity, args["input"].(recipient.SendInput)), true
+	case "Mutation.setAgreementGate":
+		if e.ComplexityRoot.Mutation.SetAgreementGate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_setAgreementGate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SetAgreementGate(childComplexity, args["input"].(agreement.GateInput)), true
+	case "Mutation.setRecipientEndpoint":
+		if e.ComplexityRoot.Mutation.SetRecipientEndpoint == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_setRecipientEndpoint_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SetRecipientEndpoint(childComplexity, args["input"].(recipient.EndpointInput)), true
+	case "Mutation.signAgreement":
+		if e.ComplexityRoot.Mutation.SignAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_signAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.SignAgreement(childComplexity, args["input"].(agreement.SignInput)), true
 	case "Mutation.signInSubject":
 		if e.ComplexityRoot.Mutation.SignInSubject == nil {
 			break
@@ -9005,6 +10639,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.SubmitRequest(childComplexity, args["input"].(request.IDInput)), true
+	case "Mutation.terminateAgreement":
+		if e.ComplexityRoot.Mutation.TerminateAgreement == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_terminateAgreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.TerminateAgreement(childComplexity, args["input"].(agreement.TerminateInput)), true
 	case "Mutation.unregisterDocument":
 		if e.ComplexityRoot.Mutation.UnregisterDocument == nil {
 			break
@@ -9115,6 +10760,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.UpdateSubject(childComplexity, args["input"].(subject.UpdateInput)), true
+	case "Mutation.updateTaskTemplate":
+		if e.ComplexityRoot.Mutation.UpdateTaskTemplate == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_updateTaskTemplate_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.UpdateTaskTemplate(childComplexity, args["input"].(task.UpdateTemplateInput)), true
 	case "Mutation.updateTenant":
 		if e.ComplexityRoot.Mutation.UpdateTenant == nil {
 			break
@@ -9318,6 +10974,93 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.MyRecipientEdge.Node(childComplexity), true
 
+	case "MyRecipientNotice.action":
+		if e.ComplexityRoot.MyRecipientNotice.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.Action(childComplexity), true
+	case "MyRecipientNotice.acknowledgedAt":
+		if e.ComplexityRoot.MyRecipientNotice.AnsweredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.AnsweredAt(childComplexity), true
+	case "MyRecipientNotice.doneAt":
+		if e.ComplexityRoot.MyRecipientNotice.DoneAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.DoneAt(childComplexity), true
+	case "MyRecipientNotice.exceptionReason":
+		if e.ComplexityRoot.MyRecipientNotice.ExceptionReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.ExceptionReason(childComplexity), true
+	case "MyRecipientNotice.id":
+		if e.ComplexityRoot.MyRecipientNotice.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.ID(childComplexity), true
+	case "MyRecipientNotice.name":
+		if e.ComplexityRoot.MyRecipientNotice.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.Name(childComplexity), true
+	case "MyRecipientNotice.result":
+		if e.ComplexityRoot.MyRecipientNotice.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.Outcome(childComplexity), true
+	case "MyRecipientNotice.request":
+		if e.ComplexityRoot.MyRecipientNotice.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.Request(childComplexity), true
+	case "MyRecipientNotice.sentAt":
+		if e.ComplexityRoot.MyRecipientNotice.SentAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNotice.SentAt(childComplexity), true
+
+	case "MyRecipientNoticeConnection.edges":
+		if e.ComplexityRoot.MyRecipientNoticeConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNoticeConnection.Edges(childComplexity), true
+	case "MyRecipientNoticeConnection.nodes":
+		if e.ComplexityRoot.MyRecipientNoticeConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNoticeConnection.Nodes(childComplexity), true
+	case "MyRecipientNoticeConnection.pageInfo":
+		if e.ComplexityRoot.MyRecipientNoticeConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNoticeConnection.PageInfo(childComplexity), true
+
+	case "MyRecipientNoticeEdge.cursor":
+		if e.ComplexityRoot.MyRecipientNoticeEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNoticeEdge.Cursor(childComplexity), true
+	case "MyRecipientNoticeEdge.node":
+		if e.ComplexityRoot.MyRecipientNoticeEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.MyRecipientNoticeEdge.Node(childComplexity), true
+
 	case "MyRequest.clock":
 		if e.ComplexityRoot.MyRequest.Clock == nil {
 			break
@@ -9516,6 +11259,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.NationalId.Number(childComplexity), true
+
+	case "NegotiateAgreementPayload.agreement":
+		if e.ComplexityRoot.NegotiateAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.NegotiateAgreementPayload.Agreement(childComplexity), true
 
 	case "NoteConsultationPayload.assessment":
 		if e.ComplexityRoot.NoteConsultationPayload.Assessment == nil {
@@ -9946,6 +11696,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.OAuthCredentials.TokenURL(childComplexity), true
 
+	case "OfferAgreementPayload.agreement":
+		if e.ComplexityRoot.OfferAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.OfferAgreementPayload.Agreement(childComplexity), true
+
 	case "OpenMyRequestPayload.request":
 		if e.ComplexityRoot.OpenMyRequestPayload.Request == nil {
 			break
@@ -10130,6 +11887,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PlaceHoldPayload.Hold(childComplexity), true
+
+	case "PrepareAgreementPayload.agreement":
+		if e.ComplexityRoot.PrepareAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PrepareAgreementPayload.Agreement(childComplexity), true
 
 	case "PrepareRegisterPayload.register":
 		if e.ComplexityRoot.PrepareRegisterPayload.Register == nil {
@@ -11079,6 +12843,78 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.APIKeys(childComplexity), true
+	case "Query.agreement":
+		if e.ComplexityRoot.Query.Agreement == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreement_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Agreement(childComplexity, args["id"].(string)), true
+	case "Query.agreementDifferences":
+		if e.ComplexityRoot.Query.AgreementDifferences == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreementDifferences_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AgreementDifferences(childComplexity, args["agreement"].(string), args["from"].(int64), args["to"].(int64)), true
+	case "Query.agreementEvents":
+		if e.ComplexityRoot.Query.AgreementEvents == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreementEvents_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AgreementEvents(childComplexity, args["agreement"].(string)), true
+	case "Query.agreementStanding":
+		if e.ComplexityRoot.Query.AgreementStanding == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreementStanding_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AgreementStanding(childComplexity, args["tenant"].(*string)), true
+	case "Query.agreementTemplates":
+		if e.ComplexityRoot.Query.AgreementTemplates == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.AgreementTemplates(childComplexity), true
+	case "Query.agreementVersions":
+		if e.ComplexityRoot.Query.AgreementVersions == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreementVersions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.AgreementVersions(childComplexity, args["agreement"].(string)), true
+	case "Query.agreements":
+		if e.ComplexityRoot.Query.Agreements == nil {
+			break
+		}
+
+		args, err := ec.field_Query_agreements_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Agreements(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.assessment":
 		if e.ComplexityRoot.Query.Assessment == nil {
 			break
@@ -11256,6 +13092,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Consents(childComplexity, args["subject"].(*string), args["purpose"].(*string), args["state"].(*consent.State), args["first"].(int), args["after"].(*string)), true
+	case "Query.currentAgreement":
+		if e.ComplexityRoot.Query.CurrentAgreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.CurrentAgreement(childComplexity), true
 	case "Query.currentNotice":
 		if e.ComplexityRoot.Query.CurrentNotice == nil {
 			break
@@ -11478,6 +13320,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.ImportMappings(childComplexity), true
+	case "Query.instruction":
+		if e.ComplexityRoot.Query.Instruction == nil {
+			break
+		}
+
+		args, err := ec.field_Query_instruction_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Instruction(childComplexity, args["id"].(string)), true
+	case "Query.instructions":
+		if e.ComplexityRoot.Query.Instructions == nil {
+			break
+		}
+
+		args, err := ec.field_Query_instructions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Instructions(childComplexity, args["tenant"].(*string), args["first"].(int), args["after"].(*string)), true
 
 	case "Query.job":
 		if e.ComplexityRoot.Query.Job == nil {
@@ -11562,6 +13426,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.MyConsents(childComplexity), true
+	case "Query.myRecipientNotices":
+		if e.ComplexityRoot.Query.MyRecipientNotices == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myRecipientNotices_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyRecipientNotices(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.myRecipients":
 		if e.ComplexityRoot.Query.MyRecipients == nil {
 			break
@@ -11584,6 +13459,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.MyRequests(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.myTasks":
+		if e.ComplexityRoot.Query.MyTasks == nil {
+			break
+		}
+
+		args, err := ec.field_Query_myTasks_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.MyTasks(childComplexity, args["first"].(int), args["after"].(*string)), true
 	case "Query.node":
 		if e.ComplexityRoot.Query.Node == nil {
 			break
@@ -11761,6 +13647,23 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Purposes(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.recipientEndpoints":
+		if e.ComplexityRoot.Query.RecipientEndpoints == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.RecipientEndpoints(childComplexity), true
+	case "Query.recipientNotices":
+		if e.ComplexityRoot.Query.RecipientNotices == nil {
+			break
+		}
+
+		args, err := ec.field_Query_recipientNotices_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.RecipientNotices(childComplexity, args["request"].(string), args["first"].(int), args["after"].(*string)), true
 	case "Query.record":
 		if e.ComplexityRoot.Query.Record == nil {
 			break
@@ -12000,6 +13903,28 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Subjects(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.taskTemplates":
+		if e.ComplexityRoot.Query.TaskTemplates == nil {
+			break
+		}
+
+		args, err := ec.field_Query_taskTemplates_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.TaskTemplates(childComplexity, args["first"].(int), args["after"].(*string)), true
+	case "Query.tasks":
+		if e.ComplexityRoot.Query.Tasks == nil {
+			break
+		}
+
+		args, err := ec.field_Query_tasks_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Tasks(childComplexity, args["request"].(string), args["state"].(*task.State), args["first"].(int), args["after"].(*string)), true
 	case "Query.tenant":
 		if e.ComplexityRoot.Query.Tenant == nil {
 			break
@@ -12070,6 +13995,202 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RebuildLookupsPayload.Tenants(childComplexity), true
+
+	case "RecipientEndpoint.party":
+		if e.ComplexityRoot.RecipientEndpoint.Party == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientEndpoint.Party(childComplexity), true
+	case "RecipientEndpoint.webhook":
+		if e.ComplexityRoot.RecipientEndpoint.Webhook == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientEndpoint.Webhook(childComplexity), true
+
+	case "RecipientNotice.action":
+		if e.ComplexityRoot.RecipientNotice.Action == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Action(childComplexity), true
+	case "RecipientNotice.answer":
+		if e.ComplexityRoot.RecipientNotice.Answer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Answer(childComplexity), true
+	case "RecipientNotice.answerBy":
+		if e.ComplexityRoot.RecipientNotice.AnswerBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.AnswerBy(childComplexity), true
+	case "RecipientNotice.acknowledgedAt":
+		if e.ComplexityRoot.RecipientNotice.AnsweredAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.AnsweredAt(childComplexity), true
+	case "RecipientNotice.categories":
+		if e.ComplexityRoot.RecipientNotice.Categories == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Categories(childComplexity), true
+	case "RecipientNotice.createdAt":
+		if e.ComplexityRoot.RecipientNotice.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.CreatedAt(childComplexity), true
+	case "RecipientNotice.datasets":
+		if e.ComplexityRoot.RecipientNotice.Datasets == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Datasets(childComplexity), true
+	case "RecipientNotice.disclosures":
+		if e.ComplexityRoot.RecipientNotice.Disclosures == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Disclosures(childComplexity), true
+	case "RecipientNotice.doneAt":
+		if e.ComplexityRoot.RecipientNotice.DoneAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.DoneAt(childComplexity), true
+	case "RecipientNotice.exceptionReason":
+		if e.ComplexityRoot.RecipientNotice.ExceptionReason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.ExceptionReason(childComplexity), true
+	case "RecipientNotice.excusedBy":
+		if e.ComplexityRoot.RecipientNotice.Excuser == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Excuser(childComplexity), true
+	case "RecipientNotice.how":
+		if e.ComplexityRoot.RecipientNotice.How == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.How(childComplexity), true
+	case "RecipientNotice.id":
+		if e.ComplexityRoot.RecipientNotice.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.ID(childComplexity), true
+	case "RecipientNotice.item":
+		if e.ComplexityRoot.RecipientNotice.Item == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Item(childComplexity), true
+	case "RecipientNotice.name":
+		if e.ComplexityRoot.RecipientNotice.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Name(childComplexity), true
+	case "RecipientNotice.result":
+		if e.ComplexityRoot.RecipientNotice.Outcome == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Outcome(childComplexity), true
+	case "RecipientNotice.recipient":
+		if e.ComplexityRoot.RecipientNotice.Recipient == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Recipient(childComplexity), true
+	case "RecipientNotice.references":
+		if e.ComplexityRoot.RecipientNotice.ReferenceTexts == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.ReferenceTexts(childComplexity), true
+	case "RecipientNotice.request":
+		if e.ComplexityRoot.RecipientNotice.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Request(childComplexity), true
+	case "RecipientNotice.sentBy":
+		if e.ComplexityRoot.RecipientNotice.Sender == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Sender(childComplexity), true
+	case "RecipientNotice.sentAt":
+		if e.ComplexityRoot.RecipientNotice.SentAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.SentAt(childComplexity), true
+	case "RecipientNotice.state":
+		if e.ComplexityRoot.RecipientNotice.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.State(childComplexity), true
+	case "RecipientNotice.version":
+		if e.ComplexityRoot.RecipientNotice.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Version(childComplexity), true
+	case "RecipientNotice.channel":
+		if e.ComplexityRoot.RecipientNotice.Way == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Way(childComplexity), true
+	case "RecipientNotice.reason":
+		if e.ComplexityRoot.RecipientNotice.Why == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNotice.Why(childComplexity), true
+
+	case "RecipientNoticeConnection.edges":
+		if e.ComplexityRoot.RecipientNoticeConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNoticeConnection.Edges(childComplexity), true
+	case "RecipientNoticeConnection.nodes":
+		if e.ComplexityRoot.RecipientNoticeConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNoticeConnection.Nodes(childComplexity), true
+	case "RecipientNoticeConnection.pageInfo":
+		if e.ComplexityRoot.RecipientNoticeConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNoticeConnection.PageInfo(childComplexity), true
+
+	case "RecipientNoticeEdge.cursor":
+		if e.ComplexityRoot.RecipientNoticeEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNoticeEdge.Cursor(childComplexity), true
+	case "RecipientNoticeEdge.node":
+		if e.ComplexityRoot.RecipientNoticeEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecipientNoticeEdge.Node(childComplexity), true
 
 	case "Record.collectedAt":
 		if e.ComplexityRoot.Record.CollectedAt == nil {
@@ -12238,6 +14359,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RecordField.Value(childComplexity), true
 
+	case "RecordInstructionPayload.instruction":
+		if e.ComplexityRoot.RecordInstructionPayload.Instruction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordInstructionPayload.Instruction(childComplexity), true
+
 	case "RecordSecurityEventPayload.event":
 		if e.ComplexityRoot.RecordSecurityEventPayload.Event == nil {
 			break
@@ -12316,6 +14444,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Registration.Scheme(childComplexity), true
+
+	case "RejectAmendmentPayload.agreement":
+		if e.ComplexityRoot.RejectAmendmentPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RejectAmendmentPayload.Agreement(childComplexity), true
 
 	case "RejectAssessmentPayload.assessment":
 		if e.ComplexityRoot.RejectAssessmentPayload.Assessment == nil {
@@ -12650,6 +14785,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Request.Version(childComplexity), true
+
+	case "RequestAgreementPayload.agreement":
+		if e.ComplexityRoot.RequestAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestAgreementPayload.Agreement(childComplexity), true
 
 	case "RequestConnection.edges":
 		if e.ComplexityRoot.RequestConnection.Edges == nil {
@@ -13875,6 +16017,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetireSecurityMeasurePayload.Measure(childComplexity), true
 
+	case "RetireTaskTemplatePayload.template":
+		if e.ComplexityRoot.RetireTaskTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RetireTaskTemplatePayload.Template(childComplexity), true
+
 	case "RetireTenantPolicyPayload.policy":
 		if e.ComplexityRoot.RetireTenantPolicyPayload.Policy == nil {
 			break
@@ -14489,6 +16638,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SendBackRequestPayload.Request(childComplexity), true
 
+	case "SendNoticePayload.notice":
+		if e.ComplexityRoot.SendNoticePayload.Notice == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SendNoticePayload.Notice(childComplexity), true
+
 	case "Session.aal":
 		if e.ComplexityRoot.Session.AAL == nil {
 			break
@@ -14538,6 +16694,20 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Session.IssuedAt(childComplexity), true
 
+	case "SetAgreementGatePayload.standing":
+		if e.ComplexityRoot.SetAgreementGatePayload.Standing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetAgreementGatePayload.Standing(childComplexity), true
+
+	case "SetRecipientEndpointPayload.endpoint":
+		if e.ComplexityRoot.SetRecipientEndpointPayload.Endpoint == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SetRecipientEndpointPayload.Endpoint(childComplexity), true
+
 	case "ShownNotice.notice":
 		if e.ComplexityRoot.ShownNotice.Notice == nil {
 			break
@@ -14556,6 +16726,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.ShownNotice.Text(childComplexity), true
+
+	case "SignAgreementPayload.agreement":
+		if e.ComplexityRoot.SignAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SignAgreementPayload.Agreement(childComplexity), true
 
 	case "SignInSubjectPayload.expiresAt":
 		if e.ComplexityRoot.SignInSubjectPayload.ExpiresAt == nil {
@@ -14825,6 +17002,327 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Subscription.Job(childComplexity, args["id"].(string)), true
 
+	case "Task.answers":
+		if e.ComplexityRoot.Task.Answers == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Answers(childComplexity), true
+	case "Task.assignedTo":
+		if e.ComplexityRoot.Task.Assignee == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Assignee(childComplexity), true
+	case "Task.attachment":
+		if e.ComplexityRoot.Task.Attachment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Attachment(childComplexity), true
+	case "Task.comments":
+		if e.ComplexityRoot.Task.Comments == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Comments(childComplexity), true
+	case "Task.completedAt":
+		if e.ComplexityRoot.Task.CompletedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.CompletedAt(childComplexity), true
+	case "Task.completedBy":
+		if e.ComplexityRoot.Task.Completer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Completer(childComplexity), true
+	case "Task.createdAt":
+		if e.ComplexityRoot.Task.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.CreatedAt(childComplexity), true
+	case "Task.fields":
+		if e.ComplexityRoot.Task.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Fields(childComplexity), true
+	case "Task.files":
+		if e.ComplexityRoot.Task.Files == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Files(childComplexity), true
+	case "Task.id":
+		if e.ComplexityRoot.Task.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.ID(childComplexity), true
+	case "Task.instructions":
+		if e.ComplexityRoot.Task.Instructions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Instructions(childComplexity), true
+	case "Task.item":
+		if e.ComplexityRoot.Task.Item == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Item(childComplexity), true
+	case "Task.name":
+		if e.ComplexityRoot.Task.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Name(childComplexity), true
+	case "Task.note":
+		if e.ComplexityRoot.Task.Note == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Note(childComplexity), true
+	case "Task.notice":
+		if e.ComplexityRoot.Task.NoticeID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.NoticeID(childComplexity), true
+	case "Task.number":
+		if e.ComplexityRoot.Task.Number == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Number(childComplexity), true
+	case "Task.request":
+		if e.ComplexityRoot.Task.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Request(childComplexity), true
+	case "Task.stage":
+		if e.ComplexityRoot.Task.Stage == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Stage(childComplexity), true
+	case "Task.state":
+		if e.ComplexityRoot.Task.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.State(childComplexity), true
+	case "Task.template":
+		if e.ComplexityRoot.Task.TemplateID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.TemplateID(childComplexity), true
+	case "Task.version":
+		if e.ComplexityRoot.Task.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Task.Version(childComplexity), true
+
+	case "TaskAnswer.key":
+		if e.ComplexityRoot.TaskAnswer.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskAnswer.Key(childComplexity), true
+	case "TaskAnswer.value":
+		if e.ComplexityRoot.TaskAnswer.Value == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskAnswer.Value(childComplexity), true
+
+	case "TaskComment.at":
+		if e.ComplexityRoot.TaskComment.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskComment.At(childComplexity), true
+	case "TaskComment.by":
+		if e.ComplexityRoot.TaskComment.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskComment.By(childComplexity), true
+	case "TaskComment.text":
+		if e.ComplexityRoot.TaskComment.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskComment.Text(childComplexity), true
+
+	case "TaskConnection.edges":
+		if e.ComplexityRoot.TaskConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskConnection.Edges(childComplexity), true
+	case "TaskConnection.nodes":
+		if e.ComplexityRoot.TaskConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskConnection.Nodes(childComplexity), true
+	case "TaskConnection.pageInfo":
+		if e.ComplexityRoot.TaskConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskConnection.PageInfo(childComplexity), true
+
+	case "TaskEdge.cursor":
+		if e.ComplexityRoot.TaskEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskEdge.Cursor(childComplexity), true
+	case "TaskEdge.node":
+		if e.ComplexityRoot.TaskEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskEdge.Node(childComplexity), true
+
+	case "TaskField.key":
+		if e.ComplexityRoot.TaskField.Key == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskField.Key(childComplexity), true
+	case "TaskField.label":
+		if e.ComplexityRoot.TaskField.Label == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskField.Label(childComplexity), true
+	case "TaskField.options":
+		if e.ComplexityRoot.TaskField.Options == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskField.Options(childComplexity), true
+	case "TaskField.required":
+		if e.ComplexityRoot.TaskField.Required == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskField.Required(childComplexity), true
+	case "TaskField.type":
+		if e.ComplexityRoot.TaskField.Type == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskField.Type(childComplexity), true
+
+	case "TaskTemplate.attachment":
+		if e.ComplexityRoot.TaskTemplate.Attachment == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Attachment(childComplexity), true
+	case "TaskTemplate.createdAt":
+		if e.ComplexityRoot.TaskTemplate.CreatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.CreatedAt(childComplexity), true
+	case "TaskTemplate.fields":
+		if e.ComplexityRoot.TaskTemplate.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Fields(childComplexity), true
+	case "TaskTemplate.id":
+		if e.ComplexityRoot.TaskTemplate.ID == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.ID(childComplexity), true
+	case "TaskTemplate.instructions":
+		if e.ComplexityRoot.TaskTemplate.Instructions == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Instructions(childComplexity), true
+	case "TaskTemplate.name":
+		if e.ComplexityRoot.TaskTemplate.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Name(childComplexity), true
+	case "TaskTemplate.right":
+		if e.ComplexityRoot.TaskTemplate.Right == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Right(childComplexity), true
+	case "TaskTemplate.stage":
+		if e.ComplexityRoot.TaskTemplate.Stage == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Stage(childComplexity), true
+	case "TaskTemplate.state":
+		if e.ComplexityRoot.TaskTemplate.State == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.State(childComplexity), true
+	case "TaskTemplate.updatedAt":
+		if e.ComplexityRoot.TaskTemplate.UpdatedAt == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.UpdatedAt(childComplexity), true
+	case "TaskTemplate.version":
+		if e.ComplexityRoot.TaskTemplate.Version == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplate.Version(childComplexity), true
+
+	case "TaskTemplateConnection.edges":
+		if e.ComplexityRoot.TaskTemplateConnection.Edges == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplateConnection.Edges(childComplexity), true
+	case "TaskTemplateConnection.nodes":
+		if e.ComplexityRoot.TaskTemplateConnection.Nodes == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplateConnection.Nodes(childComplexity), true
+	case "TaskTemplateConnection.pageInfo":
+		if e.ComplexityRoot.TaskTemplateConnection.PageInfo == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplateConnection.PageInfo(childComplexity), true
+
+	case "TaskTemplateEdge.cursor":
+		if e.ComplexityRoot.TaskTemplateEdge.Cursor == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplateEdge.Cursor(childComplexity), true
+	case "TaskTemplateEdge.node":
+		if e.ComplexityRoot.TaskTemplateEdge.Node == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TaskTemplateEdge.Node(childComplexity), true
+
 	case "Tenant.allowedOrigins":
 		if e.ComplexityRoot.Tenant.AllowedOrigins == nil {
 			break
@@ -15033,6 +17531,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.TenantPolicyEdge.Node(childComplexity), true
 
+	case "TerminateAgreementPayload.agreement":
+		if e.ComplexityRoot.TerminateAgreementPayload.Agreement == nil {
+			break
+		}
+
+		return e.ComplexityRoot.TerminateAgreementPayload.Agreement(childComplexity), true
+
 	case "Tia.circumstances":
 		if e.ComplexityRoot.Tia.Circumstances == nil {
 			break
@@ -15169,6 +17674,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.UpdateSubjectPayload.Subject(childComplexity), true
+
+	case "UpdateTaskTemplatePayload.template":
+		if e.ComplexityRoot.UpdateTaskTemplatePayload.Template == nil {
+			break
+		}
+
+		return e.ComplexityRoot.UpdateTaskTemplatePayload.Template(childComplexity), true
 
 	case "UpdateTenantPayload.tenant":
 		if e.ComplexityRoot.UpdateTenantPayload.Tenant == nil {
@@ -15540,16 +18052,20 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 	ec := newExecutionContext(opCtx, e, make(chan graphql.DeferredResult))
 	inputUnmarshalMap := graphql.BuildUnmarshalerMap(
 		ec.unmarshalInputAcceptInvitationInput,
+		ec.unmarshalInputAcknowledgeNoticeInput,
 		ec.unmarshalInputActivateProcessingActivityInput,
 		ec.unmarshalInputAddDatasetFieldInput,
 		ec.unmarshalInputAddSecurityEventActivityInput,
 		ec.unmarshalInputAddedHolidayInput,
 		ec.unmarshalInputAdoptSecurityMeasuresInput,
 		ec.unmarshalInputAdviseOnAssessmentInput,
+		ec.unmarshalInputAgreementScopeInput,
+		ec.unmarshalInputAgreementValueInput,
 		ec.unmarshalInputAnnounceFeeInput,
 		ec.unmarshalInputAnnounceLiftingInput,
 		ec.unmarshalInputAnswerConsentsInput,
 		ec.unmarshalInputAnswerMyConsentsInput,
+		ec.unmarshalInputAnswerObjectionInput,
 		ec.unmarshalInputAnswerSearchInput,
 		ec.unmarshalInputApproveAssessmentInput,
 		ec.unmarshalInputApproveEpochCloseInput,
@@ -15560,19 +18076,27 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputApproveTenantPolicyInput,
 		ec.unmarshalInputAskIdentityInput,
 		ec.unmarshalInputAskToClarifyInput,
+		ec.unmarshalInputAssessInstructionInput,
 		ec.unmarshalInputAssessedRiskInput,
 		ec.unmarshalInputAssessmentScreeningInput,
 		ec.unmarshalInputAssignRequestInput,
+		ec.unmarshalInputAssignTaskInput,
 		ec.unmarshalInputAuditFilter,
 		ec.unmarshalInputBeginAssessmentInput,
 		ec.unmarshalInputBilingualTextInput,
+		ec.unmarshalInputCancelTaskInput,
 		ec.unmarshalInputChangeDetectorInput,
 		ec.unmarshalInputChangeHolidaysInput,
 		ec.unmarshalInputChangeMemberInput,
 		ec.unmarshalInputChangeRetentionSettingsInput,
+		ec.unmarshalInputChooseAgreementEndingInput,
 		ec.unmarshalInputClarifyRequestInput,
+		ec.unmarshalInputCloseAgreementInput,
 		ec.unmarshalInputCloseRequestInput,
 		ec.unmarshalInputCommentRequestInput,
+		ec.unmarshalInputCommentTaskInput,
+		ec.unmarshalInputCompleteAgreementTaskInput,
+		ec.unmarshalInputCompleteTaskInput,
 		ec.unmarshalInputConfirmDeliveryInput,
 		ec.unmarshalInputConsentAnswerInput,
 		ec.unmarshalInputConsentContextInput,
@@ -15580,6 +18104,8 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputControllerProcessingInput,
 		ec.unmarshalInputCorrectReceiptInput,
 		ec.unmarshalInputCorrectSecurityEventInput,
+		ec.unmarshalInputCounterAgreementInput,
+		ec.unmarshalInputCountersignAgreementInput,
 		ec.unmarshalInputCreateApiKeyInput,
 		ec.unmarshalInputCreateAssessmentInput,
 		ec.unmarshalInputCreateDataSystemInput,
@@ -15592,11 +18118,14 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputCreateRetentionRuleInput,
 		ec.unmarshalInputCreateSecurityMeasureInput,
 		ec.unmarshalInputCreateSubjectInput,
+		ec.unmarshalInputCreateTaskInput,
+		ec.unmarshalInputCreateTaskTemplateInput,
 		ec.unmarshalInputCreateTenantInput,
 		ec.unmarshalInputCreateWebhookInput,
 		ec.unmarshalInputDataSystemInput,
 		ec.unmarshalInputDatasetFieldInput,
 		ec.unmarshalInputDecideItemInput,
+		ec.unmarshalInputDeclineAgreementInput,
 		ec.unmarshalInputDeferConsentInput,
 		ec.unmarshalInputDeleteRecordInput,
 		ec.unmarshalInputDeleteWebhookInput,
@@ -15606,8 +18135,10 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputDisposeSecurityEventInput,
 		ec.unmarshalInputDpiaInput,
 		ec.unmarshalInputDpoContactInput,
+		ec.unmarshalInputEndAgreementInput,
 		ec.unmarshalInputEndRelationInput,
 		ec.unmarshalInputEnterTenantInput,
+		ec.unmarshalInputExcuseNoticeInput,
 		ec.unmarshalInputExplainDecisionInput,
 		ec.unmarshalInputExportAuditInput,
 		ec.unmarshalInputExtendRequestInput,
@@ -15627,12 +18158,15 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputLetterheadInput,
 		ec.unmarshalInputLiaInput,
 		ec.unmarshalInputLiftRestrictionInput,
+		ec.unmarshalInputLoadTemplateTextInput,
 		ec.unmarshalInputNameAndBirthDateInput,
 		ec.unmarshalInputNationalIdInput,
+		ec.unmarshalInputNegotiateAgreementInput,
 		ec.unmarshalInputNoteConsultationInput,
 		ec.unmarshalInputNoticeContentInput,
 		ec.unmarshalInputNoticePartyInput,
 		ec.unmarshalInputNoticeTextInput,
+		ec.unmarshalInputOfferAgreementInput,
 		ec.unmarshalInputOpenMyRequestInput,
 		ec.unmarshalInputOpenRequestInput,
 		ec.unmarshalInputOverrulePauseInput,
@@ -15640,6 +18174,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
 		ec.unmarshalInputPlaceHoldInput,
+		ec.unmarshalInputPrepareAgreementInput,
 		ec.unmarshalInputPrepareRegisterInput,
 		ec.unmarshalInputPreviewLetterInput,
 		ec.unmarshalInputProcessingCategoryInput,
@@ -15661,6 +18196,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRecordBy,
 		ec.unmarshalInputRecordDisclosuresInput,
 		ec.unmarshalInputRecordFieldInput,
+		ec.unmarshalInputRecordInstructionInput,
 		ec.unmarshalInputRecordSecurityEventInput,
 		ec.unmarshalInputRedeliverInput,
 		ec.unmarshalInputRefuseConsentInput,
@@ -15668,6 +18204,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRegisterFormInput,
 		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
+		ec.unmarshalInputRejectAmendmentInput,
 		ec.unmarshalInputRejectAssessmentInput,
 		ec.unmarshalInputReleaseHoldInput,
 		ec.unmarshalInputReleaseKeyQuarantineInput,
@@ -15677,6 +18214,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRenewConsentInput,
 		ec.unmarshalInputReopenRequestInput,
 		ec.unmarshalInputRepresentativeInput,
+		ec.unmarshalInputRequestAgreementInput,
 		ec.unmarshalInputRequestConsentInput,
 		ec.unmarshalInputRequestEpochCloseInput,
 		ec.unmarshalInputRequestExportInput,
@@ -15694,6 +18232,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRetirePurposeInput,
 		ec.unmarshalInputRetireRetentionRuleInput,
 		ec.unmarshalInputRetireSecurityMeasureInput,
+		ec.unmarshalInputRetireTaskTemplateInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
 		ec.unmarshalInputReviewProcessingActivityInput,
@@ -15717,6 +18256,10 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSecurityEventFilter,
 		ec.unmarshalInputSecurityMeasureTextInput,
 		ec.unmarshalInputSendBackRequestInput,
+		ec.unmarshalInputSendNoticeInput,
+		ec.unmarshalInputSetAgreementGateInput,
+		ec.unmarshalInputSetRecipientEndpointInput,
+		ec.unmarshalInputSignAgreementInput,
 		ec.unmarshalInputSignInSubjectInput,
 		ec.unmarshalInputSignInSubjectWithIdentityInput,
 		ec.unmarshalInputSignOutInput,
@@ -15725,6 +18268,10 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSubjectBy,
 		ec.unmarshalInputSubmitAssessmentInput,
 		ec.unmarshalInputSubmitRequestInput,
+		ec.unmarshalInputTaskAnswerInput,
+		ec.unmarshalInputTaskFieldInput,
+		ec.unmarshalInputTaskFormInput,
+		ec.unmarshalInputTerminateAgreementInput,
 		ec.unmarshalInputTiaInput,
 		ec.unmarshalInputUnregisterDocumentInput,
 		ec.unmarshalInputUpdateApiKeyInput,
@@ -15736,6 +18283,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputUpdateRecordInput,
 		ec.unmarshalInputUpdateSecurityMeasureInput,
 		ec.unmarshalInputUpdateSubjectInput,
+		ec.unmarshalInputUpdateTaskTemplateInput,
 		ec.unmarshalInputUpdateTenantInput,
 		ec.unmarshalInputUpdateWebhookInput,
 		ec.unmarshalInputUpsertRecordInput,
@@ -15839,6 +18387,570 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
+	{Name: "../../schema/agreement.graphql", Input: `enum AgreementState {
+  DRAFT
+  OFFERED
+  NEGOTIATING
+  PARTLY_SIGNED
+  ACTIVE
+  "The version in force stays so until the amendment is signed by both."
+  AMENDMENT_PENDING
+  TERMINATION_NOTICED
+  WINDING_DOWN
+  CLOSED
+  DECLINED
+  LAPSED
+  SUPERSEDED
+}
+
+enum AgreementSide {
+  CONTROLLER
+  PROCESSOR
+  "The passing of time."
+  PLATFORM
+}
+
+enum AgreementMove {
+  REQUEST
+  PROPOSE
+  OFFER
+  DECLINE
+  SIGN
+  COMPLETE
+  LAPSE
+  TERMINATE
+  CHOOSE_ENDING
+  END
+  COMPLETE_TASK
+  CLOSE
+  SUPERSEDE
+}
+
+"GDPR Art. 28(3)(g)."
+enum AgreementEndingChoice {
+  RETURN
+  DELETE
+}
+
+enum AgreementTaskKind {
+  RETURN_DATA
+  DELETE_DATA
+  SUB_PROCESSORS
+}
+
+"By Regulation (EU) 910/2014; those but SIMPLE are made at a trust service."
+enum SignatureMethod {
+  SIMPLE
+  ADVANCED
+  QUALIFIED
+  EID
+}
+
+enum AgreementGateMode {
+  OFF
+  WARN
+  ENFORCE
+}
+
+"A data processing agreement of the tenant with the provider: GDPR Art. 28."
+type Agreement implements Node {
+  id: ID!
+  tenant: ID!
+  number: String!
+  state: AgreementState!
+  "Key of the template."
+  template: String!
+  "da or en."
+  language: String!
+  latestNumber: Int64!
+  "Null when no version is in force."
+  inForceNumber: Int64
+  "Null in lists."
+  latest: AgreementVersion
+  "Null in lists, and when no version is in force."
+  inForce: AgreementVersion
+  ending: AgreementEnding
+  "Of the winding-down."
+  tasks: [AgreementTask!]!
+  "When it moves on by itself."
+  dueAt: Time
+  version: Int64!
+  createdAt: Time!
+  updatedAt: Time!
+  closedAt: Time
+}
+
+type AgreementEnding {
+  by: AgreementSide!
+  noticedAt: Time!
+  "The last day, in the tenant's time zone."
+  endsOn: Date!
+  choice: AgreementEndingChoice!
+  "By when data is returned or deleted."
+  deadline: Date!
+}
+
+type AgreementTask {
+  kind: AgreementTaskKind!
+  dueOn: Date!
+  doneAt: Time
+  doneBy: ID
+  receipt: String
+}
+
+"What may be processed, and where: what the platform keeps to."
+type AgreementScope {
+  classes: [DataClass!]!
+  "Terms of the vocabulary; any when empty."
+  categories: [String!]!
+  "ISO 3166-1 alpha-2."
+  countries: [String!]!
+}
+
+input AgreementScopeInput {
+  classes: [DataClass!]!
+  categories: [String!]! = []
+  countries: [String!]!
+}
+
+"A field of the template. A block has an item on each line; cells of rows are parted by |."
+type AgreementValue {
+  name: String!
+  value: String! @personal
+}
+
+input AgreementValueInput {
+  name: String!
+  "Empty to take the value away."
+  value: String! @personal
+}
+
+type AgreementDifference {
+  "A field of the template, or scope.classes, scope.categories, scope.countries."
+  field: String!
+  before: String! @personal
+  after: String! @personal
+}
+
+type AgreementVersion {
+  agreement: ID!
+  number: Int64!
+  template: String!
+  templateVersion: Int64!
+  by: AgreementSide!
+  proposedBy: ID!
+  createdAt: Time!
+  offeredAt: Time
+  validUntil: Time
+  activatedAt: Time
+  values: [AgreementValue!]!
+  scope: AgreementScope!
+  reason: String!
+  "Against the version before."
+  changes: [AgreementDifference!]!
+  "Names of fields that must be filled in before it can be offered."
+  missing: [String!]!
+  "Of text, in hexadecimal: what the parties sign. Null while something is missing."
+  sha256: String
+  "In Markdown; empty while something is missing."
+  text: String! @personal
+  signatures: [AgreementSignature!]!
+  "Text and signatures under the platform's signature, in compact form; empty until the audit log has sealed the last signature."
+  document: String! @personal
+}
+
+type AgreementSignature {
+  side: AgreementSide!
+  name: String! @personal
+  title: String!
+  authority: String!
+  method: SignatureMethod!
+  reference: String!
+  at: Time!
+  member: ID!
+  sha256: String!
+}
+
+type AgreementEvent {
+  id: ID!
+  move: AgreementMove!
+  from: AgreementState
+  to: AgreementState!
+  side: AgreementSide!
+  by: ID!
+  "Number of the version that was the newest then."
+  version: Int64
+  at: Time!
+}
+
+type AgreementTemplate {
+  key: String!
+  language: String!
+  "Of its text: 0 while it has none."
+  version: Int64!
+  title: String!
+  "The provider loads the text of official ones."
+  official: Boolean!
+  legalBasis: [String!]!
+  fields: [LetterField!]!
+  "Headings."
+  outline: [String!]!
+  hasText: Boolean!
+  text: String
+  "SHA-256 of text, in hexadecimal."
+  digest: String
+  loadedAt: Time
+  loadedBy: ID
+}
+
+"What holds of a tenant now."
+type AgreementStanding {
+  tenant: ID!
+  "The agreement in force."
+  agreement: ID
+  scope: AgreementScope!
+  "When it ends."
+  until: Time
+  "Of the gate before personal data; null is the platform's own."
+  mode: AgreementGateMode
+}
+
+type AgreementEdge {
+  cursor: String!
+  node: Agreement!
+}
+
+type AgreementConnection {
+  edges: [AgreementEdge!]!
+  nodes: [Agreement!]!
+  pageInfo: PageInfo!
+}
+
+enum InstructionChannel {
+  PLATFORM
+  EMAIL
+  LETTER
+  MEETING
+  PHONE
+}
+
+enum InstructionState {
+  GIVEN
+  "Assessed as lawful."
+  ACCEPTED
+  "The processor thinks it unlawful, and holds back."
+  OBJECTED
+  "By the controller, against an objection."
+  UPHELD
+  WITHDRAWN
+}
+
+"A documented instruction: GDPR Art. 28(3)(a)."
+type Instruction implements Node {
+  id: ID!
+  agreement: ID!
+  text: String! @personal
+  channel: InstructionChannel!
+  givenBy: String! @personal
+  givenAt: Time!
+  recordedBy: ID!
+  state: InstructionState!
+  assessedBy: ID
+  assessedAt: Time
+  "GDPR Art. 28(3), last subparagraph."
+  objection: String @personal
+  answer: String @personal
+  answeredBy: ID
+  answeredAt: Time
+  version: Int64!
+  createdAt: Time!
+}
+
+type InstructionEdge {
+  cursor: String!
+  node: Instruction!
+}
+
+type InstructionConnection {
+  edges: [InstructionEdge!]!
+  nodes: [Instruction!]!
+  pageInfo: PageInfo!
+}
+
+input RequestAgreementInput {
+  "Key of a template: short-dpa is the platform's own."
+  template: String! = "short-dpa"
+  "BCP 47; the tenant's first when null."
+  language: String
+}
+
+input PrepareAgreementInput {
+  tenant: ID!
+  template: String! = "short-dpa"
+  language: String
+}
+
+"What isn't named stays."
+input NegotiateAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  values: [AgreementValueInput!]! = []
+  scope: AgreementScopeInput
+  "Needed for an amendment of what is in force."
+  reason: String! = ""
+}
+
+input CounterAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  values: [AgreementValueInput!]! = []
+  scope: AgreementScopeInput
+  reason: String! = ""
+}
+
+input OfferAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  validDays: Int! = 30
+}
+
+input DeclineAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input RejectAmendmentInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input SignAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Of the text that is signed, as the newest version has it."
+  sha256: String!
+  name: String! @personal
+  title: String!
+  "What lets the signatory sign."
+  authority: String!
+  method: SignatureMethod! = SIMPLE
+  "By which a signature made elsewhere is found there."
+  reference: String
+}
+
+input CountersignAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  sha256: String!
+  name: String! @personal
+  title: String!
+  authority: String!
+  method: SignatureMethod! = SIMPLE
+  reference: String
+}
+
+input TerminateAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  endsOn: Date!
+  "As agreed when null."
+  choice: AgreementEndingChoice
+}
+
+input EndAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+  endsOn: Date!
+}
+
+input ChooseAgreementEndingInput {
+  id: ID!
+  expectedVersion: Int64!
+  choice: AgreementEndingChoice!
+}
+
+input CompleteAgreementTaskInput {
+  id: ID!
+  expectedVersion: Int64!
+  task: AgreementTaskKind!
+  "Id or number of the return receipt, certificate or confirmation."
+  receipt: String!
+}
+
+input CloseAgreementInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+input LoadTemplateTextInput {
+  template: String!
+  language: String!
+  "Markdown with placeholders, {{controller.name}}."
+  text: String!
+}
+
+input SetAgreementGateInput {
+  tenant: ID!
+  "The platform's own when null."
+  mode: AgreementGateMode
+}
+
+input RecordInstructionInput {
+  text: String! @personal
+  channel: InstructionChannel! = PLATFORM
+  "Name of who gave it."
+  givenBy: String! @personal
+  "Now when null."
+  givenAt: Time
+}
+
+input AssessInstructionInput {
+  id: ID!
+  expectedVersion: Int64!
+  lawful: Boolean!
+  "Why it isn't."
+  objection: String @personal
+}
+
+input AnswerObjectionInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Or else it is upheld."
+  withdraw: Boolean!
+  answer: String! @personal
+}
+
+type RequestAgreementPayload {
+  agreement: Agreement!
+}
+
+type PrepareAgreementPayload {
+  agreement: Agreement!
+}
+
+type NegotiateAgreementPayload {
+  agreement: Agreement!
+}
+
+type CounterAgreementPayload {
+  agreement: Agreement!
+}
+
+type OfferAgreementPayload {
+  agreement: Agreement!
+}
+
+type DeclineAgreementPayload {
+  agreement: Agreement!
+}
+
+type RejectAmendmentPayload {
+  agreement: Agreement!
+}
+
+type SignAgreementPayload {
+  agreement: Agreement!
+}
+
+type CountersignAgreementPayload {
+  agreement: Agreement!
+}
+
+type TerminateAgreementPayload {
+  agreement: Agreement!
+}
+
+type EndAgreementPayload {
+  agreement: Agreement!
+}
+
+type ChooseAgreementEndingPayload {
+  agreement: Agreement!
+}
+
+type CompleteAgreementTaskPayload {
+  agreement: Agreement!
+}
+
+type CloseAgreementPayload {
+  agreement: Agreement!
+}
+
+type LoadTemplateTextPayload {
+  template: AgreementTemplate!
+}
+
+type SetAgreementGatePayload {
+  standing: AgreementStanding!
+}
+
+type RecordInstructionPayload {
+  instruction: Instruction!
+}
+
+type AssessInstructionPayload {
+  instruction: Instruction!
+}
+
+type AnswerObjectionPayload {
+  instruction: Instruction!
+}
+
+extend type Query {
+  "The tenant's, the newest first; for operators, those of all tenants."
+  agreements(first: Int! = 50, after: String): AgreementConnection! @can(do: AGREEMENT_READ)
+  "Operators may ask for any tenant's."
+  agreement(id: ID!): Agreement! @can(do: AGREEMENT_READ)
+  "The one in force."
+  currentAgreement: Agreement @can(do: AGREEMENT_READ)
+  "The newest first, at most 100."
+  agreementVersions(agreement: ID!): [AgreementVersion!]! @can(do: AGREEMENT_READ)
+  agreementDifferences(agreement: ID!, from: Int64!, to: Int64!): [AgreementDifference!]! @can(do: AGREEMENT_READ)
+  "The oldest first."
+  agreementEvents(agreement: ID!): [AgreementEvent!]! @can(do: AGREEMENT_READ)
+  agreementTemplates: [AgreementTemplate!]! @can(do: AGREEMENT_READ)
+  "The tenant is for operators to name."
+  agreementStanding(tenant: ID): AgreementStanding! @can(do: AGREEMENT_READ)
+  "The newest first. The tenant is for operators to name."
+  instructions(tenant: ID, first: Int! = 50, after: String): InstructionConnection! @can(do: AGREEMENT_READ)
+  instruction(id: ID!): Instruction! @can(do: AGREEMENT_READ)
+}
+
+extend type Mutation {
+  "Makes a draft, filled in from the tenant, its datasets and record of processing, and the provider."
+  requestAgreement(input: RequestAgreementInput!): RequestAgreementPayload! @can(do: AGREEMENT_WRITE) @idempotent
+  "The same for a tenant, by the provider."
+  prepareAgreement(input: PrepareAgreementInput!): PrepareAgreementPayload! @can(do: AGREEMENT_PROVIDE) @idempotent
+  "Proposes other terms: the next version of what is being made, or an amendment of what is in force."
+  negotiateAgreement(input: NegotiateAgreementInput!): NegotiateAgreementPayload! @can(do: AGREEMENT_WRITE)
+  "The same by the provider."
+  counterAgreement(input: CounterAgreementInput!): CounterAgreementPayload! @can(do: AGREEMENT_PROVIDE)
+  "Lets both sides sign the newest version. PRECONDITION while it lacks something, or its template the text."
+  offerAgreement(input: OfferAgreementInput!): OfferAgreementPayload! @can(do: AGREEMENT_PROVIDE)
+  "Turns an offer down, or an amendment."
+  declineAgreement(input: DeclineAgreementInput!): DeclineAgreementPayload! @can(do: AGREEMENT_WRITE)
+  "Turns an amendment down, by the provider."
+  rejectAmendment(input: RejectAmendmentInput!): RejectAmendmentPayload! @can(do: AGREEMENT_PROVIDE)
+  "Signs for the controller. Nobody signs for both sides."
+  signAgreement(input: SignAgreementInput!): SignAgreementPayload! @can(do: AGREEMENT_SIGN)
+  "Signs for the processor."
+  countersignAgreement(input: CountersignAgreementInput!): CountersignAgreementPayload! @can(do: AGREEMENT_PROVIDE)
+  "Gives notice for the controller."
+  terminateAgreement(input: TerminateAgreementInput!): TerminateAgreementPayload! @can(do: AGREEMENT_SIGN)
+  "Gives notice for the processor."
+  endAgreement(input: EndAgreementInput!): EndAgreementPayload! @can(do: AGREEMENT_PROVIDE)
+  chooseAgreementEnding(input: ChooseAgreementEndingInput!): ChooseAgreementEndingPayload! @can(do: AGREEMENT_SIGN)
+  completeAgreementTask(input: CompleteAgreementTaskInput!): CompleteAgreementTaskPayload! @can(do: AGREEMENT_PROVIDE)
+  "PRECONDITION while a task is open."
+  closeAgreement(input: CloseAgreementInput!): CloseAgreementPayload! @can(do: AGREEMENT_PROVIDE)
+  loadTemplateText(input: LoadTemplateTextInput!): LoadTemplateTextPayload! @can(do: AGREEMENT_PROVIDE)
+  setAgreementGate(input: SetAgreementGateInput!): SetAgreementGatePayload! @can(do: AGREEMENT_PROVIDE)
+  recordInstruction(input: RecordInstructionInput!): RecordInstructionPayload! @can(do: AGREEMENT_WRITE) @idempotent
+  "Says for the processor whether it thinks the instruction lawful; the owners are told of an objection by mail."
+  assessInstruction(input: AssessInstructionInput!): AssessInstructionPayload! @can(do: AGREEMENT_PROVIDE)
+  answerObjection(input: AnswerObjectionInput!): AnswerObjectionPayload! @can(do: AGREEMENT_WRITE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/assessment.graphql", Input: `enum AssessmentKind {
   "Data protection impact assessment: GDPR Art. 35."
   DPIA
@@ -20304,6 +23416,198 @@ extend type Query {
   myConsentReceipt(consent: ID!, at: Time): ConsentReceipt! @can(do: SELF_READ)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/recipient.graphql", Input: `"What was done with the data that recipients are told of: GDPR Art. 19."
+enum RecipientAction {
+  RECTIFIED
+  ERASED
+  RESTRICTED
+}
+
+enum RecipientNoticeState {
+  "What it tells of hasn't been done: a part that is erased later."
+  PREPARED
+  QUEUED
+  "A mail or a webhook is on its way."
+  SENDING
+  "Tell the recipient in another way, and note it."
+  BY_HAND
+  SENT
+  ACKNOWLEDGED
+  EXCUSED
+}
+
+enum RecipientChannel {
+  MAIL
+  WEBHOOK
+  MANUAL
+}
+
+enum RecipientResult {
+  DONE
+  PARTLY
+  NOT_DONE
+  "The recipient has none of the data."
+  NOT_HELD
+}
+
+"Why a recipient isn't told, Art. 19."
+enum RecipientException {
+  IMPOSSIBLE
+  DISPROPORTIONATE
+}
+
+"""
+What one recipient is told of one item of a request. It has no value of the person's
+data: it names the record by the reference that the recipient was given.
+"""
+type RecipientNotice implements Node {
+  "The same number means the same notice, however often it is sent."
+  id: ID!
+  request: ID!
+  item: ID!
+  "The party."
+  recipient: ID!
+  "Of the party, as it was called then."
+  name: String!
+  action: RecipientAction!
+  "What the recipient was given, as far as that is known."
+  datasets: [ID!]!
+  "Terms of the vocabulary, of kind PERSONAL_DATA."
+  categories: [String!]!
+  references: [String!]! @personal
+  disclosures: [ID!]!
+  channel: RecipientChannel
+  state: RecipientNoticeState!
+  "When the item was carried out."
+  doneAt: Time
+  sentAt: Time
+  "Who sent it by hand."
+  sentBy: ID
+  how: String @personal
+  "By when an answer is asked for."
+  answerBy: Time
+  acknowledgedAt: Time
+  result: RecipientResult
+  "In the recipient's words."
+  answer: String @personal
+  exceptionReason: RecipientException
+  "Of the exception."
+  reason: String @personal
+  excusedBy: ID
+  createdAt: Time!
+  version: Int64!
+}
+
+type RecipientNoticeEdge {
+  cursor: String!
+  node: RecipientNotice!
+}
+
+type RecipientNoticeConnection {
+  edges: [RecipientNoticeEdge!]!
+  nodes: [RecipientNotice!]!
+  pageInfo: PageInfo!
+}
+
+"What a recipient was told of the caller's data."
+type MyRecipientNotice {
+  id: ID!
+  request: ID!
+  "Of the recipient."
+  name: String!
+  action: RecipientAction!
+  doneAt: Time
+  sentAt: Time
+  acknowledgedAt: Time
+  result: RecipientResult
+  exceptionReason: RecipientException
+}
+
+type MyRecipientNoticeEdge {
+  cursor: String!
+  node: MyRecipientNotice!
+}
+
+type MyRecipientNoticeConnection {
+  edges: [MyRecipientNoticeEdge!]!
+  nodes: [MyRecipientNotice!]!
+  pageInfo: PageInfo!
+}
+
+"The webhook that a party is told by."
+type RecipientEndpoint {
+  party: ID!
+  webhook: ID!
+}
+
+input SendNoticeInput {
+  id: ID!
+  expectedVersion: Int64!
+  "When the recipient was told by hand. Without it the platform sends the notice."
+  sentAt: Time
+  "How, by hand."
+  how: String @personal
+}
+
+type SendNoticePayload {
+  notice: RecipientNotice!
+}
+
+input AcknowledgeNoticeInput {
+  id: ID!
+  expectedVersion: Int64!
+  result: RecipientResult!
+  "What wasn't done and why, of PARTLY and NOT_DONE."
+  answer: String @personal
+  "Now when absent."
+  at: Time
+}
+
+type AcknowledgeNoticePayload {
+  notice: RecipientNotice!
+}
+
+input ExcuseNoticeInput {
+  id: ID!
+  expectedVersion: Int64!
+  exception: RecipientException!
+  reason: String! @personal
+}
+
+type ExcuseNoticePayload {
+  notice: RecipientNotice!
+}
+
+input SetRecipientEndpointInput {
+  party: ID!
+  "A webhook whose events are recipient.notice, with the recipient's own endpoint; null for mail or people again."
+  webhook: ID
+}
+
+type SetRecipientEndpointPayload {
+  "Null when there is none any more."
+  endpoint: RecipientEndpoint
+}
+
+extend type Query {
+  "What recipients are told of a request, the newest first."
+  recipientNotices(request: ID!, first: Int! = 50, after: String): RecipientNoticeConnection! @can(do: REQUEST_READ)
+  "Of data subjects: what recipients were told of their data."
+  myRecipientNotices(first: Int! = 20, after: String): MyRecipientNoticeConnection! @can(do: SELF_READ)
+  "The parties that are told by webhook."
+  recipientEndpoints: [RecipientEndpoint!]! @can(do: WEBHOOK_READ)
+}
+
+extend type Mutation {
+  "Sends a notice that waits for people, or notes that they have."
+  sendNotice(input: SendNoticeInput!): SendNoticePayload! @can(do: REQUEST_HANDLE)
+  "Notes what a recipient has answered."
+  acknowledgeNotice(input: AcknowledgeNoticeInput!): AcknowledgeNoticePayload! @can(do: REQUEST_HANDLE)
+  "Decides that a recipient isn't told, and says why."
+  excuseNotice(input: ExcuseNoticeInput!): ExcuseNoticePayload! @can(do: REQUEST_APPROVE)
+  setRecipientEndpoint(input: SetRecipientEndpointInput!): SetRecipientEndpointPayload! @can(do: WEBHOOK_MANAGE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/record.graphql", Input: `"How data came to be here. Portability (GDPR Art. 20) covers the first two."
 enum Origin {
   "By the person."
@@ -21129,8 +24433,6 @@ input ConfirmDeliveryInput {
 input CloseRequestInput {
   id: ID!
   expectedVersion: Int64!
-  "Those whom the data were disclosed to have been told (Art. 19), or there are none."
-  recipientsTold: Boolean!
 }
 
 input ReopenRequestInput {
@@ -21320,7 +24622,7 @@ extend type Mutation {
   "T16, when the answer went out by hand."
   respondRequest(input: RespondRequestInput!): RespondRequestPayload! @can(do: REQUEST_HANDLE)
   confirmDelivery(input: ConfirmDeliveryInput!): ConfirmDeliveryPayload! @can(do: REQUEST_HANDLE)
-  "T17."
+  "T17: once all recipients have been told (Art. 19)."
   closeRequest(input: CloseRequestInput!): CloseRequestPayload! @can(do: REQUEST_HANDLE)
   "T18: the due date stays as it was."
   reopenRequest(input: ReopenRequestInput!): ReopenRequestPayload! @can(do: REQUEST_APPROVE)
@@ -22462,6 +25764,254 @@ extend type Mutation {
   endRelation(input: EndRelationInput!): EndRelationPayload! @can(do: SUBJECT_WRITE)
 }
 `, BuiltIn: false},
+	{Name: "../../schema/task.graphql", Input: `"When a task is done, by what the platform does."
+enum TaskStage {
+  "Nothing is approved before it is done."
+  PRE
+  "It holds up nothing."
+  PARALLEL
+  "Nothing is answered before it is done."
+  POST
+}
+
+enum TaskState {
+  OPEN
+  DONE
+  CANCELLED
+}
+
+enum TaskFieldType {
+  TEXT
+  NUMBER
+  "2026-11-30."
+  DATE
+  "true or false."
+  YES_NO
+  CHOICE
+}
+
+type TaskField {
+  key: String!
+  label: String!
+  type: TaskFieldType!
+  required: Boolean!
+  "Of a choice."
+  options: [String!]!
+}
+
+enum TaskTemplateState {
+  ACTIVE
+  "No more tasks are made by it."
+  RETIRED
+}
+
+"What tasks in a system outside are made by: one for each item of its right, when work on a request begins."
+type TaskTemplate implements Node {
+  id: ID!
+  right: RequestType!
+  name: String!
+  instructions: String!
+  stage: TaskStage!
+  fields: [TaskField!]!
+  "Whether a document must be attached."
+  attachment: Boolean!
+  state: TaskTemplateState!
+  createdAt: Time!
+  updatedAt: Time!
+  version: Int64!
+}
+
+type TaskTemplateEdge {
+  cursor: String!
+  node: TaskTemplate!
+}
+
+type TaskTemplateConnection {
+  edges: [TaskTemplateEdge!]!
+  nodes: [TaskTemplate!]!
+  pageInfo: PageInfo!
+}
+
+"What people do for one item of a request."
+type Task implements Node {
+  id: ID!
+  request: ID!
+  "Of the request."
+  number: String!
+  item: ID!
+  "What it was made by; null when it was made for the request."
+  template: ID
+  "The recipient's notice that it is about: sending that completes it."
+  notice: ID
+  name: String! @personal
+  instructions: String! @personal
+  stage: TaskStage!
+  fields: [TaskField!]!
+  attachment: Boolean!
+  state: TaskState!
+  assignedTo: ID
+  completedBy: ID
+  completedAt: Time
+  answers: [TaskAnswer!]!
+  note: String @personal
+  "Documents; grantDownload gives them out."
+  files: [ID!]!
+  comments: [TaskComment!]!
+  createdAt: Time!
+  version: Int64!
+}
+
+type TaskAnswer {
+  key: String!
+  value: String! @personal
+}
+
+type TaskComment {
+  by: ID!
+  at: Time!
+  text: String! @personal
+}
+
+type TaskEdge {
+  cursor: String!
+  node: Task!
+}
+
+type TaskConnection {
+  edges: [TaskEdge!]!
+  nodes: [Task!]!
+  pageInfo: PageInfo!
+}
+
+input TaskFieldInput {
+  "1 to 50 letters, digits and _."
+  key: String!
+  label: String!
+  type: TaskFieldType!
+  required: Boolean! = false
+  options: [String!]! = []
+}
+
+input TaskFormInput {
+  name: String! @personal
+  instructions: String! = "" @personal
+  stage: TaskStage!
+  fields: [TaskFieldInput!]! = []
+  attachment: Boolean! = false
+}
+
+input CreateTaskTemplateInput {
+  right: RequestType!
+  "It names no person."
+  form: TaskFormInput!
+}
+
+type CreateTaskTemplatePayload {
+  template: TaskTemplate!
+}
+
+input UpdateTaskTemplateInput {
+  id: ID!
+  expectedVersion: Int64!
+  form: TaskFormInput!
+}
+
+type UpdateTaskTemplatePayload {
+  template: TaskTemplate!
+}
+
+input RetireTaskTemplateInput {
+  id: ID!
+  expectedVersion: Int64!
+}
+
+type RetireTaskTemplatePayload {
+  template: TaskTemplate!
+}
+
+input CreateTaskInput {
+  request: ID!
+  item: ID!
+  form: TaskFormInput!
+  "A member."
+  assignedTo: ID
+}
+
+type CreateTaskPayload {
+  task: Task!
+}
+
+input AssignTaskInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Nobody when absent or null."
+  member: ID
+}
+
+type AssignTaskPayload {
+  task: Task!
+}
+
+input CommentTaskInput {
+  id: ID!
+  text: String! @personal
+}
+
+type CommentTaskPayload {
+  task: Task!
+}
+
+input TaskAnswerInput {
+  key: String!
+  value: String! @personal
+}
+
+input CompleteTaskInput {
+  id: ID!
+  expectedVersion: Int64!
+  answers: [TaskAnswerInput!]! = []
+  note: String @personal
+  "Documents that were uploaded by PUT /v1/uploads?request=…"
+  files: [ID!]! = []
+}
+
+type CompleteTaskPayload {
+  task: Task!
+}
+
+input CancelTaskInput {
+  id: ID!
+  expectedVersion: Int64!
+  "Why it isn't needed."
+  reason: String! @personal
+}
+
+type CancelTaskPayload {
+  task: Task!
+}
+
+extend type Query {
+  taskTemplates(first: Int! = 50, after: String): TaskTemplateConnection! @can(do: REQUEST_READ)
+  "Of a request, the newest first."
+  tasks(request: ID!, state: TaskState, first: Int! = 50, after: String): TaskConnection! @can(do: REQUEST_READ)
+  "Those of the member who is calling that are open, the newest first."
+  myTasks(first: Int! = 50, after: String): TaskConnection! @can(do: REQUEST_READ)
+}
+
+extend type Mutation {
+  createTaskTemplate(input: CreateTaskTemplateInput!): CreateTaskTemplatePayload! @can(do: REQUEST_APPROVE) @idempotent
+  "Tasks that there are stay as they are."
+  updateTaskTemplate(input: UpdateTaskTemplateInput!): UpdateTaskTemplatePayload! @can(do: REQUEST_APPROVE)
+  retireTaskTemplate(input: RetireTaskTemplateInput!): RetireTaskTemplatePayload! @can(do: REQUEST_APPROVE)
+  "Makes a task for one item of a request, beside those by templates."
+  createTask(input: CreateTaskInput!): CreateTaskPayload! @can(do: REQUEST_HANDLE) @idempotent
+  assignTask(input: AssignTaskInput!): AssignTaskPayload! @can(do: REQUEST_HANDLE)
+  commentTask(input: CommentTaskInput!): CommentTaskPayload! @can(do: REQUEST_COMMENT)
+  completeTask(input: CompleteTaskInput!): CompleteTaskPayload! @can(do: REQUEST_HANDLE)
+  "Ends a task that isn't needed."
+  cancelTask(input: CancelTaskInput!): CancelTaskPayload! @can(do: REQUEST_APPROVE)
+}
+`, BuiltIn: false},
 	{Name: "../../schema/tenant.graphql", Input: `"The two kinds of tenant. The provider of the platform is a tenant of its own."
 enum TenantKind {
   PROVIDER
@@ -23059,6 +26609,14 @@ func (ec *executionContext) childFields_AccessEdge(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type AccessEdge", field.Name)
 }
 
+func (ec *executionContext) childFields_AcknowledgeNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_AcknowledgeNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AcknowledgeNoticePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ActivateProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "activity":
@@ -23109,6 +26667,272 @@ func (ec *executionContext) childFields_AdviseOnAssessmentPayload(ctx context.Co
 	return nil, fmt.Errorf("no field named %q was found under type AdviseOnAssessmentPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Agreement(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Agreement_id(ctx, field)
+	case "tenant":
+		return ec.fieldContext_Agreement_tenant(ctx, field)
+	case "number":
+		return ec.fieldContext_Agreement_number(ctx, field)
+	case "state":
+		return ec.fieldContext_Agreement_state(ctx, field)
+	case "template":
+		return ec.fieldContext_Agreement_template(ctx, field)
+	case "language":
+		return ec.fieldContext_Agreement_language(ctx, field)
+	case "latestNumber":
+		return ec.fieldContext_Agreement_latestNumber(ctx, field)
+	case "inForceNumber":
+		return ec.fieldContext_Agreement_inForceNumber(ctx, field)
+	case "latest":
+		return ec.fieldContext_Agreement_latest(ctx, field)
+	case "inForce":
+		return ec.fieldContext_Agreement_inForce(ctx, field)
+	case "ending":
+		return ec.fieldContext_Agreement_ending(ctx, field)
+	case "tasks":
+		return ec.fieldContext_Agreement_tasks(ctx, field)
+	case "dueAt":
+		return ec.fieldContext_Agreement_dueAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Agreement_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Agreement_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_Agreement_updatedAt(ctx, field)
+	case "closedAt":
+		return ec.fieldContext_Agreement_closedAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Agreement", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_AgreementConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_AgreementConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_AgreementConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementDifference(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "field":
+		return ec.fieldContext_AgreementDifference_field(ctx, field)
+	case "before":
+		return ec.fieldContext_AgreementDifference_before(ctx, field)
+	case "after":
+		return ec.fieldContext_AgreementDifference_after(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementDifference", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_AgreementEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_AgreementEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementEnding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "by":
+		return ec.fieldContext_AgreementEnding_by(ctx, field)
+	case "noticedAt":
+		return ec.fieldContext_AgreementEnding_noticedAt(ctx, field)
+	case "endsOn":
+		return ec.fieldContext_AgreementEnding_endsOn(ctx, field)
+	case "choice":
+		return ec.fieldContext_AgreementEnding_choice(ctx, field)
+	case "deadline":
+		return ec.fieldContext_AgreementEnding_deadline(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementEnding", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementEvent(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_AgreementEvent_id(ctx, field)
+	case "move":
+		return ec.fieldContext_AgreementEvent_move(ctx, field)
+	case "from":
+		return ec.fieldContext_AgreementEvent_from(ctx, field)
+	case "to":
+		return ec.fieldContext_AgreementEvent_to(ctx, field)
+	case "side":
+		return ec.fieldContext_AgreementEvent_side(ctx, field)
+	case "by":
+		return ec.fieldContext_AgreementEvent_by(ctx, field)
+	case "version":
+		return ec.fieldContext_AgreementEvent_version(ctx, field)
+	case "at":
+		return ec.fieldContext_AgreementEvent_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementEvent", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementScope(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "classes":
+		return ec.fieldContext_AgreementScope_classes(ctx, field)
+	case "categories":
+		return ec.fieldContext_AgreementScope_categories(ctx, field)
+	case "countries":
+		return ec.fieldContext_AgreementScope_countries(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementScope", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementSignature(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "side":
+		return ec.fieldContext_AgreementSignature_side(ctx, field)
+	case "name":
+		return ec.fieldContext_AgreementSignature_name(ctx, field)
+	case "title":
+		return ec.fieldContext_AgreementSignature_title(ctx, field)
+	case "authority":
+		return ec.fieldContext_AgreementSignature_authority(ctx, field)
+	case "method":
+		return ec.fieldContext_AgreementSignature_method(ctx, field)
+	case "reference":
+		return ec.fieldContext_AgreementSignature_reference(ctx, field)
+	case "at":
+		return ec.fieldContext_AgreementSignature_at(ctx, field)
+	case "member":
+		return ec.fieldContext_AgreementSignature_member(ctx, field)
+	case "sha256":
+		return ec.fieldContext_AgreementSignature_sha256(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementSignature", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementStanding(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "tenant":
+		return ec.fieldContext_AgreementStanding_tenant(ctx, field)
+	case "agreement":
+		return ec.fieldContext_AgreementStanding_agreement(ctx, field)
+	case "scope":
+		return ec.fieldContext_AgreementStanding_scope(ctx, field)
+	case "until":
+		return ec.fieldContext_AgreementStanding_until(ctx, field)
+	case "mode":
+		return ec.fieldContext_AgreementStanding_mode(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementStanding", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementTask(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "kind":
+		return ec.fieldContext_AgreementTask_kind(ctx, field)
+	case "dueOn":
+		return ec.fieldContext_AgreementTask_dueOn(ctx, field)
+	case "doneAt":
+		return ec.fieldContext_AgreementTask_doneAt(ctx, field)
+	case "doneBy":
+		return ec.fieldContext_AgreementTask_doneBy(ctx, field)
+	case "receipt":
+		return ec.fieldContext_AgreementTask_receipt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementTask", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementTemplate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_AgreementTemplate_key(ctx, field)
+	case "language":
+		return ec.fieldContext_AgreementTemplate_language(ctx, field)
+	case "version":
+		return ec.fieldContext_AgreementTemplate_version(ctx, field)
+	case "title":
+		return ec.fieldContext_AgreementTemplate_title(ctx, field)
+	case "official":
+		return ec.fieldContext_AgreementTemplate_official(ctx, field)
+	case "legalBasis":
+		return ec.fieldContext_AgreementTemplate_legalBasis(ctx, field)
+	case "fields":
+		return ec.fieldContext_AgreementTemplate_fields(ctx, field)
+	case "outline":
+		return ec.fieldContext_AgreementTemplate_outline(ctx, field)
+	case "hasText":
+		return ec.fieldContext_AgreementTemplate_hasText(ctx, field)
+	case "text":
+		return ec.fieldContext_AgreementTemplate_text(ctx, field)
+	case "digest":
+		return ec.fieldContext_AgreementTemplate_digest(ctx, field)
+	case "loadedAt":
+		return ec.fieldContext_AgreementTemplate_loadedAt(ctx, field)
+	case "loadedBy":
+		return ec.fieldContext_AgreementTemplate_loadedBy(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementTemplate", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementValue(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "name":
+		return ec.fieldContext_AgreementValue_name(ctx, field)
+	case "value":
+		return ec.fieldContext_AgreementValue_value(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementValue", field.Name)
+}
+
+func (ec *executionContext) childFields_AgreementVersion(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_AgreementVersion_agreement(ctx, field)
+	case "number":
+		return ec.fieldContext_AgreementVersion_number(ctx, field)
+	case "template":
+		return ec.fieldContext_AgreementVersion_template(ctx, field)
+	case "templateVersion":
+		return ec.fieldContext_AgreementVersion_templateVersion(ctx, field)
+	case "by":
+		return ec.fieldContext_AgreementVersion_by(ctx, field)
+	case "proposedBy":
+		return ec.fieldContext_AgreementVersion_proposedBy(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_AgreementVersion_createdAt(ctx, field)
+	case "offeredAt":
+		return ec.fieldContext_AgreementVersion_offeredAt(ctx, field)
+	case "validUntil":
+		return ec.fieldContext_AgreementVersion_validUntil(ctx, field)
+	case "activatedAt":
+		return ec.fieldContext_AgreementVersion_activatedAt(ctx, field)
+	case "values":
+		return ec.fieldContext_AgreementVersion_values(ctx, field)
+	case "scope":
+		return ec.fieldContext_AgreementVersion_scope(ctx, field)
+	case "reason":
+		return ec.fieldContext_AgreementVersion_reason(ctx, field)
+	case "changes":
+		return ec.fieldContext_AgreementVersion_changes(ctx, field)
+	case "missing":
+		return ec.fieldContext_AgreementVersion_missing(ctx, field)
+	case "sha256":
+		return ec.fieldContext_AgreementVersion_sha256(ctx, field)
+	case "text":
+		return ec.fieldContext_AgreementVersion_text(ctx, field)
+	case "signatures":
+		return ec.fieldContext_AgreementVersion_signatures(ctx, field)
+	case "document":
+		return ec.fieldContext_AgreementVersion_document(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AgreementVersion", field.Name)
+}
+
 func (ec *executionContext) childFields_AnnounceFeePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -23139,6 +26963,14 @@ func (ec *executionContext) childFields_AnswerMyConsentsPayload(ctx context.Cont
 		return ec.fieldContext_AnswerMyConsentsPayload_consents(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AnswerMyConsentsPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AnswerObjectionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "instruction":
+		return ec.fieldContext_AnswerObjectionPayload_instruction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AnswerObjectionPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AnswerSearchPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -23275,6 +27107,14 @@ func (ec *executionContext) childFields_AskToClarifyPayload(ctx context.Context,
 		return ec.fieldContext_AskToClarifyPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AskToClarifyPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AssessInstructionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "instruction":
+		return ec.fieldContext_AssessInstructionPayload_instruction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssessInstructionPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AssessedRisk(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -23459,6 +27299,14 @@ func (ec *executionContext) childFields_AssignRequestPayload(ctx context.Context
 		return ec.fieldContext_AssignRequestPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type AssignRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_AssignTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_AssignTaskPayload_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type AssignTaskPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_AuditActor(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -23689,6 +27537,14 @@ func (ec *executionContext) childFields_CanAnswer(ctx context.Context, field gra
 	return nil, fmt.Errorf("no field named %q was found under type CanAnswer", field.Name)
 }
 
+func (ec *executionContext) childFields_CancelTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_CancelTaskPayload_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CancelTaskPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Change(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -23775,12 +27631,28 @@ func (ec *executionContext) childFields_ChildAge(ctx context.Context, field grap
 	return nil, fmt.Errorf("no field named %q was found under type ChildAge", field.Name)
 }
 
+func (ec *executionContext) childFields_ChooseAgreementEndingPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_ChooseAgreementEndingPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ChooseAgreementEndingPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ClarifyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
 		return ec.fieldContext_ClarifyRequestPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ClarifyRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CloseAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_CloseAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CloseAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CloseRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -23797,6 +27669,30 @@ func (ec *executionContext) childFields_CommentRequestPayload(ctx context.Contex
 		return ec.fieldContext_CommentRequestPayload_request(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CommentRequestPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CommentTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_CommentTaskPayload_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CommentTaskPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CompleteAgreementTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_CompleteAgreementTaskPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CompleteAgreementTaskPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CompleteTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_CompleteTaskPayload_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CompleteTaskPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ConfirmDeliveryPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -24127,6 +28023,22 @@ func (ec *executionContext) childFields_CorrectSecurityEventPayload(ctx context.
 	return nil, fmt.Errorf("no field named %q was found under type CorrectSecurityEventPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_CounterAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_CounterAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CounterAgreementPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CountersignAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_CountersignAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CountersignAgreementPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CreateApiKeyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "apiKey":
@@ -24225,6 +28137,22 @@ func (ec *executionContext) childFields_CreateSubjectPayload(ctx context.Context
 		return ec.fieldContext_CreateSubjectPayload_subject(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CreateSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateTaskPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "task":
+		return ec.fieldContext_CreateTaskPayload_task(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateTaskPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_CreateTaskTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_CreateTaskTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CreateTaskTemplatePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_CreateTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -24411,6 +28339,14 @@ func (ec *executionContext) childFields_DecisionExplanation(ctx context.Context,
 		return ec.fieldContext_DecisionExplanation_policies(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type DecisionExplanation", field.Name)
+}
+
+func (ec *executionContext) childFields_DeclineAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_DeclineAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DeclineAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_DeferConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -24629,6 +28565,14 @@ func (ec *executionContext) childFields_DpoContact(ctx context.Context, field gr
 	return nil, fmt.Errorf("no field named %q was found under type DpoContact", field.Name)
 }
 
+func (ec *executionContext) childFields_EndAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_EndAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type EndAgreementPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_EndRelationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "subject":
@@ -24831,6 +28775,14 @@ func (ec *executionContext) childFields_ErasureRecipient(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type ErasureRecipient", field.Name)
 }
 
+func (ec *executionContext) childFields_ExcuseNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_ExcuseNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ExcuseNoticePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Export(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -24969,6 +28921,66 @@ func (ec *executionContext) childFields_ImportMapping(ctx context.Context, field
 		return ec.fieldContext_ImportMapping_updatedAt(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ImportMapping", field.Name)
+}
+
+func (ec *executionContext) childFields_Instruction(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Instruction_id(ctx, field)
+	case "agreement":
+		return ec.fieldContext_Instruction_agreement(ctx, field)
+	case "text":
+		return ec.fieldContext_Instruction_text(ctx, field)
+	case "channel":
+		return ec.fieldContext_Instruction_channel(ctx, field)
+	case "givenBy":
+		return ec.fieldContext_Instruction_givenBy(ctx, field)
+	case "givenAt":
+		return ec.fieldContext_Instruction_givenAt(ctx, field)
+	case "recordedBy":
+		return ec.fieldContext_Instruction_recordedBy(ctx, field)
+	case "state":
+		return ec.fieldContext_Instruction_state(ctx, field)
+	case "assessedBy":
+		return ec.fieldContext_Instruction_assessedBy(ctx, field)
+	case "assessedAt":
+		return ec.fieldContext_Instruction_assessedAt(ctx, field)
+	case "objection":
+		return ec.fieldContext_Instruction_objection(ctx, field)
+	case "answer":
+		return ec.fieldContext_Instruction_answer(ctx, field)
+	case "answeredBy":
+		return ec.fieldContext_Instruction_answeredBy(ctx, field)
+	case "answeredAt":
+		return ec.fieldContext_Instruction_answeredAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Instruction_version(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Instruction_createdAt(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Instruction", field.Name)
+}
+
+func (ec *executionContext) childFields_InstructionConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_InstructionConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_InstructionConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_InstructionConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type InstructionConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_InstructionEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_InstructionEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_InstructionEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type InstructionEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_InvalidateConsentsPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -25415,6 +29427,14 @@ func (ec *executionContext) childFields_LiftingNotice(ctx context.Context, field
 	return nil, fmt.Errorf("no field named %q was found under type LiftingNotice", field.Name)
 }
 
+func (ec *executionContext) childFields_LoadTemplateTextPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_LoadTemplateTextPayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type LoadTemplateTextPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Member(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -25521,6 +29541,52 @@ func (ec *executionContext) childFields_MyRecipientEdge(ctx context.Context, fie
 		return ec.fieldContext_MyRecipientEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type MyRecipientEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRecipientNotice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_MyRecipientNotice_id(ctx, field)
+	case "request":
+		return ec.fieldContext_MyRecipientNotice_request(ctx, field)
+	case "name":
+		return ec.fieldContext_MyRecipientNotice_name(ctx, field)
+	case "action":
+		return ec.fieldContext_MyRecipientNotice_action(ctx, field)
+	case "doneAt":
+		return ec.fieldContext_MyRecipientNotice_doneAt(ctx, field)
+	case "sentAt":
+		return ec.fieldContext_MyRecipientNotice_sentAt(ctx, field)
+	case "acknowledgedAt":
+		return ec.fieldContext_MyRecipientNotice_acknowledgedAt(ctx, field)
+	case "result":
+		return ec.fieldContext_MyRecipientNotice_result(ctx, field)
+	case "exceptionReason":
+		return ec.fieldContext_MyRecipientNotice_exceptionReason(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipientNotice", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRecipientNoticeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_MyRecipientNoticeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_MyRecipientNoticeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_MyRecipientNoticeConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipientNoticeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_MyRecipientNoticeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_MyRecipientNoticeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_MyRecipientNoticeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type MyRecipientNoticeEdge", field.Name)
 }
 
 func (ec *executionContext) childFields_MyRequest(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -25631,6 +29697,14 @@ func (ec *executionContext) childFields_NationalId(ctx context.Context, field gr
 		return ec.fieldContext_NationalId_number(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type NationalId", field.Name)
+}
+
+func (ec *executionContext) childFields_NegotiateAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_NegotiateAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type NegotiateAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_NoteConsultationPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -25827,6 +29901,14 @@ func (ec *executionContext) childFields_OAuthCredentials(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type OAuthCredentials", field.Name)
 }
 
+func (ec *executionContext) childFields_OfferAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_OfferAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type OfferAgreementPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_OpenMyRequestPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -25949,6 +30031,14 @@ func (ec *executionContext) childFields_PlaceHoldPayload(ctx context.Context, fi
 		return ec.fieldContext_PlaceHoldPayload_hold(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PlaceHoldPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PrepareAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_PrepareAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PrepareAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_PrepareRegisterPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -26447,6 +30537,94 @@ func (ec *executionContext) childFields_RebuildLookupsPayload(ctx context.Contex
 	return nil, fmt.Errorf("no field named %q was found under type RebuildLookupsPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RecipientEndpoint(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "party":
+		return ec.fieldContext_RecipientEndpoint_party(ctx, field)
+	case "webhook":
+		return ec.fieldContext_RecipientEndpoint_webhook(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecipientEndpoint", field.Name)
+}
+
+func (ec *executionContext) childFields_RecipientNotice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_RecipientNotice_id(ctx, field)
+	case "request":
+		return ec.fieldContext_RecipientNotice_request(ctx, field)
+	case "item":
+		return ec.fieldContext_RecipientNotice_item(ctx, field)
+	case "recipient":
+		return ec.fieldContext_RecipientNotice_recipient(ctx, field)
+	case "name":
+		return ec.fieldContext_RecipientNotice_name(ctx, field)
+	case "action":
+		return ec.fieldContext_RecipientNotice_action(ctx, field)
+	case "datasets":
+		return ec.fieldContext_RecipientNotice_datasets(ctx, field)
+	case "categories":
+		return ec.fieldContext_RecipientNotice_categories(ctx, field)
+	case "references":
+		return ec.fieldContext_RecipientNotice_references(ctx, field)
+	case "disclosures":
+		return ec.fieldContext_RecipientNotice_disclosures(ctx, field)
+	case "channel":
+		return ec.fieldContext_RecipientNotice_channel(ctx, field)
+	case "state":
+		return ec.fieldContext_RecipientNotice_state(ctx, field)
+	case "doneAt":
+		return ec.fieldContext_RecipientNotice_doneAt(ctx, field)
+	case "sentAt":
+		return ec.fieldContext_RecipientNotice_sentAt(ctx, field)
+	case "sentBy":
+		return ec.fieldContext_RecipientNotice_sentBy(ctx, field)
+	case "how":
+		return ec.fieldContext_RecipientNotice_how(ctx, field)
+	case "answerBy":
+		return ec.fieldContext_RecipientNotice_answerBy(ctx, field)
+	case "acknowledgedAt":
+		return ec.fieldContext_RecipientNotice_acknowledgedAt(ctx, field)
+	case "result":
+		return ec.fieldContext_RecipientNotice_result(ctx, field)
+	case "answer":
+		return ec.fieldContext_RecipientNotice_answer(ctx, field)
+	case "exceptionReason":
+		return ec.fieldContext_RecipientNotice_exceptionReason(ctx, field)
+	case "reason":
+		return ec.fieldContext_RecipientNotice_reason(ctx, field)
+	case "excusedBy":
+		return ec.fieldContext_RecipientNotice_excusedBy(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_RecipientNotice_createdAt(ctx, field)
+	case "version":
+		return ec.fieldContext_RecipientNotice_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecipientNotice", field.Name)
+}
+
+func (ec *executionContext) childFields_RecipientNoticeConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_RecipientNoticeConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_RecipientNoticeConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_RecipientNoticeConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecipientNoticeConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RecipientNoticeEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_RecipientNoticeEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_RecipientNoticeEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecipientNoticeEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Record(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -26531,6 +30709,14 @@ func (ec *executionContext) childFields_RecordField(ctx context.Context, field g
 	return nil, fmt.Errorf("no field named %q was found under type RecordField", field.Name)
 }
 
+func (ec *executionContext) childFields_RecordInstructionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "instruction":
+		return ec.fieldContext_RecordInstructionPayload_instruction(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordInstructionPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RecordSecurityEventPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "event":
@@ -26595,6 +30781,14 @@ func (ec *executionContext) childFields_Registration(ctx context.Context, field 
 		return ec.fieldContext_Registration_number(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Registration", field.Name)
+}
+
+func (ec *executionContext) childFields_RejectAmendmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_RejectAmendmentPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RejectAmendmentPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RejectAssessmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -26767,6 +30961,14 @@ func (ec *executionContext) childFields_Request(ctx context.Context, field graph
 		return ec.fieldContext_Request_letters(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Request", field.Name)
+}
+
+func (ec *executionContext) childFields_RequestAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_RequestAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RequestAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_RequestConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -27419,6 +31621,14 @@ func (ec *executionContext) childFields_RetireSecurityMeasurePayload(ctx context
 	return nil, fmt.Errorf("no field named %q was found under type RetireSecurityMeasurePayload", field.Name)
 }
 
+func (ec *executionContext) childFields_RetireTaskTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_RetireTaskTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RetireTaskTemplatePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RetireTenantPolicyPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "policy":
@@ -27805,6 +32015,14 @@ func (ec *executionContext) childFields_SendBackRequestPayload(ctx context.Conte
 	return nil, fmt.Errorf("no field named %q was found under type SendBackRequestPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_SendNoticePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "notice":
+		return ec.fieldContext_SendNoticePayload_notice(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SendNoticePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_Session(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -27827,6 +32045,22 @@ func (ec *executionContext) childFields_Session(ctx context.Context, field graph
 	return nil, fmt.Errorf("no field named %q was found under type Session", field.Name)
 }
 
+func (ec *executionContext) childFields_SetAgreementGatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "standing":
+		return ec.fieldContext_SetAgreementGatePayload_standing(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SetAgreementGatePayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SetRecipientEndpointPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "endpoint":
+		return ec.fieldContext_SetRecipientEndpointPayload_endpoint(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SetRecipientEndpointPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_ShownNotice(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "notice":
@@ -27837,6 +32071,14 @@ func (ec *executionContext) childFields_ShownNotice(ctx context.Context, field g
 		return ec.fieldContext_ShownNotice_text(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type ShownNotice", field.Name)
+}
+
+func (ec *executionContext) childFields_SignAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_SignAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SignAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_SignInSubjectPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -27985,6 +32227,164 @@ func (ec *executionContext) childFields_SubmitRequestPayload(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type SubmitRequestPayload", field.Name)
 }
 
+func (ec *executionContext) childFields_Task(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_Task_id(ctx, field)
+	case "request":
+		return ec.fieldContext_Task_request(ctx, field)
+	case "number":
+		return ec.fieldContext_Task_number(ctx, field)
+	case "item":
+		return ec.fieldContext_Task_item(ctx, field)
+	case "template":
+		return ec.fieldContext_Task_template(ctx, field)
+	case "notice":
+		return ec.fieldContext_Task_notice(ctx, field)
+	case "name":
+		return ec.fieldContext_Task_name(ctx, field)
+	case "instructions":
+		return ec.fieldContext_Task_instructions(ctx, field)
+	case "stage":
+		return ec.fieldContext_Task_stage(ctx, field)
+	case "fields":
+		return ec.fieldContext_Task_fields(ctx, field)
+	case "attachment":
+		return ec.fieldContext_Task_attachment(ctx, field)
+	case "state":
+		return ec.fieldContext_Task_state(ctx, field)
+	case "assignedTo":
+		return ec.fieldContext_Task_assignedTo(ctx, field)
+	case "completedBy":
+		return ec.fieldContext_Task_completedBy(ctx, field)
+	case "completedAt":
+		return ec.fieldContext_Task_completedAt(ctx, field)
+	case "answers":
+		return ec.fieldContext_Task_answers(ctx, field)
+	case "note":
+		return ec.fieldContext_Task_note(ctx, field)
+	case "files":
+		return ec.fieldContext_Task_files(ctx, field)
+	case "comments":
+		return ec.fieldContext_Task_comments(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_Task_createdAt(ctx, field)
+	case "version":
+		return ec.fieldContext_Task_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Task", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskAnswer(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_TaskAnswer_key(ctx, field)
+	case "value":
+		return ec.fieldContext_TaskAnswer_value(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskAnswer", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskComment(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "by":
+		return ec.fieldContext_TaskComment_by(ctx, field)
+	case "at":
+		return ec.fieldContext_TaskComment_at(ctx, field)
+	case "text":
+		return ec.fieldContext_TaskComment_text(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskComment", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_TaskConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_TaskConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_TaskConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_TaskEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_TaskEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskField(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "key":
+		return ec.fieldContext_TaskField_key(ctx, field)
+	case "label":
+		return ec.fieldContext_TaskField_label(ctx, field)
+	case "type":
+		return ec.fieldContext_TaskField_type(ctx, field)
+	case "required":
+		return ec.fieldContext_TaskField_required(ctx, field)
+	case "options":
+		return ec.fieldContext_TaskField_options(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskField", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskTemplate(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "id":
+		return ec.fieldContext_TaskTemplate_id(ctx, field)
+	case "right":
+		return ec.fieldContext_TaskTemplate_right(ctx, field)
+	case "name":
+		return ec.fieldContext_TaskTemplate_name(ctx, field)
+	case "instructions":
+		return ec.fieldContext_TaskTemplate_instructions(ctx, field)
+	case "stage":
+		return ec.fieldContext_TaskTemplate_stage(ctx, field)
+	case "fields":
+		return ec.fieldContext_TaskTemplate_fields(ctx, field)
+	case "attachment":
+		return ec.fieldContext_TaskTemplate_attachment(ctx, field)
+	case "state":
+		return ec.fieldContext_TaskTemplate_state(ctx, field)
+	case "createdAt":
+		return ec.fieldContext_TaskTemplate_createdAt(ctx, field)
+	case "updatedAt":
+		return ec.fieldContext_TaskTemplate_updatedAt(ctx, field)
+	case "version":
+		return ec.fieldContext_TaskTemplate_version(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskTemplate", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskTemplateConnection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "edges":
+		return ec.fieldContext_TaskTemplateConnection_edges(ctx, field)
+	case "nodes":
+		return ec.fieldContext_TaskTemplateConnection_nodes(ctx, field)
+	case "pageInfo":
+		return ec.fieldContext_TaskTemplateConnection_pageInfo(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskTemplateConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_TaskTemplateEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "cursor":
+		return ec.fieldContext_TaskTemplateEdge_cursor(ctx, field)
+	case "node":
+		return ec.fieldContext_TaskTemplateEdge_node(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TaskTemplateEdge", field.Name)
+}
+
 func (ec *executionContext) childFields_Tenant(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "id":
@@ -28075,6 +32475,14 @@ func (ec *executionContext) childFields_TenantPolicyEdge(ctx context.Context, fi
 		return ec.fieldContext_TenantPolicyEdge_node(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type TenantPolicyEdge", field.Name)
+}
+
+func (ec *executionContext) childFields_TerminateAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "agreement":
+		return ec.fieldContext_TerminateAgreementPayload_agreement(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type TerminateAgreementPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_Tia(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -28183,6 +32591,14 @@ func (ec *executionContext) childFields_UpdateSubjectPayload(ctx context.Context
 		return ec.fieldContext_UpdateSubjectPayload_subject(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type UpdateSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_UpdateTaskTemplatePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "template":
+		return ec.fieldContext_UpdateTaskTemplatePayload_template(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type UpdateTaskTemplatePayload", field.Name)
 }
 
 func (ec *executionContext) childFields_UpdateTenantPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

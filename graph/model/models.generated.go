@@ -5,6 +5,7 @@ package model
 import (
 	"time"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit/trail"
@@ -24,6 +25,7 @@ import (
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
@@ -31,12 +33,17 @@ import (
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/webhook"
 )
 
 type AcceptInvitationPayload struct {
 	Membership *tenancy.Membership `json:"membership"`
+}
+
+type AcknowledgeNoticePayload struct {
+	Notice *recipient.Notice `json:"notice"`
 }
 
 type ActivateProcessingActivityPayload struct {
@@ -76,6 +83,10 @@ type AnswerConsentsPayload struct {
 type AnswerMyConsentsPayload struct {
 	// In the order of the answers.
 	Consents []*consent.Consent `json:"consents"`
+}
+
+type AnswerObjectionPayload struct {
+	Instruction *agreement.Instruction `json:"instruction"`
 }
 
 type AnswerSearchPayload struct {
@@ -118,12 +129,24 @@ type AskToClarifyPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type AssessInstructionPayload struct {
+	Instruction *agreement.Instruction `json:"instruction"`
+}
+
 type AssignRequestPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type AssignTaskPayload struct {
+	Task *task.Task `json:"task"`
+}
+
 type BeginAssessmentPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type CancelTaskPayload struct {
+	Task *task.Task `json:"task"`
 }
 
 type ChangeDetectorPayload struct {
@@ -143,8 +166,16 @@ type ChangeRetentionSettingsPayload struct {
 	Settings *retention.Settings `json:"settings"`
 }
 
+type ChooseAgreementEndingPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
 type ClarifyRequestPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type CloseAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type CloseRequestPayload struct {
@@ -153,6 +184,18 @@ type CloseRequestPayload struct {
 
 type CommentRequestPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type CommentTaskPayload struct {
+	Task *task.Task `json:"task"`
+}
+
+type CompleteAgreementTaskPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
+type CompleteTaskPayload struct {
+	Task *task.Task `json:"task"`
 }
 
 type ConfirmDeliveryPayload struct {
@@ -169,6 +212,14 @@ type CorrectReceiptPayload struct {
 
 type CorrectSecurityEventPayload struct {
 	Event *security.Event `json:"event"`
+}
+
+type CounterAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
+type CountersignAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type CreateAPIKeyPayload struct {
@@ -223,6 +274,14 @@ type CreateSubjectPayload struct {
 	Subject *subject.Subject `json:"subject"`
 }
 
+type CreateTaskPayload struct {
+	Task *task.Task `json:"task"`
+}
+
+type CreateTaskTemplatePayload struct {
+	Template *task.Template `json:"template"`
+}
+
 type CreateTenantPayload struct {
 	Tenant *tenancy.Tenant `json:"tenant"`
 }
@@ -235,6 +294,10 @@ type CreateWebhookPayload struct {
 
 type DecideItemPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type DeclineAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type DeferConsentPayload struct {
@@ -261,6 +324,10 @@ type DisposeSecurityEventPayload struct {
 	Event *security.Event `json:"event"`
 }
 
+type EndAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
 type EndRelationPayload struct {
 	Subject  *subject.Subject  `json:"subject"`
 	Relation *subject.Relation `json:"relation"`
@@ -268,6 +335,10 @@ type EndRelationPayload struct {
 
 type EnterTenantPayload struct {
 	Access *breakglass.Grant `json:"access"`
+}
+
+type ExcuseNoticePayload struct {
+	Notice *recipient.Notice `json:"notice"`
 }
 
 type ExportAuditPayload struct {
@@ -322,8 +393,20 @@ type LiftRestrictionPayload struct {
 	Restriction *rights.Stop `json:"restriction"`
 }
 
+type LoadTemplateTextPayload struct {
+	Template *agreement.Template `json:"template"`
+}
+
+type NegotiateAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
 type NoteConsultationPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
+}
+
+type OfferAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type OpenMyRequestPayload struct {
@@ -340,6 +423,14 @@ type OverrulePausePayload struct {
 
 type PlaceHoldPayload struct {
 	Hold *retention.Hold `json:"hold"`
+}
+
+type PlanCorrectionPayload struct {
+	Request *request.Request `json:"request"`
+}
+
+type PrepareAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type PrepareRegisterPayload struct {
@@ -375,6 +466,10 @@ type RecordDisclosuresPayload struct {
 	Disclosures []*disclosure.Disclosure `json:"disclosures"`
 }
 
+type RecordInstructionPayload struct {
+	Instruction *agreement.Instruction `json:"instruction"`
+}
+
 type RecordSecurityEventPayload struct {
 	Event *security.Event `json:"event"`
 }
@@ -390,6 +485,10 @@ type RefuseConsentPayload struct {
 type RegisterDocumentsPayload struct {
 	// In the order of the input.
 	Documents []*document.Document `json:"documents"`
+}
+
+type RejectAmendmentPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type RejectAssessmentPayload struct {
@@ -422,6 +521,10 @@ type RenewConsentPayload struct {
 
 type ReopenRequestPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type RequestAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type RequestConsentPayload struct {
@@ -482,12 +585,20 @@ type RetireSecurityMeasurePayload struct {
 	Measure *measure.Measure `json:"measure"`
 }
 
+type RetireTaskTemplatePayload struct {
+	Template *task.Template `json:"template"`
+}
+
 type RetireTenantPolicyPayload struct {
 	Policy *policy.Policy `json:"policy"`
 }
 
 type RetryJobPayload struct {
 	Job *job.Job `json:"job"`
+}
+
+type ReviewDecisionPayload struct {
+	Request *request.Request `json:"request"`
 }
 
 type ReviewProcessingActivityPayload struct {
@@ -573,6 +684,23 @@ type SendBackRequestPayload struct {
 	Request *request.Request `json:"request"`
 }
 
+type SendNoticePayload struct {
+	Notice *recipient.Notice `json:"notice"`
+}
+
+type SetAgreementGatePayload struct {
+	Standing *agreement.Standing `json:"standing"`
+}
+
+type SetRecipientEndpointPayload struct {
+	// Null when there is none any more.
+	Endpoint *recipient.Endpoint `json:"endpoint,omitempty"`
+}
+
+type SignAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
+}
+
 type SignInSubjectPayload struct {
 	// Send it as 'Authorization: Bearer'. It is shown this once.
 	Token     string    `json:"token"`
@@ -606,6 +734,10 @@ type SubmitAssessmentPayload struct {
 
 type SubmitRequestPayload struct {
 	Request *request.Request `json:"request"`
+}
+
+type TerminateAgreementPayload struct {
+	Agreement *agreement.Agreement `json:"agreement"`
 }
 
 type UnregisterDocumentPayload struct {
@@ -648,6 +780,10 @@ type UpdateSubjectPayload struct {
 	Subject *subject.Subject `json:"subject"`
 }
 
+type UpdateTaskTemplatePayload struct {
+	Template *task.Template `json:"template"`
+}
+
 type UpdateTenantPayload struct {
 	Tenant *tenancy.Tenant `json:"tenant"`
 }
@@ -670,6 +806,10 @@ type VerifyWebhookPayload struct {
 	Webhook *webhook.Webhook `json:"webhook"`
 	// The job that asks the endpoint; its error says what was wrong.
 	Job string `json:"job"`
+}
+
+type WeighObjectionPayload struct {
+	Request *request.Request `json:"request"`
 }
 
 type WithdrawConsentPayload struct {

@@ -619,7 +619,7 @@ func (s *Service) Excuse(ctx context.Context, in ExcuseInput) (*Notice, error) {
 // Endpoints returns the parties that are told by webhook.
 func (s *Service) Endpoints(ctx context.Context) ([]*Endpoint, error) { return s.Store.Endpoints(ctx) }
 
-// SetEndpoint has a party told by a webhook, or no longer.
+// SetEndpoint has a party told by a webhook, or no longer: then it returns nil.
 func (s *Service) SetEndpoint(ctx context.Context, in EndpointInput) (*Endpoint, error) {
 	if _, err := s.Processing.Party(ctx, in.Party); err != nil {
 		return nil, errs.At(err, "party")
@@ -635,5 +635,8 @@ func (s *Service) SetEndpoint(ctx context.Context, in EndpointInput) (*Endpoint,
 	err := s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
 		return change.Change{Action: "recipient.endpoint", Object: in.Party}, s.Store.SetEndpoint(ctx, *e)
 	})
-	return e, err
+	if err != nil || e.Webhook == "" {
+		return nil, err
+	}
+	return e, nil
 }

@@ -282,12 +282,12 @@ func TestAccess(t *testing.T) {
 	if err != nil || again.Letter != r.Reply.Letter || o.mails(notify.TemplateRequestAnswered) != 1 {
 		t.Errorf("answered again: %+v, %v", again, err)
 	}
-	if _, err := o.s.Close(o.as(o.handler), request.CloseInput{ID: r.ID, ExpectedVersion: r.Version}); errs.KindOf(err) != errs.Precondition {
+	if _, err := o.s.Close(o.as(o.handler), request.IDInput{ID: r.ID, ExpectedVersion: r.Version}); errs.KindOf(err) != errs.Precondition {
 		t.Errorf("closed before the answer arrived: %v", err)
 	}
 	r, err = o.s.Delivered(o.as(o.handler), request.DeliveredInput{ID: r.ID, ExpectedVersion: r.Version})
 	o.ok(err)
-	r, err = o.s.Close(o.as(o.handler), request.CloseInput{ID: r.ID, ExpectedVersion: r.Version})
+	r, err = o.s.Close(o.as(o.handler), request.IDInput{ID: r.ID, ExpectedVersion: r.Version})
 	o.ok(err)
 	if r.State != request.Closed {
 		t.Errorf("at last %s", r.State)

@@ -355,15 +355,8 @@ func (s *Service) Delivered(ctx context.Context, in DeliveredInput) (*Request, e
 	})
 }
 
-// CloseInput ends a request.
-type CloseInput struct {
-	ID              string
-	ExpectedVersion int64
-	RecipientsTold  bool
-}
-
 // Close ends a request, T17: once all recipients have been told.
-func (s *Service) Close(ctx context.Context, in CloseInput) (*Request, error) {
+func (s *Service) Close(ctx context.Context, in IDInput) (*Request, error) {
 	return s.once(ctx, in.ID, "request.close", &in.ExpectedVersion, func(ctx context.Context, r *Request) (Event, error) {
 		told := true
 		if s.Recipients != nil {

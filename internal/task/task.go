@@ -81,9 +81,9 @@ const (
 
 // Template is what tasks are made by. It names no person.
 type Template struct {
-	ID        string
-	Right     request.Type
-	Form      Form
+	ID    string
+	Right request.Type
+	Form
 	State     TemplateState
 	Version   int64
 	CreatedAt time.Time
@@ -107,9 +107,9 @@ type Task struct {
 	Number      string // of the request
 	Item        string
 	Subject     string
-	Template    string // "" of one that was made for the request
-	Notice      string // id of what a recipient is to be told: that is completed by sending it
-	Form        Form   `json:"-"` // as it was when the task was made
+	Template    string     // "" of one that was made for the request
+	Notice      string     // id of what a recipient is to be told: that is completed by sending it
+	Form        `json:"-"` // as it was when the task was made
 	State       State
 	AssignedTo  string
 	CreatedBy   string
@@ -157,15 +157,6 @@ func (t *Task) NoticeID() *string { return optional(t.Notice) }
 
 // Completer returns who completed it.
 func (t *Task) Completer() *string { return optional(t.CompletedBy) }
-
-// Words returns the note.
-func (t *Task) Words() *string { return optional(t.Note.Reveal()) }
-
-// Said returns what was filled in.
-func (a *Answer) Said() string { return a.Value.Reveal() }
-
-// Said returns the comment.
-func (c *Comment) Said() string { return c.Text.Reveal() }
 
 // Connection is a page of tasks, the newest first.
 type Connection = page.Connection[*Task]

@@ -129,7 +129,7 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 	r.step(t, handler, "confirmDelivery", nil)
-	r.step(t, handler, "closeRequest", vars{"recipientsTold": true})
+	r.step(t, handler, "closeRequest", nil)
 	if r.State != "CLOSED" {
 		t.Errorf("at last %s", r.State)
 	}

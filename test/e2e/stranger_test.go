@@ -180,6 +180,13 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("announceLifting", "restriction { subject }", vars{
 			"request": wished.ID, "item": wished.Items[0].ID, "liftOn": "2060-01-02", "reason": "x", "consequences": "x",
 		}, "NOT_FOUND"),
+		mutation("weighObjection", "request { id }", handle(vars{
+			"item": wished.Items[0].ID, "processing": "x", "grounds": "x", "balance": "x", "verdict": "UPHELD",
+		}), "NOT_FOUND"),
+		mutation("reviewDecision", "request { id }", handle(vars{
+			"item": wished.Items[0].ID, "mayChange": true, "view": "x", "explanation": "x", "reasons": "x", "result": "x", "finding": "CHANGED",
+		}), "NOT_FOUND"),
+		mutation("planCorrection", "request { id }", handle(vars{"item": wished.Items[0].ID}), "NOT_FOUND"),
 		mutation("liftRestriction", "restriction { subject }", vars{"subject": b.person.ID, "item": wished.Items[0].ID}, "NOT_FOUND"),
 		query("erasureCertificate", `query($id: ID!) { erasureCertificate(number: $id) { number } }`, vars{"id": strings.Replace(b.person.ID, "sub_", "crt_", 1)}, "NOT_FOUND"),
 		query("erasureCertificates", `query($id: ID!) { erasureCertificates(cause: $id) { number } }`, vars{"id": b.person.ID}, ""),
@@ -310,7 +317,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("approveRequest", "request { id }", handle(vars{"holds": true, "exceptions": true, "rightsOfOthers": true, "secrecy": true}), "NOT_FOUND"),
 		mutation("respondRequest", "request { id }", handle(vars{"channel": "LETTER", "hash": "x", "at": "2026-01-02T09:00:00Z"}), "NOT_FOUND"),
 		mutation("confirmDelivery", "request { id }", handle(vars{}), "NOT_FOUND"),
-		mutation("closeRequest", "request { id }", handle(vars{"recipientsTold": true}), "NOT_FOUND"),
+		mutation("closeRequest", "request { id }", handle(vars{}), "NOT_FOUND"),
 		mutation("reopenRequest", "request { id }", handle(vars{"reason": "x", "items": []string{wished.Items[0].ID}}), "NOT_FOUND"),
 		mutation("withdrawRequest", "request { id }", handle(vars{"statement": "x"}), "NOT_FOUND"),
 		mutation("assignRequest", "request { id }", handle(vars{}), "NOT_FOUND"),
