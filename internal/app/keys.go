@@ -17,6 +17,7 @@ import (
 	"github.com/vogter/vogter/internal/ledger"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/page"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/rotation"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
@@ -59,7 +60,7 @@ func (p *Platform) openKeys(
 	k.erasures = erasure.NewService(erasure.Config{
 		Store: mongo.NewShredStore(p.db), Keys: keys, Caches: k.evictions, Ledger: k.ledger, Lookups: mongo.LookupEraser(p.db),
 		Data: mongo.Erasers(p.db, p.bucket, changes), Epochs: k.epochs, Changes: changes, Log: p.log, Now: p.now,
-		Done: certificate.Jobs,
+		Done: func(sh *erasure.Shredding) []job.Spec { return append(certificate.Jobs(sh), recipient.Jobs(sh)...) },
 	})
 }
 
