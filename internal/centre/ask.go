@@ -175,7 +175,7 @@ func (v *visit) send(ctx context.Context, w *wish) error {
 	return nil
 }
 
-// receipt is what is known of a request that was sent from this browser.
+// filed is what is known of a request that was sent from this browser.
 type filed struct {
 	ID     string
 	Number string

@@ -96,15 +96,15 @@ type Receipts interface {
 	Issue(ctx context.Context, consentID string, at *time.Time) (*receipt.Issued, error)
 }
 
-// Accesses tells persons who saw their data, and Recipients whom it was given to.
-type (
-	Accesses interface {
-		Self(ctx context.Context, r page.Request) (*trail.AccessConnection, error)
-	}
-	Recipients interface {
-		Mine(ctx context.Context, r page.Request) (*disclosure.RecipientConnection, error)
-	}
-)
+// Accesses tells persons who saw their data.
+type Accesses interface {
+	Self(ctx context.Context, r page.Request) (*trail.AccessConnection, error)
+}
+
+// Recipients tells persons whom their data was given to.
+type Recipients interface {
+	Mine(ctx context.Context, r page.Request) (*disclosure.RecipientConnection, error)
+}
 
 // Downloads gives files out.
 type Downloads interface {

@@ -205,7 +205,7 @@ func TestSignedIn(t *testing.T) {
 func TestSame(t *testing.T) {
 	s := start(t)
 	s.person(t, testenv.One, "aase@mail.example")
-	type seen struct{ prove, code, wrong, sent string }
+	type seen struct{ code, wrong, sent string }
 	try := func(address string) (all seen, header http.Header) {
 		b := s.browser("en")
 		p := b.get(t, "/p/one/prove")
@@ -263,8 +263,8 @@ func TestForms(t *testing.T) {
 	s := start(t)
 	s.person(t, testenv.One, "aase@mail.example")
 	b, stranger := s.browser("en"), s.browser("en")
-	p := b.signIn(t, b.get(t, "/p/one/prove"), "aase@mail.example")
-	p = b.press(t, b.press(t, b.get(t, "/p/one/ask?type=ACCESS"), "Continue", nil), "Continue", nil)
+	b.signIn(t, b.get(t, "/p/one/prove"), "aase@mail.example")
+	p := b.press(t, b.press(t, b.get(t, "/p/one/ask?type=ACCESS"), "Continue", nil), "Continue", nil)
 	action, filled := p.form("Send the request", nil)
 	_, foreign := stranger.get(t, "/p/one/prove").form("Send", nil)
 	_, elsewhere := b.get(t, "/p/two/prove").form("Send", nil)
@@ -318,8 +318,8 @@ func TestTenants(t *testing.T) {
 	s.person(t, testenv.One, address)
 	s.person(t, testenv.Two, address)
 	b := s.browser("en")
-	p := b.signIn(t, b.get(t, "/p/one/prove"), address)
-	p = b.press(t, b.press(t, b.get(t, "/p/one/ask?type=ACCESS"), "Continue", nil), "Continue", nil)
+	b.signIn(t, b.get(t, "/p/one/prove"), address)
+	p := b.press(t, b.press(t, b.get(t, "/p/one/ask?type=ACCESS"), "Continue", nil), "Continue", nil)
 	p = b.press(t, p, "Send the request", nil)
 	mine := strings.TrimPrefix(strings.Split(p.path, "?")[0], "/p/one/")
 	session := ""
@@ -348,7 +348,7 @@ func TestTenants(t *testing.T) {
 
 	// A code of one tenant signs nobody in at the other.
 	c := s.browser("en")
-	p = c.press(t, c.get(t, "/p/one/prove"), "Send", url.Values{"who": {address}})
+	c.press(t, c.get(t, "/p/one/prove"), "Send", url.Values{"who": {address}})
 	s.Work(t.Context())
 	challenge := c.client.Jar.Cookies(at(t, c.base+"/p/one/prove/code"))
 	for _, k := range challenge {

@@ -15,9 +15,9 @@ import (
 type yes struct {
 	*consent.Status
 
-	Purpose purpose.Text
-	Notice  *purpose.NoticeText // as it was shown; nil when none is known
-	To      []string            // who receives the data
+	Text   purpose.Text
+	Notice *purpose.NoticeText // as it was shown; nil when none is known
+	To     []string            // who receives the data
 }
 
 // consents lists what the person has said yes and no to.
@@ -37,11 +37,11 @@ func consents(ctx context.Context, v *visit) error {
 	all, notices := make([]yes, len(mine)), map[string]*purpose.Notice{}
 	for i, s := range mine {
 		all[i].Status = s
-		p, err := v.Purposes.ByID(ctx, s.Standing.Purpose.ID)
+		p, err := v.Purposes.ByID(ctx, s.Purpose.ID)
 		if err != nil {
 			return err
 		}
-		all[i].Purpose = p.In(v.lang)
+		all[i].Text = p.In(v.lang)
 		n, ok := notices[s.NoticeID]
 		if !ok && s.NoticeID != "" {
 			if n, err = v.Purposes.Notice(ctx, s.NoticeID); err != nil {

@@ -55,19 +55,19 @@ func sendCode(ctx context.Context, v *visit) error {
 		in.BirthDate = &birth
 	}
 	sent, err := v.Portal.RequestCode(ctx, in)
-	field, text := "who", ""
+	var field, text string
 	switch errs.KindOf(err) {
 	case "":
 		v.keep(codeCookie, sent.Challenge, portal.CodeLife)
 		v.goTo("prove/code" + query(p.To))
 		return nil
 	case errs.Invalid:
-		text = "prove.whoWrong"
+		field, text = "who", "prove.whoWrong"
 		if e, ok := errors.AsType[*errs.Error](err); ok && e.Field == "birthDate" {
 			field, text = "birth", "prove.birthWrong"
 		}
 	case errs.Limited:
-		text = "code.tooMany"
+		field, text = "who", "code.tooMany"
 	default:
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -453,9 +454,7 @@ func (p *shown) form(button string, values url.Values) (action string, filled ur
 		if n := nodes(f, tag("button"))[pressed]; has(n, "name") {
 			filled.Set(attr(n, "name"), attr(n, "value"))
 		}
-		for name, v := range values {
-			filled[name] = v
-		}
+		maps.Copy(filled, values)
 		return attr(f, "action"), filled
 	}
 	p.t.Fatalf("%s (%d) has no button %q: %s", p.path, p.status, button, p.text())
