@@ -198,6 +198,22 @@ type Standing struct {
 	Version   int64
 }
 
+// Before returns the state that it moved from, nil of the first.
+func (e *Event) Before() *State {
+	if e.From == "" {
+		return nil
+	}
+	return &e.From
+}
+
+// InForce returns the id of the agreement in force, nil when none is.
+func (s *Standing) InForce() *string {
+	if s.Agreement == "" {
+		return nil
+	}
+	return &s.Agreement
+}
+
 // Lists.
 type (
 	Connection            = page.Connection[*Agreement]

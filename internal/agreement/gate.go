@@ -315,11 +315,3 @@ func (s *Service) Standing(ctx context.Context, of *string) (*Standing, error) {
 	}
 	return s.Store.Standing(within)
 }
-
-// Holds is the mode that the gate has for a standing.
-func (s *Service) Holds(of *Standing) Mode {
-	if of.Mode != nil {
-		return *of.Mode
-	}
-	return s.Gate.mode
-}

@@ -27,6 +27,12 @@ type Terms struct {
 	ServiceContact string
 }
 
+// StandardTerms are those that a provider begins with. What it must add is where it
+// processes, for how long it keeps backups, and its contacts.
+func StandardTerms() Terms {
+	return Terms{BreachHours: 24, ForwardHours: 48, NoticeDays: Validity, AuditDays: 14, DeletionDays: 30}
+}
+
 // draft returns the terms that a first draft for the tenant in ctx has: from the
 // tenants, the record of processing, the datasets, the sub-processors and the
 // platform's own settings.
@@ -161,6 +167,9 @@ func (s *Service) scope(ctx context.Context, activities []*processing.Content) (
 
 // subProcessors returns the rows of Appendix B.1.
 func (s *Service) subProcessors(ctx context.Context, words map[string]string) (string, error) {
+	if s.SubProcessors == nil {
+		return words["appendixB.none"], nil
+	}
 	subs, err := s.SubProcessors.InUse(ctx)
 	if err != nil {
 		return "", err

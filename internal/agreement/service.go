@@ -3,7 +3,6 @@ package agreement
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ type Trail interface {
 	Proof(ctx context.Context, entryID string) (*trail.Proof, error)
 }
 
-// Config is what a Service needs. All of it is required.
+// Config is what a Service needs. All of it is required but SubProcessors.
 type Config struct {
 	Store         Store
 	Changes       *change.Runner
@@ -85,13 +84,12 @@ type Config struct {
 	Owners        Owners
 	Processing    Processing
 	Datasets      Datasets
-	SubProcessors SubProcessors
+	SubProcessors SubProcessors // nil: there are none
 	Mail          Mailer
 	Signer        Signer
 	Trail         Trail
 	Gate          *Gate
 	Terms         Terms
-	Log           *slog.Logger
 	Now           func() time.Time
 }
 
@@ -272,7 +270,7 @@ func (s *Service) Revisions(ctx context.Context, agreementID string) ([]*Revisio
 }
 
 // Differences returns by what one version of an agreement differs from another.
-func (s *Service) Differences(ctx context.Context, agreementID string, from, to int64) ([]Difference, error) {
+func (s *Service) Differences(ctx context.Context, agreementID string, from, to int64) ([]*Difference, error) {
 	within, _, err := reach(ctx, id.Agreement, agreementID, ErrNotFound)
 	if err != nil {
 		return nil, err
@@ -285,7 +283,12 @@ func (s *Service) Differences(ctx context.Context, agreementID string, from, to 
 	if err != nil {
 		return nil, err
 	}
-	return differences(&before.Body, &after.Body), nil
+	found := differences(&before.Body, &after.Body)
+	all := make([]*Difference, len(found))
+	for i := range found {
+		all[i] = &found[i]
+	}
+	return all, nil
 }
 
 // Events returns what became of an agreement, the oldest first.

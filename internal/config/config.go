@@ -107,12 +107,34 @@ type Config struct {
 	// the opaque ids of persons.
 	LedgerRetention time.Duration `env:"VOGTER_LEDGER_RETENTION" envDefault:"9600h"`
 
+	Agreement Agreement
+
 	S3       S3
 	S3Second S3Second
 	Kratos   Kratos
 	Hydra    Hydra
 	EID      EID
 	Mail     Mail
+}
+
+// Agreement is about the data processing agreements with the tenants.
+type Agreement struct {
+	// Gate is what becomes of personal data of a tenant that no agreement covers, where
+	// the tenant has no setting of its own: off, warn (taken in, and said in the answer)
+	// or enforce (refused).
+	Gate string `env:"VOGTER_AGREEMENT_GATE" envDefault:"warn"`
+	// Countries are where the platform processes personal data: ISO 3166-1 alpha-2
+	// codes with commas between.
+	Countries string `env:"VOGTER_COUNTRIES" envDefault:"DK"`
+	// BreachContact is who customers reach about breaches; empty is the sender of mail.
+	BreachContact string `env:"VOGTER_BREACH_CONTACT"`
+}
+
+// Places returns the countries, in order.
+func (a Agreement) Places() []string {
+	list := strings.FieldsFunc(a.Countries, func(r rune) bool { return r == ',' || r == ' ' })
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // Transit is how to sign in at the transit engine that KMS names: by a token in
@@ -413,6 +435,12 @@ func (c *Config) check() []error {
 	}
 	if !slices.Contains([]string{"", "off", "detect", "block"}, c.Firewall.Mode) {
 		bad("VOGTER_WAF", "off, detect or block")
+	}
+	if !slices.Contains([]string{"off", "warn", "enforce"}, c.Agreement.Gate) {
+		bad("VOGTER_AGREEMENT_GATE", "off, warn or enforce")
+	}
+	if places := c.Agreement.Places(); len(places) == 0 || slices.ContainsFunc(places, func(p string) bool { return !regexp.MustCompile(`^[A-Z]{2}$`).MatchString(p) }) {
+		bad("VOGTER_COUNTRIES", "ISO 3166-1 alpha-2 codes with commas between")
 	}
 	if !slices.Contains([]string{"public", "browser", "all"}, c.Firewall.Scope) {
 		bad("VOGTER_WAF_SCOPE", "public, browser or all")

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/trail"
 	"github.com/vogter/vogter/internal/authz"
@@ -118,6 +119,11 @@ type Certificates interface {
 	Open(ctx context.Context, number string) (*certificate.File, error)
 }
 
+// Agreements gives data processing agreements out.
+type Agreements interface {
+	OpenFile(ctx context.Context, id string) (*agreement.File, error)
+}
+
 // Recorder records refusals.
 type Recorder interface {
 	Permit(ctx context.Context, a authz.Authorizer, do authz.Permission, action, object string) (context.Context, error)
@@ -133,6 +139,7 @@ type Config struct {
 	Registers    Registers
 	Letters      Letters
 	Certificates Certificates
+	Agreements   Agreements
 	Authorizer   authz.Authorizer
 	Recorder     Recorder
 	Changes      *change.Runner
@@ -178,6 +185,8 @@ func (s *Service) permit(ctx context.Context, action, object string) (context.Co
 		if authz.FromContext(ctx).Kind == authz.KindSubject {
 			do = authz.SelfRead
 		}
+	case id.Agreement:
+		do = authz.AgreementRead
 	default:
 		return nil, ErrNoObject
 	}
@@ -205,6 +214,13 @@ func (s *Service) open(ctx context.Context, object string, form *processing.Form
 			return nil, err
 		}
 		return &content{ReadSeekCloser: inMemory{bytes.NewReader(f.Content)}, subject: f.Subject, name: personal.NewText(f.Name), media: "application/pdf"}, nil
+	}
+	if id.TypeOf(object) == id.Agreement {
+		f, err := s.Agreements.OpenFile(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		return &content{ReadSeekCloser: inMemory{bytes.NewReader(f.Content)}, name: personal.NewText(f.Name), media: "application/pdf"}, nil
 	}
 	if id.TypeOf(object) == id.File {
 		f, r, err := s.Files.Open(ctx, object)

@@ -178,10 +178,16 @@ type Recorder interface {
 
 var _ record.Files = (*Service)(nil)
 
+// Gate says why the tenant may not put in data of some classes and categories: no
+// agreement with the provider covers it. It isn't asked in a transaction.
+type Gate interface {
+	Take(ctx context.Context, classes []dataset.Class, categories []string) error
+}
+
 // Consents tells of the persons whose data must not be used for the purpose that
 // the caller states.
 type Consents interface {
-	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	Closed(ctx context.Context, subjects ...string) (authz.Closed, error)
 }
 
 // Config is what a Service needs. All of it is required.
@@ -198,6 +204,7 @@ type Config struct {
 	Now      func() time.Time
 
 	Consents Consents // nil where no purpose is registered
+	Gate     Gate     // nil where data needs no agreement
 	Cases    Cases    // nil where requests have no documents
 }
 
@@ -295,7 +302,7 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 	if err := in.check(of); err != nil {
 		return nil, err
 	}
-	isSecret := false
+	isSecret, classes := false, []dataset.Class{dataset.Ordinary}
 	if in.Dataset != "" {
 		set, err := s.Datasets.Get(ctx, in.Dataset)
 		if err != nil {
@@ -305,6 +312,16 @@ func (s *Service) Upload(ctx context.Context, in UploadInput, r io.Reader) (*Fil
 			return nil, dataset.ErrRetired.At("dataset")
 		}
 		isSecret = secret(set)
+		for i := range set.Fields {
+			if set.Fields[i].Type == dataset.TypeFile {
+				classes = append(classes, set.Fields[i].DataClass)
+			}
+		}
+	}
+	if s.Gate != nil && in.Request == "" { // what persons hand in with a request isn't refused
+		if err := s.Gate.Take(ctx, classes, nil); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.open(ctx, in); err != nil {
 		return nil, err
@@ -577,14 +594,14 @@ func (s *Service) find(ctx context.Context, fileID string) (*File, []authz.Data,
 		}
 	}
 	data = append(data, d.Data())
-	var closed []string
+	var closed authz.Closed
 	if s.Consents != nil {
 		if closed, err = s.Consents.Closed(ctx, f.Subject); err != nil {
 			return nil, nil, err
 		}
 	}
 	for i := range data {
-		data[i].Restricted, data[i].About, data[i].Unconsented = person.State == subject.Restricted, f.Subject, len(closed) > 0
+		data[i].Restricted, data[i].About, data[i].Closed = person.State == subject.Restricted, f.Subject, closed.To(f.Subject)
 	}
 	f.secret = secret(d)
 	return f, data, nil

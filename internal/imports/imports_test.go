@@ -297,8 +297,8 @@ func TestRestrictedTellsNothing(t *testing.T) {
 // withdrawn is a gate that is closed to everybody.
 type withdrawn struct{}
 
-func (withdrawn) Closed(_ context.Context, subjects ...string) ([]string, error) {
-	return subjects, nil
+func (withdrawn) Closed(_ context.Context, subjects ...string) (authz.Closed, error) {
+	return authz.Closed{Persons: subjects, Reason: authz.ReasonConsent}, nil
 }
 func (withdrawn) Asks(context.Context) (bool, error) { return true, nil }
 

@@ -431,8 +431,8 @@ func (r *run) settle(l *line, stored *subject.Subject, found map[*recordRow]*rec
 		return w, subject.ErrErased
 	case stored.State == subject.Restricted: // whatever the values: that they are the same would tell them
 		return w, subject.ErrRestricted
-	case stored.Unconsented(): // likewise
-		return w, authz.ErrUnconsented
+	case stored.Closed() != "": // likewise
+		return w, stored.Closed().Err()
 	default:
 		subjectID = stored.ID
 		_, differs, err := stored.Amended(l.row.subject, r.plan.phoneRegion)
@@ -468,8 +468,8 @@ func (r *run) settleRecord(row *recordRow, stored *record.Record, w *work) error
 		if len(stored.Restricted) > 0 {
 			return subject.ErrRestricted
 		}
-		if slices.ContainsFunc(stored.Subjects(), func(person string) bool { return slices.Contains(stored.Unconsented, person) }) {
-			return authz.ErrUnconsented
+		if slices.ContainsFunc(stored.Subjects(), func(person string) bool { return stored.Closed.To(person) != "" }) {
+			return stored.Closed.Reason.Err()
 		}
 		next, differs, err := stored.Amended(row.in, row.dataset, of, r.plan.country)
 		if err != nil {

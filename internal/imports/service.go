@@ -38,6 +38,12 @@ type Records interface {
 	) (change.Change, error)
 }
 
+// Gate says why the tenant may not put in data of some classes and categories: no
+// agreement with the provider covers it.
+type Gate interface {
+	Take(ctx context.Context, classes []dataset.Class, categories []string) error
+}
+
 // Consents brings in what other systems have kept of consents.
 type Consents interface {
 	Importer(importID string) *consent.Importer
@@ -66,6 +72,7 @@ type Parts struct {
 	Guards   record.Subjects // guards the persons whose data is written
 	Records  Records
 	Consents Consents
+	Gate     Gate // nil where data needs no agreement
 	Regions  subject.Regions
 	Now      func() time.Time
 }
@@ -83,6 +90,7 @@ type Service struct {
 	guards   record.Subjects
 	records  Records
 	consents Consents
+	gate     Gate
 	regions  subject.Regions
 	now      func() time.Time
 
@@ -92,7 +100,7 @@ type Service struct {
 // NewService returns a Service.
 func NewService(p Parts) *Service {
 	return &Service{
-		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Consents, p.Regions, p.Now,
+		p.Store, p.Changes, p.Recorder, p.Vault, p.Hasher, p.Datasets, p.Looker, p.Subjects, p.Guards, p.Records, p.Consents, p.Gate, p.Regions, p.Now,
 		// Each import holds some batches in memory.
 		turns.New(turns.Shares{Process: 8, Tenant: 3, Caller: 2, Wait: 10 * time.Second}),
 	}
@@ -159,6 +167,9 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.takes(ctx, p); err != nil {
+		return nil, err
+	}
 	r := &run{Service: s, plan: p, mode: in.Mode, scan: newScanner(in.Body, in.Format)}
 	if p.consents {
 		p.importer = s.consents.Importer("")
@@ -203,6 +214,29 @@ func (s *Service) Run(ctx context.Context, in Input) (*Summary, error) {
 		return nil, errors.Join(err, serr)
 	}
 	return sum, err
+}
+
+// takes fails where the gate does, for all that a file may have by its plan.
+func (s *Service) takes(ctx context.Context, p *plan) error {
+	if s.gate == nil {
+		return nil
+	}
+	classes, categories := []dataset.Class{dataset.Ordinary}, []string(nil)
+	if p.subject != nil && len(p.subject.NationalIDs) > 0 {
+		classes = append(classes, dataset.NationalID)
+	}
+	of := func(f *dataset.Field) { classes, categories = append(classes, f.DataClass), append(categories, f.Term) }
+	if p.dataset != nil {
+		for i := range p.dataset.Fields {
+			of(&p.dataset.Fields[i])
+		}
+	}
+	for _, rule := range p.records {
+		for _, f := range rule.fields {
+			of(f.Field)
+		}
+	}
+	return s.gate.Take(ctx, classes, categories)
 }
 
 // bodyFault gives an error of the body a kind.

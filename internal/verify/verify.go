@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/certificate"
 	"github.com/vogter/vogter/internal/consent/receipt"
@@ -33,6 +34,8 @@ type Report struct {
 	// Erasure is the certificate of erasure that the file is or holds, or the second
 	// statement on one.
 	Erasure *certificate.Opened
+	// Agreement is the data processing agreement that the file is or holds.
+	Agreement *agreement.Content
 }
 
 // Options are what File may be told.
@@ -137,6 +140,9 @@ func Text(content []byte, o Options) (*Report, error) {
 	}
 	if certificate.Is(string(content)) {
 		return erased(string(content), o.Trusted)
+	}
+	if agreement.Is(string(content)) {
+		return agreed(string(content), o.Trusted)
 	}
 	if signed := receipt.Split(content); signed != nil {
 		return receipts(signed, o.Trusted)
