@@ -116,10 +116,12 @@ func (s *Service) Document(ctx context.Context, r *job.Run) error {
 	if err != nil {
 		return err
 	}
-	return s.document(platform(ctx, of), r.Object())
+	return s.WriteDocument(platform(ctx, of), r.Object())
 }
 
-func (s *Service) document(ctx context.Context, agreementID string) error {
+// WriteDocument is the work of Document for one agreement. It fails with job.Postpone's
+// error while the log isn't sealed.
+func (s *Service) WriteDocument(ctx context.Context, agreementID string) error {
 	a, err := s.Get(ctx, agreementID)
 	if err != nil {
 		return err
