@@ -72,6 +72,8 @@ type Assessment struct {
 	Consultation *Consultation
 	Decision     *Decision
 	Review       *Review // why it is REVIEW_DUE
+	// SubmittedAt is since when this version stands as it is, nil while it is written.
+	SubmittedAt *time.Time
 
 	Version   int64 // counts changes, for expectedVersion
 	CreatedAt time.Time
@@ -368,6 +370,7 @@ var (
 	ErrNotDPO      = errs.New(errs.Forbidden, "advice is the data protection officer's to give (GDPR Art. 35(2))").Under("art35.2.advice")
 	ErrNoAdvice    = errs.New(errs.Precondition, "the data protection officer's advice on this version is missing (GDPR Art. 35(2))").Under("art35.2.advice")
 	ErrConsult     = errs.New(errs.Precondition, "the residual risk is high: consult the authority first (GDPR Art. 36(1))").Under("art36.1.consultation")
+	errEarlier     = errs.New(errs.Invalid, "the authority can't have received this version before it was submitted").At("receivedOn")
 	ErrNoConsult   = errs.New(errs.Precondition, "the authority is consulted when the residual risk is high only (GDPR Art. 36(1))").Under("art36.1.residualRisk")
 	ErrWaiting     = errs.New(errs.Precondition, "the authority has neither answered nor let its time pass (GDPR Art. 36(2))").Under("art36.2.answer")
 	ErrProhibited  = errs.New(errs.Precondition, "the authority has prohibited the processing (GDPR Art. 58(2)(f)): reject the assessment").Under("art36.2.prohibited")

@@ -169,7 +169,9 @@ func (o *office) take(by, step string, a *assessment.Assessment) (*assessment.As
 		return o.ScreenOut(ctx, why)
 	case "begin":
 		return o.Begin(ctx, at)
-	case "submit":
+	case "submit": // a while ago: the authority can't have received it before
+		defer func(now time.Time) { o.now = now }(o.now)
+		o.now = time.Date(2026, 2, 5, 9, 0, 0, 0, time.UTC)
 		return o.Submit(ctx, at)
 	case "advise":
 		return o.Advise(ctx, assessment.AdviseInput{ID: a.ID, ExpectedVersion: a.Version, Opinion: assessment.Favourable, Text: "Godt nok."})
@@ -486,6 +488,10 @@ func TestConsultation(t *testing.T) {
 	a := o.walk(o.create(assessment.KindDPIA, high), "begin", "submit", "advise")
 	if _, err := o.take("approver", "approve", a); !errors.Is(err, assessment.ErrConsult) {
 		t.Errorf("approved with a high risk: %v", err)
+	}
+	early := assessment.ConsultInput{ID: a.ID, ExpectedVersion: a.Version, Authority: "Datatilsynet", ReceivedOn: day("2026-02-04")}
+	if _, err := o.Consult(o.as("approver"), early); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("received before it was submitted: %v", err)
 	}
 	a = o.walk(a, "consult")
 	// Received on 5 February: eight weeks end on Maundy Thursday, and Easter is over on 7 April.

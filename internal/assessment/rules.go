@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -49,6 +50,7 @@ type guard func(a *Assessment, w situation) error
 // situation is what guards look at beside the assessment.
 type situation struct {
 	by              authz.Principal
+	zone            *time.Location
 	today           civil.Date
 	officer         bool // the tenant has a data protection officer
 	publicAuthority bool // the tenant is one

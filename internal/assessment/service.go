@@ -168,7 +168,7 @@ func (s *Service) situation(ctx context.Context) (situation, error) {
 		return situation{}, err
 	}
 	return situation{
-		by: authz.FromContext(ctx), today: civil.Of(s.Now().In(zone)), officer: t.DpoContact != nil || len(officers) > 0,
+		by: authz.FromContext(ctx), zone: zone, today: civil.Of(s.Now().In(zone)), officer: t.DpoContact != nil || len(officers) > 0,
 		publicAuthority: t.PublicAuthority,
 	}, nil
 }
@@ -326,6 +326,7 @@ func (s *Service) Begin(ctx context.Context, in Input) (*Assessment, error) {
 func (s *Service) Submit(ctx context.Context, in Input) (*Assessment, error) {
 	return s.step(ctx, in.ID, in.ExpectedVersion, submit, func(_ context.Context, a *Assessment, w situation, now time.Time) ([]string, error) {
 		a.write(w)
+		a.SubmittedAt = &now
 		return nil, nil
 	})
 }
@@ -353,6 +354,9 @@ func (s *Service) Consult(ctx context.Context, in ConsultInput) (*Assessment, er
 		a.Consultation = c
 		if in.ReceivedOn.After(w.today) {
 			return nil, errs.New(errs.Invalid, "the authority hasn't received it yet").At("receivedOn")
+		}
+		if at := a.SubmittedAt; at != nil && in.ReceivedOn.Before(civil.Of(at.In(w.zone))) {
+			return nil, errEarlier // its time would be over sooner than it may be
 		}
 		if c.Authority == "" {
 			return nil, errs.New(errs.Invalid, "name the authority").At("authority")
@@ -420,6 +424,7 @@ func (s *Service) Revise(ctx context.Context, in Input) (*Assessment, error) {
 		}
 		a.Number++
 		a.Authors, a.Advice, a.Consultation, a.Decision, a.Review = []string{w.by.ID}, nil, nil, nil, nil
+		a.SubmittedAt = nil
 		return nil, nil
 	})
 }

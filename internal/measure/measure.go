@@ -159,6 +159,8 @@ type Edge = page.Edge[*Measure]
 type Store interface {
 	// Get fails with ErrNotFound.
 	Get(ctx context.Context, measureID string) (*Measure, error)
+	// GetMany returns those with ids, in any order, leaving out unknown ids.
+	GetMany(ctx context.Context, ids []string) ([]*Measure, error)
 	// List returns up to limit measures after a position, in any status when it is
 	// nil, the newest first.
 	List(ctx context.Context, status *Status, after *page.Position, limit int) ([]*Measure, error)

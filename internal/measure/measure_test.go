@@ -118,7 +118,8 @@ func TestLifeOfAMeasure(t *testing.T) {
 			t.Errorf("listed %d, %v, want %d", len(c.Edges), err, tt.want)
 		}
 	}
-	if named, err := f.Measure(f.one, m.ID); err != nil || !named.Retired || named.Text.Da != m.Texts[0].Description || named.Text.En != "Laptops are encrypted." {
+	all, err := f.Measures(f.one, m.ID)
+	if named := all[m.ID]; err != nil || !named.Retired || named.Text.Da != m.Texts[0].Description || named.Text.En != "Laptops are encrypted." {
 		t.Errorf("named %+v, %v", named, err)
 	}
 	if err := f.Check(f.one, m.ID, m.ID); err != nil {

@@ -50,6 +50,8 @@ type (
 		Version   int64     `bson:"version"`
 		CreatedAt time.Time `bson:"createdAt"`
 		UpdatedAt time.Time `bson:"updatedAt"`
+
+		SubmittedAt *time.Time `bson:"submittedAt,omitempty"`
 	}
 	// assessmentVersionDoc is an assessment as it was decided; its _id is the
 	// assessment's with the number.
@@ -171,7 +173,7 @@ func newAssessmentDoc(of tenant.ID, a *assessment.Assessment) assessmentDoc {
 	doc := assessmentDoc{
 		ID: a.ID, Tenant: of, Kind: a.Kind, Number: a.Number, State: a.State, Title: a.Title, Owner: a.Owner, Activities: a.Activities,
 		ReviewOn: day(a.ReviewOn), Screening: (*screeningDoc)(a.Screening), LIA: (*liaDoc)(a.LIA), TIA: (*tiaDoc)(a.TIA), Authors: a.Authors,
-		Decision: (*decisionDoc)(a.Decision), Review: (*reviewDoc)(a.Review), Version: a.Version, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt,
+		Decision: (*decisionDoc)(a.Decision), Review: (*reviewDoc)(a.Review), Version: a.Version, CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, SubmittedAt: a.SubmittedAt,
 	}
 	if d := a.DPIA; d != nil {
 		doc.DPIA = &dpiaDoc{
@@ -206,7 +208,7 @@ func (d *assessmentDoc) assessment() (*assessment.Assessment, error) {
 			Screening: (*assessment.ScreeningAnswers)(d.Screening), LIA: (*assessment.LIA)(d.LIA), TIA: (*assessment.TIA)(d.TIA),
 		},
 		Authors: d.Authors, Decision: (*assessment.Decision)(d.Decision), Review: (*assessment.Review)(d.Review),
-		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, SubmittedAt: d.SubmittedAt,
 	}
 	if p := d.DPIA; p != nil {
 		a.DPIA = &assessment.DPIA{

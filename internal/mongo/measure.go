@@ -86,6 +86,23 @@ func (s *MeasureStore) Get(ctx context.Context, measureID string) (*measure.Meas
 	return d.measure(), nil
 }
 
+// GetMany implements measure.Store.
+func (s *MeasureStore) GetMany(ctx context.Context, ids []string) ([]*measure.Measure, error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[measureDoc](ctx, s.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find measures: %w", err)
+	}
+	found := make([]*measure.Measure, len(docs))
+	for i := range docs {
+		found[i] = docs[i].measure()
+	}
+	return found, nil
+}
+
 // List implements measure.Store.
 func (s *MeasureStore) List(ctx context.Context, status *measure.Status, after *page.Position, limit int) ([]*measure.Measure, error) {
 	var equal bson.D

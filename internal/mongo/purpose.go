@@ -78,6 +78,19 @@ func (s *editions[T, D]) Get(ctx context.Context, versionID string) (*T, error) 
 	return s.read(&d), nil
 }
 
+// GetMany implements purpose.Store.
+func (s *editions[T, D]) GetMany(ctx context.Context, ids []string) ([]*T, error) {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[D](ctx, s.coll, filter)
+	if err != nil {
+		return nil, fmt.Errorf("find %ss: %w", s.what, err)
+	}
+	return s.all(docs), nil
+}
+
 // List implements purpose.Store.
 func (s *editions[T, D]) List(ctx context.Context, after *page.Position, limit int) ([]*T, error) {
 	docs, err := keyset[D](ctx, s.coll, nil, after, limit)
@@ -264,6 +277,25 @@ func NewNoticeStore(d *DB) *NoticeStore {
 		d.db.Collection(noticesColl), newNames(d), "notice", purpose.ErrNoNotice, (*noticeDoc).notice, newNoticeDoc,
 		func(n *purpose.Notice) *purpose.Edition { return &n.Edition },
 	}}
+}
+
+// Naming implements purpose.Notices.
+func (s *NoticeStore) Naming(ctx context.Context, keys []string) ([]purpose.Ref, error) {
+	filter, err := scoped(ctx, bson.E{Key: "purposes.key", Value: bson.D{{Key: "$in", Value: keys}}}, bson.E{Key: "state", Value: purpose.Published})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := all[noticeDoc](ctx, s.coll, filter, options.Find().SetProjection(bson.D{{Key: "purposes", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("find notices that name purposes: %w", err)
+	}
+	var named []purpose.Ref
+	for _, d := range docs {
+		for _, r := range d.Purposes {
+			named = append(named, purpose.Ref(r))
+		}
+	}
+	return named, nil
 }
 
 type noticeDoc struct {

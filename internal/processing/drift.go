@@ -31,6 +31,8 @@ const (
 	TransferUnassessed   DriftKind = "TRANSFER_UNASSESSED"
 	ImpactUnassessed     DriftKind = "IMPACT_UNASSESSED"
 	InterestUnassessed   DriftKind = "INTEREST_UNASSESSED"
+	DatasetNoPurposes    DriftKind = "DATASET_WITHOUT_PURPOSES"
+	ConsentNoDataset     DriftKind = "CONSENT_WITHOUT_DATASET"
 )
 
 // DriftKinds returns all kinds.
@@ -38,7 +40,7 @@ func DriftKinds() []DriftKind {
 	return []DriftKind{
 		DatasetUnused, Art9WithoutBasis, Art10WithoutBasis, NationalIDNoBasis, DatasetRetired, PurposeRetired, PurposeSuperseded,
 		PartyRetired, SystemRetired, MeasureRetired, ReviewOverdue, ConsentWithoutNotice, TransferWithoutTool,
-		TransferUnassessed, ImpactUnassessed, InterestUnassessed,
+		TransferUnassessed, ImpactUnassessed, InterestUnassessed, DatasetNoPurposes, ConsentNoDataset,
 	}
 }
 
@@ -88,6 +90,10 @@ func told(k DriftKind) (article, advice string) {
 		return "GDPR Art. 35(1)", "an impact assessment is needed and none is linked, or nobody has said whether it is: screen the activity"
 	case InterestUnassessed:
 		return "GDPR Art. 6(1)(f)", "it rests on a legitimate interest that wasn't weighed: link an assessment of it"
+	case DatasetNoPurposes:
+		return "GDPR Art. 5(1)(b)", "a dataset is bound to no purpose, so whoever may read it uses it for any, and no consent is asked for where none is stated: name its purposes"
+	case ConsentNoDataset:
+		return "GDPR Art. 5(1)(b), 7(3)", "a purpose rests on consent and no dataset is used for it, so withdrawing the consent stops nothing: name it in the datasets that are used for it, or retire it"
 	default:
 		return "", ""
 	}
@@ -139,14 +145,43 @@ func (s *Service) Drift(ctx context.Context, activityID *string) ([]*Drift, erro
 		}
 	}
 	if activityID == nil {
-		for _, datasetID := range l.sorted() {
-			if d := l.datasets[datasetID]; !used[d.ID] && d.State == dataset.Active {
-				unused := found(DatasetUnused, d.ID)
-				all = append(all, &unused)
-			}
+		loose, err := s.loose(ctx, l, used)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range loose {
+			all = append(all, &d)
 		}
 	}
 	return all[:min(len(all), MaxDrift)], nil
+}
+
+// loose tells of datasets that no activity uses or that are bound to no purpose, and
+// of purposes that rest on consent and that no dataset is used for.
+func (s *Service) loose(ctx context.Context, l *landscape, used map[string]bool) (all []Drift, err error) {
+	served := map[string]bool{}
+	for _, datasetID := range l.sorted() {
+		d := l.datasets[datasetID]
+		if d.State != dataset.Active {
+			continue
+		}
+		for _, key := range d.Purposes {
+			served[key] = true
+		}
+		if !used[d.ID] {
+			all = append(all, found(DatasetUnused, d.ID))
+		}
+		if len(d.Purposes) == 0 {
+			all = append(all, found(DatasetNoPurposes, d.ID))
+		}
+	}
+	published, err := s.Purposes.Published(ctx)
+	for _, p := range published {
+		if p.ConsentBased() && !served[p.Key] {
+			all = append(all, found(ConsentNoDataset, p.ID))
+		}
+	}
+	return all, err
 }
 
 // sorted returns the ids of the datasets, those with lower names first.

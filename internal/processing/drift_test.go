@@ -96,7 +96,10 @@ func TestDrift(t *testing.T) {
 			must[*processing.Activity](o)(o.Retire(o.one(), processing.RetireInput{ID: a.ID, ExpectedVersion: a.Version}))
 		})
 	}
-	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{processing.DatasetUnused, processing.DatasetUnused, processing.DatasetUnused}) {
+	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{
+		processing.ConsentNoDataset, processing.DatasetUnused, processing.DatasetUnused, processing.DatasetUnused,
+		processing.DatasetNoPurposes, processing.DatasetNoPurposes, processing.DatasetNoPurposes,
+	}) {
 		t.Errorf("drift of nothing is %v", got)
 	}
 }
@@ -111,7 +114,7 @@ func TestWhatIsRetiredDrifts(t *testing.T) {
 	due := civil.Date{Year: 2020, Month: 1, Day: 1}
 	a := must[*processing.Activity](o)(o.Create(o.one(), processing.CreateInput{Hat: processing.Controller, NextReviewOn: &due, Content: c}))
 	a = must[*processing.Activity](o)(o.Activate(o.one(), processing.ActivateInput{ID: a.ID, ExpectedVersion: a.Version}))
-	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{processing.ReviewOverdue}) {
+	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{processing.DatasetNoPurposes, processing.ReviewOverdue}) {
 		t.Errorf("drift is %v", got)
 	}
 	if _, err := o.Datasets.Retire(o.one(), dataset.RetireInput{Dataset: d.ID, ExpectedVersion: 1}); err != nil {
@@ -148,11 +151,11 @@ func TestSecretDatasets(t *testing.T) {
 	m := must[*processing.Map](o)(o.DataMap(uncleared, processing.MapFilter{Fields: true}))
 	around := must[*processing.Map](o)(o.DataMap(uncleared, processing.MapFilter{Around: &secret.ID, Fields: true}))
 	drift := must[[]*processing.Drift](o)(o.Drift(uncleared, nil))
-	if !slices.Equal(seen.Valid.Content.Datasets, []string{plain.ID}) || len(drift) != 0 || len(around.Nodes) != 0 ||
+	if !slices.Equal(seen.Valid.Content.Datasets, []string{plain.ID}) || len(drift) != 1 || *drift[0].Object != plain.ID || len(around.Nodes) != 0 ||
 		slices.ContainsFunc(m.Nodes, func(n processing.MapNode) bool { return n.ID == secret.ID || n.ID == secret.Fields[0].ID }) {
 		t.Errorf("without clearance: %+v, %+v, %+v, %+v", seen.Valid.Content.Datasets, drift, around, m)
 	}
-	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{processing.Art10WithoutBasis}) {
+	if got := o.kinds(nil); !slices.Equal(got, []processing.DriftKind{processing.Art10WithoutBasis, processing.DatasetNoPurposes, processing.DatasetNoPurposes}) {
 		t.Errorf("with clearance: %v", got)
 	}
 	refused[*processing.Activity](o, at(errs.NotFound, "content.datasets.0"))(o.Revise(uncleared, processing.ReviseInput{ID: a.ID, ExpectedVersion: a.Version, Content: c}))

@@ -166,12 +166,19 @@ func neutral(cell string) string {
 	return cell
 }
 
-// csv writes the activities as a table with the columns of both hats. It begins
-// with a byte order mark, without which spreadsheets garble Danish letters.
+// csv writes the activities as a table with the columns of both hats, as RFC 4180 has
+// it. It begins with a byte order mark, without which spreadsheets garble Danish
+// letters. Cells of the Danish table are divided by semicolons: where the comma is
+// decimal, spreadsheets take nothing else, and would show each row in one cell. A
+// first line "sep=," would tell them, but makes them overlook the mark, and other
+// readers take it for a row.
 func (c *content) csv(out *bytes.Buffer, tag string) error {
 	out.WriteString("\ufeff")
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
+	if tag == paper.Danish {
+		w.Comma = ';'
+	}
 	var row []string
 	all := columns()
 	for _, col := range all {

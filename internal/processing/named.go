@@ -2,7 +2,6 @@ package processing
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"golang.org/x/text/language"
@@ -64,7 +63,7 @@ func (s *Service) exist(ctx context.Context, c *Content) error {
 		return err
 	})
 	each("measures", c.Measures, func(n string) error {
-		_, err := s.Measures.Measure(ctx, n)
+		_, err := s.Measures.Measures(ctx, n)
 		return err
 	})
 	each("representatives", c.Representatives, party)
@@ -76,7 +75,7 @@ func (s *Service) exist(ctx context.Context, c *Content) error {
 		each("controller.jointControllers", p.JointControllers, party)
 		each("controller.recipients", p.Recipients, party)
 		each("controller.purposes", p.Purposes, func(n string) error {
-			_, err := s.Purposes.ByID(ctx, n)
+			_, err := s.Purposes.ByIDs(ctx, n)
 			return err
 		})
 		each("controller.legitimateInterest", maybe(p.LegitimateInterest), assessed(LIA))
@@ -130,7 +129,7 @@ func (a *Activity) holding() *Content {
 func (s *Service) look(ctx context.Context, only ...string) (*landscape, error) {
 	l := &landscape{
 		datasets: map[string]*dataset.Dataset{}, parties: map[string]*Party{}, systems: map[string]*System{},
-		purposes: map[string]*purpose.Purpose{}, measures: map[string]*Measure{}, noticed: map[string]bool{},
+		noticed: map[string]bool{},
 	}
 	all, err := s.Store.Activities(ctx, Filter{}, nil, MaxActivities)
 	if err != nil {
@@ -165,44 +164,42 @@ func (s *Service) look(ctx context.Context, only ...string) (*landscape, error) 
 	for _, y := range systems {
 		l.systems[y.ID] = y
 	}
-	for _, a := range l.activities {
-		if err := s.learn(ctx, l, a.holding()); err != nil {
-			return nil, err
-		}
+	contents := make([]*Content, len(l.activities))
+	for i, a := range l.activities {
+		contents[i] = a.holding()
 	}
-	return l, nil
+	return l, s.learn(ctx, l, contents...)
 }
 
-// learn adds the purposes and measures that c names, each once.
-func (s *Service) learn(ctx context.Context, l *landscape, c *Content) error {
-	for _, n := range c.purposes() {
-		if l.purposes[n] != nil {
-			continue
-		}
-		p, err := s.Purposes.ByID(ctx, n)
-		if err != nil {
-			return err
-		}
-		l.purposes[n] = p
-		if _, ok := l.noticed[p.Key]; !ok && p.ConsentBased() {
-			_, err := s.Purposes.Show(ctx, p.Key, "en")
-			if err != nil && !errors.Is(err, purpose.ErrNotShown) {
-				return err
-			}
-			l.noticed[p.Key] = err == nil
+// learn adds the purposes and measures that contents name, however many, in a read of
+// each.
+func (s *Service) learn(ctx context.Context, l *landscape, contents ...*Content) (err error) {
+	var purposes, measures, consented []string
+	for _, c := range contents {
+		purposes, measures = append(purposes, c.purposes()...), append(measures, c.Measures...)
+	}
+	if l.purposes, err = s.Purposes.ByIDs(ctx, once(purposes)...); err != nil {
+		return err
+	}
+	if l.measures, err = s.Measures.Measures(ctx, once(measures)...); err != nil {
+		return err
+	}
+	for _, p := range l.purposes {
+		if p.ConsentBased() {
+			consented = append(consented, p.Key)
 		}
 	}
-	for _, n := range c.Measures {
-		if l.measures[n] != nil {
-			continue
-		}
-		m, err := s.Measures.Measure(ctx, n)
-		if err != nil {
-			return err
-		}
-		l.measures[n] = m
+	told, err := s.Purposes.Told(ctx, once(consented)...)
+	for _, key := range told {
+		l.noticed[key] = true
 	}
-	return nil
+	return err
+}
+
+// once returns the different ones of all.
+func once(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // living fails if c names anything that is retired.

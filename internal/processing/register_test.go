@@ -149,7 +149,15 @@ func (o *office) looksRight(ctx context.Context, t *testing.T, r *processing.Reg
 			}
 		}
 		table := o.file(ctx, r, processing.CSV, tag)
-		rows, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(table, []byte("\ufeff")))).ReadAll()
+		content, marked := bytes.CutPrefix(table, []byte("\ufeff"))
+		reader := csv.NewReader(bytes.NewReader(content))
+		if tag == "da" {
+			reader.Comma = ';' // where the comma is decimal
+		}
+		rows, err := reader.ReadAll()
+		if !marked || len(rows) == 0 || len(rows[0]) < 10 {
+			t.Errorf("the table in %s has a byte order mark %t, and columns %d", tag, marked, len(rows[0]))
+		}
 		if err != nil || len(rows) != activities+1 {
 			t.Fatalf("%d rows: %v", len(rows), err)
 		}

@@ -82,11 +82,12 @@ type Datasets interface {
 
 // Purposes tells of purposes (package purpose).
 type Purposes interface {
-	// ByID fails with purpose.ErrNotFound.
-	ByID(ctx context.Context, purposeID string) (*purpose.Purpose, error)
-	// Show fails with purpose.ErrNotShown unless a published notice tells of the
-	// purpose with a key.
-	Show(ctx context.Context, key, tag string) (*purpose.Shown, error)
+	// ByIDs fails with purpose.ErrNotFound.
+	ByIDs(ctx context.Context, ids ...string) (map[string]*purpose.Purpose, error)
+	// Published returns those that are in use.
+	Published(ctx context.Context) ([]*purpose.Purpose, error)
+	// Told returns those of keys of which a published notice tells.
+	Told(ctx context.Context, keys ...string) ([]string, error)
 }
 
 // Measure is a security measure as an activity names it, Art. 32(1).
@@ -98,8 +99,8 @@ type Measure struct {
 
 // Measures tells of security measures.
 type Measures interface {
-	// Measure fails with an error of kind NOT_FOUND.
-	Measure(ctx context.Context, measureID string) (*Measure, error)
+	// Measures fails with an error of kind NOT_FOUND.
+	Measures(ctx context.Context, ids ...string) (map[string]*Measure, error)
 }
 
 // AssessmentKind is what is assessed.

@@ -53,6 +53,8 @@ func (n *Notice) begin(e Edition) {
 type Store[T edited] interface {
 	// Get returns a version, or the kind's error of a missing one.
 	Get(ctx context.Context, versionID string) (T, error)
+	// GetMany returns the versions with ids, in any order, leaving out unknown ids.
+	GetMany(ctx context.Context, ids []string) ([]T, error)
 	// List returns up to limit versions after a position, the newest first.
 	List(ctx context.Context, after *page.Position, limit int) ([]T, error)
 	// Latest returns the highest version of a key, or the highest that was

@@ -88,6 +88,8 @@ type Notices interface {
 	// Of returns up to limit notices that name the purpose with a key, in a state
 	// if one is given, after a position, the newest first.
 	Of(ctx context.Context, purposeKey string, in State, after *page.Position, limit int) ([]*Notice, error)
+	// Naming returns which purposes the published notices name that name one of keys.
+	Naming(ctx context.Context, keys []string) ([]Ref, error)
 }
 
 // Tenants knows the tenants.
@@ -144,6 +146,50 @@ func NewService(c Config) *Service {
 // ByID returns a version of a purpose, or ErrNotFound.
 func (s *Service) ByID(ctx context.Context, purposeID string) (*Purpose, error) {
 	return s.purposes.get(ctx, purposeID)
+}
+
+// ByIDs returns versions of purposes by their ids, or ErrNotFound if one isn't
+// there: in one read, however many.
+func (s *Service) ByIDs(ctx context.Context, ids ...string) (map[string]*Purpose, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	for _, i := range ids {
+		if id.Check(id.Purpose, of, i) != nil {
+			return nil, ErrNotFound
+		}
+	}
+	found, err := s.Purposes.GetMany(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]*Purpose, len(found))
+	for _, p := range found {
+		byID[p.ID] = p
+	}
+	if slices.ContainsFunc(ids, func(i string) bool { return byID[i] == nil }) {
+		return nil, ErrNotFound
+	}
+	return byID, nil
+}
+
+// Told returns those of keys of which Show tells: a published notice tells of the
+// purpose as it is.
+func (s *Service) Told(ctx context.Context, keys ...string) ([]string, error) {
+	current, err := s.current(ctx)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	named, err := s.Notices.Naming(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		p := current[key]
+		return p == nil || p.State != Published ||
+			!slices.ContainsFunc(named, func(r Ref) bool { return r.Key == key && p.Covers(r.Version) })
+	}), nil
 }
 
 // List returns a page of the tenant's purposes in all versions, the newest first.
@@ -321,13 +367,17 @@ func (s *Service) Notice(ctx context.Context, noticeID string) (*Notice, error) 
 
 // PurposesOf returns the versions of purposes that a notice names, in its order.
 func (s *Service) PurposesOf(ctx context.Context, n *Notice) ([]*Purpose, error) {
-	found := make([]*Purpose, len(n.Purposes))
+	ids := make([]string, len(n.Purposes))
 	for i, r := range n.Purposes {
-		p, err := s.purposes.get(ctx, r.ID)
-		if err != nil {
-			return nil, err
-		}
-		found[i] = p
+		ids[i] = r.ID
+	}
+	byID, err := s.ByIDs(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*Purpose, len(ids))
+	for i := range ids {
+		found[i] = byID[ids[i]]
 	}
 	return found, nil
 }
