@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vogter/vogter/internal/errs"
@@ -35,6 +36,18 @@ func Parse(s string) (Date, error) {
 func Of(t time.Time) Date {
 	y, m, d := t.Date()
 	return Date{y, m, d}
+}
+
+// In writes the day in words: "7. april 2026" in Danish, whose tag begins with da,
+// and otherwise "7 April 2026".
+func (d Date) In(language string) string {
+	if !strings.HasPrefix(strings.ToLower(language), "da") {
+		return fmt.Sprintf("%d %s %d", d.Day, d.Month, d.Year)
+	}
+	months := [...]string{
+		"januar", "februar", "marts", "april", "maj", "juni", "juli", "august", "september", "oktober", "november", "december",
+	}
+	return fmt.Sprintf("%d. %s %d", d.Day, months[d.Month-1], d.Year)
 }
 
 // IsZero reports whether d is no date.

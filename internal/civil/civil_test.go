@@ -33,3 +33,12 @@ func TestBefore(t *testing.T) {
 		t.Error("order is wrong")
 	}
 }
+
+func TestDaysInWords(t *testing.T) {
+	d := civil.Date{Year: 2026, Month: time.March, Day: 7}
+	for tag, want := range map[string]string{"da": "7. marts 2026", "da-DK": "7. marts 2026", "en": "7 March 2026", "de": "7 March 2026"} {
+		if got := d.In(tag); got != want {
+			t.Errorf("in %s it is %q", tag, got)
+		}
+	}
+}

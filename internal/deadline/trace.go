@@ -169,15 +169,7 @@ func Long(d civil.Date, l Language) string {
 }
 
 // Short writes a day as letters do: "7. april 2026", "7 April 2026".
-func Short(d civil.Date, l Language) string {
-	if l == Danish {
-		names := [...]string{
-			"januar", "februar", "marts", "april", "maj", "juni", "juli", "august", "september", "oktober", "november", "december",
-		}
-		return fmt.Sprintf("%d. %s %d", d.Day, names[d.Month-1], d.Year)
-	}
-	return fmt.Sprintf("%d %s %d", d.Day, d.Month, d.Year)
-}
+func Short(d civil.Date, l Language) string { return d.In(string(l)) }
 
 func weekday(d civil.Date, l Language) string {
 	if l == Danish {

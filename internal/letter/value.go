@@ -116,7 +116,7 @@ func (v *Value) inline(in string, zone *time.Location) paper.Span {
 	case TypeURL:
 		return paper.Span{Text: v.text.Reveal(), Link: v.text.Reveal()}
 	case TypeDate:
-		return paper.Span{Text: day(v.date, in)}
+		return paper.Span{Text: v.date.In(in)}
 	case TypeInstant:
 		return paper.Span{Text: instant(v.at.In(zone), in)}
 	case TypeInteger:
@@ -158,26 +158,10 @@ func reveal(texts []personal.Text) []string {
 	return all
 }
 
-func months(in string) []string {
-	if in == paper.Danish {
-		return []string{"januar", "februar", "marts", "april", "maj", "juni", "juli", "august", "september", "oktober", "november", "december"}
-	}
-	return []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
-}
-
-// day writes a date: "7. april 2026", "7 April 2026".
-func day(d civil.Date, in string) string {
-	dot := ""
-	if in == paper.Danish {
-		dot = "."
-	}
-	return fmt.Sprintf("%d%s %s %d", d.Day, dot, months(in)[d.Month-1], d.Year)
-}
-
 // instant writes a time: "12. juni 2026 kl. 15.20", "12 June 2026 at 15:20".
 func instant(t time.Time, in string) string {
 	if in == paper.Danish {
-		return day(civil.Of(t), in) + t.Format(" kl. 15.04")
+		return civil.Of(t).In(in) + t.Format(" kl. 15.04")
 	}
-	return day(civil.Of(t), in) + t.Format(" at 15:04")
+	return civil.Of(t).In(in) + t.Format(" at 15:04")
 }

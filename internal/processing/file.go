@@ -293,7 +293,7 @@ func columns() []column {
 		{label: say("Konsekvensanalyse (art. 35)", "Impact assessment (Art. 35)"), text: controller(func(p *controllerEntry, tag string) string {
 			return lines(p.ImpactNeed.in(tag), p.ImpactReason.In(tag), p.ImpactAssessment)
 		})},
-		{label: say("Gældende fra", "Valid from"), text: func(e *entry, tag string) string { return day(civil.Of(e.ValidFrom), tag) }},
+		{label: say("Gældende fra", "Valid from"), text: func(e *entry, tag string) string { return civil.Of(e.ValidFrom).In(tag) }},
 		{label: say("Sidst gennemgået", "Last reviewed"), text: func(e *entry, tag string) string { return maybeDay(e.LastReviewedOn, tag) }},
 		{label: say("Næste gennemgang", "Next review"), text: func(e *entry, tag string) string { return maybeDay(e.NextReviewOn, tag) }},
 		{label: say("Ansvarlig (id)", "Owner (id)"), text: func(e *entry, _ string) string { return e.Owner }},
@@ -426,21 +426,11 @@ func (t *transfer) in(tag string) string {
 	return s
 }
 
-func day(d civil.Date, tag string) string {
-	if danish(tag) {
-		months := [...]string{
-			"januar", "februar", "marts", "april", "maj", "juni", "juli", "august", "september", "oktober", "november", "december",
-		}
-		return fmt.Sprintf("%d. %s %d", d.Day, months[d.Month-1], d.Year)
-	}
-	return fmt.Sprintf("%d %s %d", d.Day, d.Month, d.Year)
-}
-
 func maybeDay(d *civil.Date, tag string) string {
 	if d == nil {
 		return ""
 	}
-	return day(*d, tag)
+	return d.In(tag)
 }
 
 // document puts a register on paper.
@@ -455,7 +445,7 @@ func (c *content) document(r *Register, tag string, zone *time.Location) paper.D
 	}
 	d := paper.Document{
 		Title: title.In(tag), Language: tag, Sender: c.Organisation.Name, Date: at,
-		Footer: footer.In(tag) + " · " + day(civil.Of(at.In(zone)), tag),
+		Footer: footer.In(tag) + " · " + civil.Of(at.In(zone)).In(tag),
 	}
 	add := func(b ...paper.Block) { d.Body = append(d.Body, b...) }
 	add(paper.KeyValue{Pairs: c.front(r, tag, zone)})
@@ -528,9 +518,9 @@ func (c *content) front(r *Register, tag string, zone *time.Location) []paper.Pa
 func moment(t time.Time, tag string, zone *time.Location) string {
 	t = t.In(zone)
 	if danish(tag) {
-		return day(civil.Of(t), tag) + " kl. " + t.Format("15.04")
+		return civil.Of(t).In(tag) + " kl. " + t.Format("15.04")
 	}
-	return day(civil.Of(t), tag) + ", " + t.Format("15:04")
+	return civil.Of(t).In(tag) + ", " + t.Format("15:04")
 }
 
 func overview(all []entry, tag string) paper.Table {

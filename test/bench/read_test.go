@@ -35,12 +35,15 @@ const readDocument = `query($id: ID!) {
 // read goes over HTTP to `vogter serve`, with an API key; then as many are made
 // in this process by the same services on the same stores, without HTTP,
 // sign-in and GraphQL. cpu-ratio is the processor time of the one process over
-// that of the other, the document engines' own left out of both.
+// that of the other, the document engines' own left out of both. Then they are made
+// once more without writing the audit entries: recorder-share is what the recorder
+// takes of the processor time of a read over the API, platform and document engines
+// together.
 func BenchmarkRead(b *testing.B) {
 	p := start(b, build(b))
 	p.load("R", scaled(500, 10_000))
 	ids := p.subjects()
-	read, ctx := p.inProcess(b)
+	read, unrecorded, ctx := p.inProcess(b)
 	for _, id := range ids { // both know the keys then
 		if err := errors.Join(p.query(ctx, id), read(ctx, id)); err != nil {
 			b.Fatal(err)
@@ -48,21 +51,31 @@ func BenchmarkRead(b *testing.B) {
 	}
 	for _, clients := range []int{1, many} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			api := p.stack.PID(local.PartAPI)
-			before := p.cpu(api)
+			api, engine, here := p.stack.PID(local.PartAPI), p.stack.PID(local.PartData), os.Getpid()
+			before, engineBefore := p.cpu(api), p.cpu(engine)
 			b.ResetTimer()
 			latencies := spread(b, clients, func(i int) error { return p.query(ctx, ids[i%len(ids)]) })
 			b.StopTimer()
 			served, took := p.cpu(api)-before, b.Elapsed()
+			all := served + p.cpu(engine) - engineBefore
 
-			before = p.cpu(os.Getpid())
-			spread(b, clients, func(i int) error { return read(ctx, ids[i%len(ids)]) })
-			stored := p.cpu(os.Getpid()) - before
+			inProcess := func(read func(context.Context, string) error) (stores, engines time.Duration) {
+				before, engineBefore := p.cpu(here), p.cpu(engine)
+				spread(b, clients, func(i int) error { return read(ctx, ids[i%len(ids)]) })
+				return p.cpu(here) - before, p.cpu(engine) - engineBefore
+			}
+			stored, engineStored := inProcess(read)
+			bare, engineBare := inProcess(unrecorded)
+			recorder := stored + engineStored - bare - engineBare
 
 			each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(b.N) }
 			b.ReportMetric(float64(served)/float64(max(stored, 1)), "cpu-ratio")
 			b.ReportMetric(each(served), "served-cpu-µs/op")
 			b.ReportMetric(each(stored), "stores-cpu-µs/op")
+			b.ReportMetric(float64(recorder)/float64(max(all, 1)), "recorder-share")
+			b.ReportMetric(each(stored-bare), "recorder-cpu-µs/op")
+			b.ReportMetric(each(engineStored-engineBare), "recorder-engine-cpu-µs/op")
+			b.ReportMetric(each(all), "all-cpu-µs/op")
 			b.ReportMetric(float64(b.N)/took.Seconds(), "reads/s")
 			b.ReportMetric(percentile(latencies, 50), "p50-ms")
 			b.ReportMetric(percentile(latencies, 99), "p99-ms")
@@ -115,8 +128,9 @@ func (p *platform) subjects() (ids []string) {
 }
 
 // inProcess connects this process to the same stores and returns what reads a
-// subject with its record and flushes the audit entries of that.
-func (p *platform) inProcess(b *testing.B) (read func(context.Context, string) error, ctx context.Context) {
+// subject with its record and flushes the audit entries of that, and what leaves
+// those out.
+func (p *platform) inProcess(b *testing.B) (read, unrecorded func(context.Context, string) error, ctx context.Context) {
 	b.Helper()
 	v, err := app.Open(b.Context(), p.stack.Env().Config, slog.New(slog.DiscardHandler), time.Now, nil)
 	if err != nil {
@@ -133,8 +147,7 @@ func (p *platform) inProcess(b *testing.B) (read func(context.Context, string) e
 	})
 	ctx = audit.WithRequest(tenant.NewContext(b.Context(), p.tenant), audit.Request{ID: "BENCH"})
 	ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindMachine, ID: "bench", Tenant: p.tenant, Grants: authz.ForKeys()})
-	return func(ctx context.Context, id string) error {
-		ctx, reads := audit.Collect(ctx)
+	unrecorded = func(ctx context.Context, id string) error {
 		if _, err := v.Subjects.Get(ctx, id); err != nil {
 			return err
 		}
@@ -145,8 +158,15 @@ func (p *platform) inProcess(b *testing.B) (read func(context.Context, string) e
 		if len(c.Edges) != 1 || len(c.Edges[0].Node.Fields) != 10 {
 			return fmt.Errorf("subject %s: not one record with ten fields", id)
 		}
-		return v.Recorder.Flush(ctx, reads)
-	}, ctx
+		return nil
+	}
+	return func(ctx context.Context, id string) error {
+			ctx, reads := audit.Collect(ctx)
+			return errors.Join(unrecorded(ctx, id), v.Recorder.Flush(ctx, reads))
+		}, func(ctx context.Context, id string) error {
+			ctx, _ = audit.Collect(ctx)
+			return unrecorded(ctx, id)
+		}, ctx
 }
 
 // spread calls do b.N times from several clients and returns how long the calls

@@ -86,6 +86,9 @@ func startChild(t *testing.T, dir string, env ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The engine answers as soon as it has told its address, so this is no wait for it:
+	// it is how long a call goes on looking for one that was killed, and a heartbeat
+	// that a busy machine delays mustn't make a living one look dead.
 	client, err := mongo.Connect(options.Client().ApplyURI(strings.TrimSpace(uri)).SetServerSelectionTimeout(2 * time.Second))
 	if err != nil {
 		t.Fatal(err)
