@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
@@ -63,6 +64,7 @@ import (
 	"github.com/vogter/vogter/internal/ratelimit"
 	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rights"
@@ -97,7 +99,9 @@ type Platform struct {
 	Exports  *export.Service
 	Jobs     *job.Service
 	Identity *ory.Client
-	Recorder *audit.Recorder
+	// Agreements are the data processing agreements with the tenants.
+	Agreements *agreement.Service
+	Recorder   *audit.Recorder
 
 	log          *slog.Logger
 	now          func() time.Time
@@ -136,11 +140,14 @@ type Platform struct {
 	recipients   *recipient.Service
 	tasks        *task.Service
 	rights       *rights.Service
+	rectify      *rectify.Service
 	calendars    *calendar.Service
 	retention    *retention.Service
 	erase        *erase.Service
 	erasures     *erase.Work
+	ends         *erase.Ends
 	certificates *certificate.Service
+	gate         *agreement.Gate
 	centre       *centre.Centre
 }
 
@@ -256,6 +263,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Store: tenants, Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher, Identities: p.Identity,
 		Mail: p.notices, Sessions: p.evictions, BaseURL: p.Config.URL(), Now: p.now,
 	})
+	p.openGate(v, changes)
 	p.openPortal(v, changes, subjects)
 	p.sessions = session.NewService(p.Identity, p.Recorder, p.evictions)
 	p.access = breakglass.NewService(breakglass.Config{
@@ -282,13 +290,14 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openAudit(v, keys, changes, tenants)
 	p.Subjects = subject.NewService(subjects, changes, p.Recorder, v, p.authorizer, p.Tenants, p.now)
 	p.Subjects.Ask(gate)
+	p.Subjects.Guard(p.gate)
 	p.files = file.NewService(file.Config{
-		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer, Consents: gate,
+		Store: mongo.NewFileStore(p.db, v), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets, Looker: p.authorizer, Consents: gate, Gate: p.gate,
 		Vault: v, Changes: changes, Recorder: p.Recorder, Log: p.log, Now: p.now,
 	})
 	p.Records = record.NewService(record.Parts{
 		Store: mongo.NewRecordStore(p.db, v, p.log), Changes: changes, Recorder: p.Recorder, Vault: v,
-		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Consents: gate, Kept: p.keeper(v), Regions: p.Tenants, Now: p.now,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: subjects, Files: p.files, Consents: gate, Gate: p.gate, Kept: p.keeper(v), Regions: p.Tenants, Now: p.now,
 	})
 	p.openKeys(v, keys, wrapper, changes, tenants, subjects)
 	p.openRetention(v, changes)
@@ -297,7 +306,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	}
 	p.Imports = imports.NewService(imports.Parts{
 		Store: mongo.NewImportStore(p.db), Changes: changes, Recorder: p.Recorder, Vault: v, Hasher: hasher,
-		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Consents: p.consents, Regions: p.Tenants, Now: p.now,
+		Looker: p.authorizer, Datasets: p.Datasets, Subjects: p.Subjects, Guards: subjects, Records: p.Records, Consents: p.consents, Gate: p.gate, Regions: p.Tenants, Now: p.now,
 	})
 	p.Exports = export.NewService(export.Config{
 		Store: mongo.NewExportStore(p.db), Objects: p.bucket, Subjects: subjects, Datasets: p.Datasets,
@@ -306,6 +315,9 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	})
 	p.openAssessments(v, changes, tenants, subjects)
 	p.openProcessing(v, changes, tenants)
+	if err := p.openAgreements(v, changes, tenants); err != nil {
+		return err
+	}
 	p.openSecurity(v, changes, tenants)
 	p.openErasures(v, changes, tenants, mongo.NewDisclosureStore(p.db, v, p.log))
 	p.openRequests(v, changes, subjects, p.letters.Library)
@@ -322,7 +334,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Recorder: p.Recorder, Store: policies, Loader: loader, Changes: changes, Now: p.now,
 	})
 	p.downloads = download.NewService(download.Config{
-		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Certificates: p.certificates,
+		Store: mongo.NewDownloadStore(p.db), Files: p.files, Exports: p.Exports, Audits: p.audit.trail, Registers: p.processing, Letters: p.post, Certificates: p.certificates, Agreements: p.Agreements,
 		Authorizer: p.authorizer,
 		Recorder:   p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
@@ -413,7 +425,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
-			Requests: p.requests, Post: p.post, Retention: p.retention, Erase: p.erase, Rights: p.rights, Certificates: p.certificates, Calendars: p.calendars,
+			Requests: p.requests, Recipients: p.recipients, Tasks: p.tasks, Post: p.post, Retention: p.retention, Erase: p.erase, Rights: p.rights, Rectify: p.rectify, Certificates: p.certificates, Agreements: p.Agreements, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})
@@ -471,6 +483,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workRetention(mux, sweeper)
 	p.workErasures(mux, sweeper)
 	p.workRequests(mux, sweeper)
+	p.workAgreements(mux, sweeper)
 	p.workOutside(mux)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))
 	sweeper.Sweep("uploads", time.Hour, p.files.Sweep)

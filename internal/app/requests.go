@@ -11,6 +11,7 @@ import (
 	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/post"
+	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/rights"
 	"github.com/vogter/vogter/internal/vault"
@@ -38,17 +39,22 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Mail: p.notices, Changes: changes, BaseURL: p.Config.URL(), Now: p.now,
 	})
 	erasures.Post = p.post
+	p.ends = &erase.Ends{
+		Cases: mongo.NewRequestStore(p.db, v), Holds: mongo.NewRetentionStore(p.db, v), Erasures: p.keys.erasures, Changes: changes, Now: p.now,
+	}
 	p.requests = request.NewService(request.Config{
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
 		Members: p.Tenants, Works: works, Post: p.post, Vault: v, Log: p.log, Now: p.now,
 	})
-	p.rights.Requests, p.rights.Post = p.requests, p.post
+	p.rights.Requests, p.rights.Post, p.rectify.Requests = p.requests, p.post, p.requests
 }
 
 // works has who carries out each right.
 func (p *Platform) works(v *vault.Vault) map[request.Type]request.Work {
 	works := map[request.Type]request.Work{}
 	maps.Copy(works, p.rights.Works())
+	p.rectify = &rectify.Service{Subjects: p.Subjects, Records: p.Records}
+	works[request.Rectification] = &rectify.Work{Service: p.rectify}
 	maps.Copy(works, p.openAccess(v))
 	return works
 }
@@ -60,4 +66,5 @@ func (p *Platform) workRequests(mux jobs.Mux, sweeper *jobs.Sweeper) {
 	mux.Handle(request.JobFollow, func(ctx context.Context, r *job.Run) error { return p.requests.Follow(ctx, r) })
 	mux.Handle(request.JobCarry, func(ctx context.Context, r *job.Run) error { return p.requests.Carry(ctx, r) })
 	sweeper.Sweep("requests", requestSweep, p.requests.Sweep)
+	sweeper.Sweep("ended requests", time.Hour, p.ends.Sweep)
 }

@@ -98,9 +98,10 @@ const (
 )
 
 // Jobs returns the work that follows a shredding that is done: its certificate. One
-// that was carried out again from the ledger has its certificate, or none.
+// that was carried out again from the ledger has its certificate, or none, and nobody
+// asked for that of a request.
 func Jobs(sh *erasure.Shredding) []job.Spec {
-	if id.TypeOf(sh.Cause) == id.Shredding {
+	if id.TypeOf(sh.Cause) == id.Shredding || sh.Target.Case() {
 		return nil
 	}
 	return []job.Spec{{Type: JobIssue, Object: sh.ID}}

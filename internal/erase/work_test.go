@@ -49,6 +49,7 @@ type rig struct {
 	keeping *retention.Service
 	ring    *sign.Ring
 	epochs  *fixed
+	erasing *erasure.Service
 	asked   []*request.Request // what persons asked for
 	letters []letter.Fields    // that were written later
 }
@@ -104,6 +105,7 @@ func newRig(t *testing.T) *rig {
 		Data: mongo.Erasers(r.DB, r.Bucket, r.Changes), Epochs: r.epochs, Changes: r.Changes, Log: testenv.Logger(t), Now: r.Now,
 		Done: certificate.Jobs,
 	})
+	r.erasing = erasing
 	r.keeping = retention.NewService(retention.Config{
 		Store: mongo.NewRetentionStore(r.DB, r.Vault), Datasets: r.Datasets, Tenants: tenants, Erasures: erasing,
 		Ledger: entries, Vault: r.Vault, Changes: r.Changes, Recorder: r.Recorder, Log: testenv.Logger(t), Now: r.Now,

@@ -60,7 +60,7 @@ const (
 
 // Plan says what to destroy.
 type Plan struct {
-	Subject string
+	Subject string // or a request, of which the unit is vault.Case
 	// Units are the retention units to destroy; none means the whole person: all
 	// units but the proof (vault.Evidence), which outlives them for its own period.
 	Units []vault.Unit
@@ -86,6 +86,9 @@ type Target struct {
 // Spares reports whether a unit outlives the person.
 func (t *Target) Spares(u vault.Unit) bool { return slices.Contains(t.Spared, u) }
 
+// Case reports whether it is a request that is destroyed, whose id Subject is.
+func (t *Target) Case() bool { return slices.Contains(t.Units, vault.Case) }
+
 // copied reports whether a unit is a package made of the data, which goes with it.
 func (t *Target) copied(u vault.Unit) bool {
 	return id.TypeOf(string(u)) == id.Export && (t.Whole || t.Datasets() != nil)
@@ -95,7 +98,7 @@ func (t *Target) copied(u vault.Unit) bool {
 func (t *Target) Datasets() []vault.Unit {
 	var sets []vault.Unit
 	for _, u := range t.Units {
-		if u != vault.Evidence {
+		if u != vault.Evidence && u != vault.Case {
 			sets = append(sets, u)
 		}
 	}
@@ -242,6 +245,9 @@ func NewService(c Config) *Service {
 
 // target checks a plan.
 func (p *Plan) target(of tenant.ID) (Target, error) {
+	if id.Check(id.Request, of, p.Subject) == nil && slices.Equal(p.Units, []vault.Unit{vault.Case}) {
+		return Target{Subject: p.Subject, Units: p.Units}, nil
+	}
 	if id.Check(id.Subject, of, p.Subject) != nil {
 		return Target{}, subject.ErrNotFound
 	}

@@ -14,19 +14,51 @@ import (
 	"github.com/vogter/vogter/internal/vault"
 )
 
-// caseEraser destroys what tasks and recipients were told of a request, whose id is
-// the target's subject: documents with their objects, and all that is sealed. That
-// there was a task or a notice stays, with its ids.
+// caseEraser destroys a request, whose id is the target's subject, with its events
+// and letters, and with what tasks and recipients were told: documents with their
+// objects, and all that is sealed. That there was a request, a letter, a task or a
+// notice stays, with its ids.
 type caseEraser struct {
 	changes *change.Runner
 	files   *mongo.Collection
-	bodies  []*mongo.Collection // of documents that have all in their field body
+	sealed  []sealedPart
 	remove  func(ctx context.Context, key string) error
+}
+
+// sealedPart is a kind of documents of a request, and what is sealed of each.
+type sealedPart struct {
+	coll   *mongo.Collection
+	by     string // the field that names the request
+	fields []string
+}
+
+// of matches those of a request that have something sealed.
+func (p *sealedPart) of(ctx context.Context, requestID string) (bson.D, error) {
+	any := make(bson.A, len(p.fields))
+	for i, f := range p.fields {
+		any[i] = bson.D{{Key: f, Value: bson.D{{Key: "$exists", Value: true}}}}
+	}
+	return scoped(ctx, bson.E{Key: p.by, Value: requestID}, bson.E{Key: "$or", Value: any})
+}
+
+// gone takes away what is sealed.
+func (p *sealedPart) gone() bson.D {
+	fields := make(bson.D, len(p.fields))
+	for i, f := range p.fields {
+		fields[i] = bson.E{Key: f, Value: ""}
+	}
+	return bson.D{{Key: "$unset", Value: fields}}
 }
 
 func newCaseEraser(d *DB, objects Blobs, changes *change.Runner) *caseEraser {
 	return &caseEraser{
-		changes, d.db.Collection(filesColl), []*mongo.Collection{d.db.Collection(tasksColl), d.db.Collection(noticesToldColl)}, objects.Delete,
+		changes, d.db.Collection(filesColl), []sealedPart{
+			{d.db.Collection(requestsColl), "_id", []string{"body"}},
+			{d.db.Collection(requestEventsColl), "request", []string{"reason"}},
+			{d.db.Collection(sentLettersColl), "request", []string{"title", "markdown"}},
+			{d.db.Collection(tasksColl), "request", []string{"body"}},
+			{d.db.Collection(noticesToldColl), "request", []string{"body"}},
+		}, objects.Delete,
 	}
 }
 
@@ -54,9 +86,11 @@ func (e *caseEraser) Erase(ctx context.Context, t erasure.Target) error {
 	if err := eraseIn(ctx, e.changes, e.files, of, nil, "erasure.files", t.Subject); err != nil {
 		return err
 	}
-	for _, coll := range e.bodies {
-		sealed := append(slices.Clone(of), bson.E{Key: "body", Value: bson.D{{Key: "$exists", Value: true}}})
-		err := eraseIn(ctx, e.changes, coll, sealed, bson.D{{Key: "$unset", Value: bson.D{{Key: "body", Value: ""}}}}, "erasure.case", t.Subject)
+	for _, p := range e.sealed {
+		filter, err := p.of(ctx, t.Subject)
+		if err == nil {
+			err = eraseIn(ctx, e.changes, p.coll, filter, p.gone(), "erasure.case", t.Subject)
+		}
 		if err != nil {
 			return err
 		}
@@ -74,13 +108,16 @@ func (e *caseEraser) Left(ctx context.Context, t erasure.Target) (int, error) {
 		return 0, err
 	}
 	left, err := count(ctx, e.files, of, eraseBatch)
-	for _, coll := range e.bodies {
+	for _, p := range e.sealed {
 		if err != nil {
 			break
 		}
-		var n int
-		n, err = count(ctx, coll, append(slices.Clone(of), bson.E{Key: "body", Value: bson.D{{Key: "$exists", Value: true}}}), eraseBatch)
-		left += n
+		var filter bson.D
+		if filter, err = p.of(ctx, t.Subject); err == nil {
+			var n int
+			n, err = count(ctx, p.coll, filter, eraseBatch)
+			left += n
+		}
 	}
 	return left, err
 }

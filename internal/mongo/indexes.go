@@ -75,6 +75,7 @@ const (
 	retentionSettingsColl = "retentionSettings"
 	holdsColl             = "holds"
 	holidaysColl          = "holidays" // what tenants change in the calendars
+	openDSRColl           = "openDSR"  // requests by the ids of the systems that sent them
 
 	messagesColl   = "messages"
 	webhooksColl   = "webhooks"
@@ -266,6 +267,7 @@ func indexes() map[string][]index {
 			{"tenant", "batch"},
 		},
 		requestsColl: {
+			{"endsAt"},
 			{"tenant", "-createdAt", "-_id"},
 			{"tenant", "subject", "-createdAt", "-_id"},
 			{"tenant", "assignedTo", "-createdAt", "-_id"},
@@ -276,6 +278,7 @@ func indexes() map[string][]index {
 			{"look"},
 		},
 		requestEventsColl: {{"tenant", "request", "-createdAt", "-_id"}},
+		openDSRColl:       {{"tenant", "request"}},
 		sentLettersColl:   {{"tenant", "request", "createdAt", "_id"}},
 		taskTemplatesColl: {{"tenant", "-createdAt", "-_id"}, {"tenant", "state", "right"}},
 		tasksColl: {

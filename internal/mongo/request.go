@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/page"
 	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/request"
@@ -17,7 +18,10 @@ import (
 	"github.com/vogter/vogter/internal/vault"
 )
 
-var _ request.Store = (*RequestStore)(nil)
+var (
+	_ request.Store = (*RequestStore)(nil)
+	_ erase.Cases   = (*RequestStore)(nil)
+)
 
 // RequestStore keeps the requests of data subjects, with what was done about them.
 type RequestStore struct {
@@ -52,7 +56,8 @@ type caseDoc struct {
 	Extended    bool              `bson:"extended"`
 	Refusals    []request.Refusal `bson:"refusals"`
 	AssignedTo  string            `bson:"assignedTo"`
-	Look        time.Time         `bson:"look"` // when a sweep has next to look at it
+	Look        time.Time         `bson:"look"`   // when a sweep has next to look at it
+	EndsAt      *time.Time        `bson:"endsAt"` // its own time is over then
 	Version     int64             `bson:"version"`
 	Body        sealed            `bson:"body"`
 }
@@ -93,6 +98,7 @@ func (s *RequestStore) seal(ctx context.Context, r *request.Request) (caseDoc, e
 	if d.Look.IsZero() {
 		d.Look = never()
 	}
+	d.EndsAt = r.EndsAt()
 	for _, item := range r.Items {
 		d.Types = append(d.Types, item.Type)
 		if p := item.Proposal; p != nil && p.Refusal != "" && r.Reply != nil {
@@ -135,7 +141,7 @@ func (s *RequestStore) open(ctx context.Context, docs []requestDoc) ([]*request.
 		open := &sealer{keys: keys, owner: owners[i], place: vault.Place{Collection: requestsColl, Record: d.ID}}
 		body := bodyJSON{Request: &request.Request{}}
 		open.openJSON("body", d.Set.Body, &body)
-		if _, gone := unreadable(open.err); gone {
+		if _, gone := unreadable(open.err); gone || d.Set.Body == nil {
 			// Its time is over, too: what is left is that there was a request.
 			found[i] = &request.Request{
 				ID: d.ID, Subject: d.Set.Subject, State: d.Set.State, Clock: request.Stopped, ReceivedAt: d.Set.ReceivedAt.UTC(),
@@ -176,7 +182,8 @@ func (s *RequestStore) Update(ctx context.Context, r *request.Request) error {
 	if err != nil {
 		return err
 	}
-	filter, err := scoped(ctx, bson.E{Key: "_id", Value: r.ID}, bson.E{Key: "version", Value: r.Version - 1})
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: r.ID}, bson.E{Key: "version", Value: r.Version - 1},
+		bson.E{Key: "ended", Value: bson.D{{Key: "$ne", Value: true}}})
 	if err != nil {
 		return err
 	}
@@ -281,6 +288,36 @@ func (s *RequestStore) Waiting(ctx context.Context, until time.Time, limit int) 
 		refs[i] = request.Ref{Tenant: d.Tenant, ID: d.ID}
 	}
 	return refs, nil
+}
+
+// Ended implements erase.Cases.
+func (s *RequestStore) Ended(ctx context.Context, by time.Time, limit int) ([]request.Ref, error) {
+	if err := tenant.RequireSystem(ctx); err != nil {
+		return nil, err
+	}
+	docs, err := all[requestDoc](ctx, s.requests, bson.D{{Key: "endsAt", Value: bson.D{{Key: "$lte", Value: by}}}},
+		options.Find().SetSort(bson.D{{Key: "endsAt", Value: 1}}).SetLimit(int64(limit)).
+			SetProjection(bson.D{{Key: "tenant", Value: 1}, {Key: "endsAt", Value: 1}}))
+	if err != nil {
+		return nil, fmt.Errorf("list requests whose time is over: %w", err)
+	}
+	refs := make([]request.Ref, len(docs))
+	for i, d := range docs {
+		refs[i] = request.Ref{Tenant: d.Tenant, ID: d.ID}
+	}
+	return refs, nil
+}
+
+// Later implements erase.Cases.
+func (s *RequestStore) Later(ctx context.Context, requestID string, at time.Time) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: requestID})
+	if err != nil {
+		return err
+	}
+	if _, err := s.requests.UpdateOne(ctx, filter, set(bson.E{Key: "endsAt", Value: at})); err != nil {
+		return fmt.Errorf("keep request %s: %w", requestID, translate(err))
+	}
+	return note(ctx, s.requests, requestID)
 }
 
 // Number implements request.Store.

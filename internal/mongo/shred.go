@@ -28,14 +28,16 @@ var (
 
 // ShredStore keeps shreddings, and marks persons.
 type ShredStore struct {
-	coll, subjects, standings *mongo.Collection
+	coll, subjects, standings, requests *mongo.Collection
 
 	dates *retentionDates
 }
 
 // NewShredStore returns the store of shreddings in d.
 func NewShredStore(d *DB) *ShredStore {
-	return &ShredStore{d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl), d.db.Collection(standingsColl), newRetentionDates(d)}
+	return &ShredStore{
+		d.db.Collection(shreddingsColl), d.db.Collection(subjectsColl), d.db.Collection(standingsColl), d.db.Collection(requestsColl), newRetentionDates(d),
+	}
 }
 
 type shredDoc struct {
@@ -83,6 +85,9 @@ func (d *shredDoc) shredding() *erasure.Shredding {
 
 // Mark implements erasure.Store.
 func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
+	if t.Case() {
+		return s.end(ctx, t.Subject)
+	}
 	d, err := one[subjectDoc](ctx, s.subjects, "subject", subject.ErrNotFound, bson.E{Key: "_id", Value: t.Subject})
 	if err != nil {
 		return err
@@ -110,6 +115,23 @@ func (s *ShredStore) Mark(ctx context.Context, t erasure.Target) error {
 		return nil
 	}
 	return closeStandings(ctx, s.standings, t.Subject) // here, so that one look at a standing tells
+}
+
+// end makes a request one that no step is made of any more.
+func (s *ShredStore) end(ctx context.Context, requestID string) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: requestID})
+	if err != nil {
+		return err
+	}
+	_, err = s.requests.UpdateOne(ctx, filter, bson.D{
+		{Key: "$set", Value: bson.D{{Key: "ended", Value: true}}},
+		{Key: "$unset", Value: bson.D{{Key: "endsAt", Value: ""}}},
+		{Key: "$inc", Value: bson.D{{Key: "guard", Value: int64(1)}}},
+	})
+	if err != nil {
+		return fmt.Errorf("end request %s: %w", requestID, translate(err))
+	}
+	return note(ctx, s.requests, requestID)
 }
 
 // spares reports whether all units of some outlived the person.

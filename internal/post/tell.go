@@ -26,7 +26,6 @@ const (
 	answerIdentity = 14 // days from a question about who asks to the reminder
 	lastIdentity   = 30 // and to giving up
 	answerClarity  = 14 // days from a question of what is wanted to giving everything
-	evidenceYears  = 5  // for which the proof of a request is kept
 )
 
 // draft is a letter that is to be written.
@@ -86,7 +85,7 @@ func (s *Service) common(d *draft, r *request.Request) letter.Fields {
 		"portal.caseUrl": letter.URL(s.page(t)), "portal.identityUrl": letter.URL(s.page(t)),
 		"portal.consentUrl": letter.URL(s.page(t)), "portal.verifyUrl": letter.URL(s.BaseURL + "/check"),
 		"portal.certificateUrl": letter.URL(s.BaseURL + "/check"), "case.itemList": letter.Items(s.items(r, r.Items...)...),
-		"case.evidenceEraseDate": letter.Date(civil.Of(s.now().In(d.zone)).AddMonths(12 * evidenceYears)),
+		"case.evidenceEraseDate": letter.Date(request.EvidenceEnds(s.now(), d.zone)),
 	}
 	if c := t.DpoContact; c != nil {
 		fields["controller.dpoContact"] = letter.Text(contact(c.Name.Reveal(), c.Email.Reveal(), c.Phone.Reveal()))
