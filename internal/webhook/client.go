@@ -155,15 +155,35 @@ func (c *Client) send(ctx context.Context, m call) (answer, error) {
 			return answer{}, err
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, strings.NewReader(m.body))
+	h := http.Header{}
+	h.Set(headerID, m.id)
+	h.Set(headerTimestamp, strconv.FormatInt(m.at.Unix(), 10))
+	h.Set(headerSignature, strings.Join(signatures, " "))
+	return c.post(ctx, m.url, h, m.body)
+}
+
+// Call sends JSON under headers to an address that isn't a webhook's, by the same
+// rules and within the same room. Its answer is a Problem, nil when it was taken, or
+// how long to wait until there may be room. It fails like a webhook's call.
+func (c *Client) Call(ctx context.Context, of tenant.ID, to string, h http.Header, body string) (problem *Problem, wait time.Duration, err error) {
+	done, wait := c.acquire(of, to)
+	if done == nil {
+		return nil, wait, nil
+	}
+	a, err := c.post(ctx, to, h, body)
+	done(a.problem)
+	return a.problem, 0, err
+}
+
+// post sends JSON.
+func (c *Client) post(ctx context.Context, to string, h http.Header, body string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(body))
 	if err != nil {
 		return answer{}, errs.New(errs.Internal, "the webhook's URL is malformed")
 	}
+	req.Header = h
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Vogter-Webhooks/1")
-	req.Header.Set(headerID, m.id)
-	req.Header.Set(headerTimestamp, strconv.FormatInt(m.at.Unix(), 10))
-	req.Header.Set(headerSignature, strings.Join(signatures, " "))
 	resp, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -192,14 +192,8 @@ const unplaced = feed.Start - 1
 
 // check reports the first thing that is wrong with w.
 func (w *Webhook) check(private bool) error {
-	u, err := url.Parse(w.URL)
-	switch {
-	case err != nil, len(w.URL) > maxURL, u.Hostname() == "", u.User != nil, u.Fragment != "",
-		u.Scheme != "https" && (u.Scheme != "http" || !private):
-		return ErrURL
-	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !reachable(ip, private) {
-		return ErrAddress // a name is looked up, and checked, when it is called
+	if err := CheckURL(w.URL, private); err != nil {
+		return err
 	}
 	pattern := regexp.MustCompile(`^(\*|[a-z][A-Za-z]*\.(\*|[a-z][A-Za-z]*))$`)
 	if len(w.Events) == 0 || len(w.Events) > maxEvents ||
@@ -209,6 +203,21 @@ func (w *Webhook) check(private bool) error {
 	if d := w.Description; d != nil && (utf8.RuneCountInString(*d) > maxDescription || !utf8.ValidString(*d) ||
 		strings.ContainsFunc(*d, unicode.IsControl)) {
 		return errDescription
+	}
+	return nil
+}
+
+// CheckURL fails with ErrURL or ErrAddress for an address that isn't called. With
+// private set, those of private networks are, and http.
+func CheckURL(to string, private bool) error {
+	u, err := url.Parse(to)
+	switch {
+	case err != nil, len(to) > maxURL, u.Hostname() == "", u.User != nil, u.Fragment != "",
+		u.Scheme != "https" && (u.Scheme != "http" || !private):
+		return ErrURL
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !reachable(ip, private) {
+		return ErrAddress // a name is looked up, and checked, when it is called
 	}
 	return nil
 }
