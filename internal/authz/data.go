@@ -18,22 +18,22 @@ type Data struct {
 	Held       bool     // a legal hold keeps it
 	Assignees  []string // ids of the members whom its case is assigned to; anybody when empty
 	About      string   // id of the person whom it is about
-	// Unconsented: it is asked for, for a purpose that the person has objected to (GDPR
-	// Art. 21), or that rests on consent, and the person's
-	// isn't in force.
-	Unconsented bool
+	// Closed is why the person keeps it from the purpose that it is asked for, "" when
+	// they don't: see the type.
+	Closed Reason
 }
 
 // dataKey is Data as far as it makes a difference to a caller.
 type dataKey struct {
 	class, secrecy, purposes, assignees string
-	restricted, held, own, unconsented  bool
+	restricted, held, own               bool
+	closed                              Reason
 }
 
 func (d *Data) key(p *Principal) dataKey {
 	return dataKey{
 		d.Class, d.Secrecy, strings.Join(d.Purposes, "\n"), strings.Join(d.Assignees, "\n"), d.Restricted, d.Held,
-		p.Kind == KindSubject && d.About != "" && d.About == p.Subject, d.Unconsented,
+		p.Kind == KindSubject && d.About != "" && d.About == p.Subject, d.Closed,
 	}
 }
 
@@ -49,7 +49,8 @@ const (
 	ReasonAML          Reason = "CLEARANCE_AML"
 	ReasonRestricted   Reason = "RESTRICTED" // GDPR Art. 18
 	ReasonPurpose      Reason = "PURPOSE"
-	ReasonConsent      Reason = "CONSENT" // none is in force for the purpose that was stated, or the person objected to it
+	ReasonConsent      Reason = "CONSENT"   // none is in force for the purpose that was stated
+	ReasonObjection    Reason = "OBJECTION" // to the purpose that was stated, GDPR Art. 21
 	ReasonAssignment   Reason = "ASSIGNMENT"
 	ReasonPolicy       Reason = "POLICY" // of the tenant, or none that permits it
 	ReasonErased       Reason = "ERASED"
@@ -75,17 +76,14 @@ type Looker interface {
 // write it or fetch it.
 func (s Sight) Clear() bool { return s.Known && s.State == personal.Clear }
 
-// ErrUnconsented refuses data for a purpose that the person keeps it from.
-var ErrUnconsented = errs.New(errs.Precondition, "the purpose rests on consent, and the person's isn't in force, or the person has objected to it: ask consentState before each use, and end what was objected to").Under(string(ReasonConsent))
-
 // Err returns the error of a caller who wants to find by, write or fetch what
 // isn't Clear. What isn't Known has its own, that of what isn't there.
 func (s Sight) Err() error {
 	if s.Reason == ReasonRestricted {
 		return errs.New(errs.Precondition, "processing of this person's data is restricted (GDPR Art. 18)").Under(string(s.Reason))
 	}
-	if s.Reason == ReasonConsent {
-		return ErrUnconsented
+	if s.Reason == ReasonConsent || s.Reason == ReasonObjection {
+		return s.Reason.Err()
 	}
 	err := ErrForbidden.Under(string(s.Reason))
 	switch s.Reason {

@@ -158,7 +158,7 @@ func resource(d Data, own bool) types.Entity {
 		Attributes: types.NewRecord(types.RecordMap{
 			"class": types.String(d.Class), "secrecy": types.String(d.Secrecy), "purposes": texts(d.Purposes),
 			"restricted": types.Boolean(d.Restricted), "held": types.Boolean(d.Held), "assignees": texts(d.Assignees),
-			"own": types.Boolean(own), "unconsented": types.Boolean(d.Unconsented),
+			"own": types.Boolean(own), "unconsented": types.Boolean(d.Closed == ReasonConsent), "objected": types.Boolean(d.Closed == ReasonObjection),
 		}),
 	}
 }

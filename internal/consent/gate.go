@@ -51,27 +51,29 @@ func NewGate(purposes Keys, store Standings, now func() time.Time) *Gate {
 // it and states a purpose that rests on consent is asked for it, and who states none
 // isn't. It isn't closed, since all of a tenant's data would be that hasn't named
 // purposes yet; the record of processing tells of it as drift.
-func (g *Gate) Closed(ctx context.Context, subjects ...string) ([]string, error) {
+func (g *Gate) Closed(ctx context.Context, subjects ...string) (authz.Closed, error) {
 	if len(subjects) == 0 {
-		return nil, nil
+		return authz.Closed{}, nil
 	}
 	stated, err := g.stated(ctx)
 	if err != nil || stated == nil {
-		return nil, err
+		return authz.Closed{}, err
 	}
 	asked := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	if !stated.ConsentBased() {
-		return g.store.Objecting(ctx, StoppedBy(stated), asked)
+		objecting, err := g.store.Objecting(ctx, StoppedBy(stated), asked)
+		return authz.Closed{Persons: objecting, Reason: authz.ReasonObjection}, err
 	}
 	found, err := g.store.StandingsOf(ctx, stated.Key, asked)
 	if err != nil {
-		return nil, err
+		return authz.Closed{}, err
 	}
 	now, open := g.now(), make(map[string]bool, len(found))
 	for _, st := range found {
 		open[st.SubjectID] = holds(st, stated, now)
 	}
-	return slices.DeleteFunc(asked, func(s string) bool { return open[s] }), nil
+	asked = slices.DeleteFunc(asked, func(s string) bool { return open[s] })
+	return authz.Closed{Persons: asked, Reason: authz.ReasonConsent}, nil
 }
 
 // Asks reports whether the purpose that the caller in ctx states rests on consent,

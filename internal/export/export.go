@@ -155,7 +155,7 @@ type Run interface {
 // Consents tells of the persons whose data must not be used for the purpose that
 // the caller states.
 type Consents interface {
-	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	Closed(ctx context.Context, subjects ...string) (authz.Closed, error)
 }
 
 // Config is what a Service needs. All of it is required.
@@ -430,14 +430,14 @@ func (s *Service) permitted(ctx context.Context, person *subject.Subject) error 
 			}
 		}
 	}
-	var closed []string
+	var closed authz.Closed
 	if s.Consents != nil {
 		if closed, err = s.Consents.Closed(ctx, person.ID); err != nil {
 			return err
 		}
 	}
 	for _, data := range holds {
-		data.Restricted, data.About, data.Unconsented = person.State == subject.Restricted, person.ID, len(closed) > 0
+		data.Restricted, data.About, data.Closed = person.State == subject.Restricted, person.ID, closed.To(person.ID)
 		if sight := s.Looker.Look(ctx, data); !sight.Clear() {
 			return sight.Err()
 		}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"slices"
 
-	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/page"
 )
 
-// ask notes in records whose consent isn't in force, for the purpose that the caller
-// states: one question for all of them.
+// ask notes in records who keeps their data from the purpose that the caller states:
+// one question for all of them.
 func (s *Service) ask(ctx context.Context, read ...*Record) error {
 	if s.consents == nil {
 		return nil
@@ -26,7 +25,7 @@ func (s *Service) ask(ctx context.Context, read ...*Record) error {
 		return err
 	}
 	for _, r := range read {
-		r.Unconsented = closed
+		r.Closed = closed
 	}
 	return nil
 }
@@ -42,8 +41,8 @@ func (s *Service) consented(ctx context.Context, persons ...string) error {
 	if err != nil {
 		return err
 	}
-	if len(closed) > 0 {
-		return authz.ErrUnconsented
+	if len(closed.Persons) > 0 {
+		return closed.Reason.Err()
 	}
 	return nil
 }
@@ -64,10 +63,10 @@ func (s *Service) usable(ctx context.Context, by By, found []*Record) ([]*Record
 	}
 	return slices.DeleteFunc(slices.Clone(found), func(r *Record) bool {
 		if field == nil {
-			return slices.Contains(r.Unconsented, r.SubjectID)
+			return r.Closed.To(r.SubjectID) != ""
 		}
 		return slices.ContainsFunc(r.Fields, func(f Field) bool {
-			return f.FieldID == field.ID && slices.Contains(r.Unconsented, r.about(&f))
+			return f.FieldID == field.ID && r.Closed.To(r.about(&f)) != ""
 		})
 	}), nil
 }

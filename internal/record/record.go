@@ -52,10 +52,10 @@ type Record struct {
 	CollectedAt    *time.Time
 	Parties        []Party
 	Fields         []Field
-	Statements     []Statement // of the persons it is about, the oldest first
-	Gone           bool        // the subject's data is erased: so in lists of a dataset only
-	Restricted     []string    // those of its persons whose data is stored and not used, GDPR Art. 18
-	Unconsented    []string    // those whose consent isn't in force, of a use that rests on it
+	Statements     []Statement  // of the persons it is about, the oldest first
+	Gone           bool         // the subject's data is erased: so in lists of a dataset only
+	Restricted     []string     // those of its persons whose data is stored and not used, GDPR Art. 18
+	Closed         authz.Closed // those who keep their data from the use that is being made of it
 	Version        int64
 	CreatedAt      time.Time
 	UpdatedAt      time.Time

@@ -43,10 +43,10 @@ type Files interface {
 }
 
 // Consents tells of the persons whose data must not be used for the purpose that
-// the caller states, since it rests on consent.
+// the caller states: it rests on consent, or they have objected to it.
 type Consents interface {
 	// Closed returns those of subjects. It is asked anew at each use.
-	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	Closed(ctx context.Context, subjects ...string) (authz.Closed, error)
 	// Asks reports whether consent is asked for at all.
 	Asks(ctx context.Context) (bool, error)
 }

@@ -61,7 +61,7 @@ func (r *Record) data(d *dataset.Dataset, f *Field) authz.Data {
 // of returns data as that of one of the record's persons.
 func (r *Record) of(data authz.Data, person string) authz.Data {
 	data.Restricted, data.About = slices.Contains(r.Restricted, person), person
-	data.Unconsented = slices.Contains(r.Unconsented, person)
+	data.Closed = r.Closed.To(person)
 	return data
 }
 

@@ -11,9 +11,11 @@ import (
 	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/errs"
+	"github.com/vogter/vogter/internal/personal"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/rights"
+	"github.com/vogter/vogter/internal/subject"
 	"github.com/vogter/vogter/internal/testenv"
 	"github.com/vogter/vogter/internal/testenv/bureau"
 )
@@ -112,6 +114,16 @@ func TestObjectionCase(t *testing.T) {
 	r := b.Begun(request.Objection, "stop that")
 	if b.o.sees(b.Person, "fraud") {
 		t.Error("the processing goes on while the objection is weighed")
+	}
+	caller := authz.FromContext(b.Handler)
+	caller.Purpose = "fraud"
+	stating := authz.NewContext(b.Handler, caller)
+	if got, err := b.Subjects.Get(stating, b.Person.ID); err != nil || got.IdentityReason == nil || *got.IdentityReason != authz.ReasonObjection {
+		t.Errorf("kept from the purpose for %v, %v", got.IdentityReason, err)
+	}
+	change := subject.UpdateInput{ID: b.Person.ID, ExpectedVersion: 1, Phones: []personal.Text{}}
+	if _, err := b.Subjects.Update(stating, change); !errors.Is(err, authz.ErrObjected) {
+		t.Errorf("changed for the purpose: %v", err)
 	}
 	refusal := request.ProposeInput{
 		ID: r.ID, ExpectedVersion: r.Version, Item: r.Items[0].ID, Outcome: request.Refused, Refusal: new(request.RefusedCompellingGrounds), Reason: new("See above."),

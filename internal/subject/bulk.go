@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/identifier"
@@ -32,9 +33,9 @@ func (s *Service) FindByKeys(ctx context.Context, keys []lookup.Key) ([]*Subject
 	return found, s.ask(ctx, slices.DeleteFunc(slices.Clone(found), func(f *Subject) bool { return f == nil })...)
 }
 
-// Unconsented reports whether the use for which s was read, by FindByKeys, rests on a
-// consent that isn't in force.
-func (s *Subject) Unconsented() bool { return s.unconsented }
+// Closed returns why the person keeps s from the use for which it was read, by
+// FindByKeys; "" when they don't.
+func (s *Subject) Closed() authz.Reason { return s.closed }
 
 // Amended returns what s is with in, with its lookups, and whether that differs
 // from what it is. Region is where phones without country code belong.

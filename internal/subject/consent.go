@@ -2,15 +2,13 @@ package subject
 
 import (
 	"context"
-	"slices"
 
-	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/lookup"
 	"github.com/vogter/vogter/internal/page"
 )
 
-// ask notes in subjects whether their consent isn't in force, for the purpose that
-// the caller states: one question for all of them.
+// ask notes in subjects why they keep their data from the purpose that the caller
+// states: one question for all of them.
 func (s *Service) ask(ctx context.Context, read ...*Subject) error {
 	if s.consents == nil {
 		return nil
@@ -24,7 +22,7 @@ func (s *Service) ask(ctx context.Context, read ...*Subject) error {
 		return err
 	}
 	for _, r := range read {
-		r.unconsented = slices.Contains(closed, r.ID)
+		r.closed = closed.To(r.ID)
 	}
 	return nil
 }
@@ -40,10 +38,7 @@ func (s *Service) consented(ctx context.Context, subjectID string) error {
 	if err != nil {
 		return err
 	}
-	if len(closed) > 0 {
-		return authz.ErrUnconsented
-	}
-	return nil
+	return closed.To(subjectID).Err()
 }
 
 // countFound counts what Find finds, up to page.CountMax.
@@ -68,7 +63,7 @@ func (s *Service) countFound(ctx context.Context, q lookup.Search) (int, error) 
 			return 0, err
 		}
 		for _, f := range found {
-			if !f.unconsented {
+			if f.closed == "" {
 				n++
 			}
 		}

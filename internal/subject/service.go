@@ -29,10 +29,10 @@ type Regions interface {
 }
 
 // Consents tells of the persons whose data must not be used for the purpose that
-// the caller states, since it rests on consent.
+// the caller states: it rests on consent, or they have objected to it.
 type Consents interface {
 	// Closed returns those of subjects. It is asked anew at each use.
-	Closed(ctx context.Context, subjects ...string) ([]string, error)
+	Closed(ctx context.Context, subjects ...string) (authz.Closed, error)
 	// Asks reports whether consent is asked for at all.
 	Asks(ctx context.Context) (bool, error)
 }
@@ -166,7 +166,7 @@ func (s *Service) Find(ctx context.Context, by By, r page.Request) (*Connection,
 	if err := s.ask(ctx, c.Nodes()...); err != nil {
 		return nil, err
 	}
-	c.Edges = slices.DeleteFunc(c.Edges, func(e Edge) bool { return e.Node.unconsented })
+	c.Edges = slices.DeleteFunc(c.Edges, func(e Edge) bool { return e.Node.closed != "" })
 	return c, s.audited(ctx, "subject.find", c.Nodes())
 }
 

@@ -14,7 +14,7 @@ import (
 func data(class dataset.Class, of *Subject) authz.Data {
 	d := authz.Data{Class: string(class), Secrecy: string(dataset.NoSecrecy)}
 	if of != nil {
-		d.Restricted, d.About, d.Unconsented = of.State == Restricted, of.ID, of.unconsented
+		d.Restricted, d.About, d.Closed = of.State == Restricted, of.ID, of.closed
 	}
 	return d
 }

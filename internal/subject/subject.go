@@ -59,7 +59,7 @@ type Subject struct {
 	// the API nothing shows them.
 	Spared []string
 
-	unconsented bool // the use that is being made of it rests on a consent that isn't in force
+	closed authz.Reason // why the person keeps it from the use that is being made of it
 }
 
 // Name is a person's name.
