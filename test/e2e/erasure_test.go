@@ -35,13 +35,7 @@ func TestErasureOfMuch(t *testing.T) {
 	p.plantTold(h.name, h.given, h.family)
 
 	began := time.Now()
-	var lines bytes.Buffer
-	for n := range records {
-		lines.Write(append(jsonOf(t, vars{"reference": h.reference, "title": fmt.Sprintf("%s no. %d", h.name, n)}), '\n'))
-	}
-	if sum := c.importLines(t, "dataset="+set.ID, rand.Text(), &lines); sum.Records != int64(records) {
-		t.Fatalf("imported %+v", sum)
-	}
+	c.importTitles(t, h, set, records)
 	for range files {
 		c.write(t, s, set, vars{"title": h.name, "document": c.upload(t, s, set, "a.txt", strings.NewReader(strings.Repeat(h.name, 1000)))})
 	}
@@ -87,6 +81,29 @@ func TestErasureOfMuch(t *testing.T) {
 	}
 	p.nothingLeft(t, s.ID, sealed, objects, h)
 	r.closed(t, handler)
+}
+
+// importTitles imports records with a title each about a person, many to a line.
+func (c client) importTitles(t *testing.T, h human, set dataset, records int) {
+	t.Helper()
+	const perLine = 500
+	name := "titles-" + strings.ToLower(rand.Text())
+	ask[any](t, c, `mutation($input: SaveImportMappingInput!) { saveImportMapping(input: $input) { mapping { id } } }`, vars{"input": vars{
+		"name": name, "document": string(jsonOf(t, vars{"subject": vars{"reference": "reference"}, "records": []vars{{
+			"dataset": set.ID, "each": "titles[*]", "origin": "PROVIDED", "fields": vars{"title": "@"},
+		}}})),
+	}})
+	var lines bytes.Buffer
+	for n := 0; n < records; n += perLine {
+		var titles []string
+		for i := n; i < min(n+perLine, records); i++ {
+			titles = append(titles, fmt.Sprintf("%s no. %d", h.name, i))
+		}
+		lines.Write(append(jsonOf(t, vars{"reference": h.reference, "titles": titles}), '\n'))
+	}
+	if sum := c.importLines(t, "mapping="+name, rand.Text(), &lines); sum.Records != int64(records) || sum.Rejected != 0 {
+		t.Fatalf("imported %+v", sum)
+	}
 }
 
 // movedAt returns when a request made a move.
