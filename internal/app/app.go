@@ -55,6 +55,7 @@ import (
 	"github.com/vogter/vogter/internal/mongo"
 	"github.com/vogter/vogter/internal/notify"
 	"github.com/vogter/vogter/internal/oauth"
+	"github.com/vogter/vogter/internal/opendsr"
 	"github.com/vogter/vogter/internal/ory"
 	"github.com/vogter/vogter/internal/policy"
 	"github.com/vogter/vogter/internal/portal"
@@ -149,6 +150,7 @@ type Platform struct {
 	certificates *certificate.Service
 	gate         *agreement.Gate
 	centre       *centre.Centre
+	openDSR      *opendsr.Service
 }
 
 // Open connects to everything that the configuration names, and makes the
@@ -322,10 +324,11 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 	p.openErasures(v, changes, tenants, mongo.NewDisclosureStore(p.db, v, p.log))
 	p.openRequests(v, changes, subjects, p.letters.Library)
 	p.feed = feed.NewService(mongo.NewFeedStore(p.db))
+	// Half of a worker's slots are left to other jobs.
+	calls := webhook.NewClient(p.Config.WebhookAllowPrivate, nil, max(1, p.Config.WorkerConcurrency/2), p.now)
 	p.webhooks = webhook.NewService(webhook.Config{
 		Store: mongo.NewWebhookStore(p.db, v), Feed: p.feed,
-		// Half of a worker's slots are left to other jobs.
-		Client:  webhook.NewClient(p.Config.WebhookAllowPrivate, nil, max(1, p.Config.WorkerConcurrency/2), p.now),
+		Client:  calls,
 		Changes: changes, Vault: v, Owners: p.Tenants, Mailer: p.notices, Log: p.log, Now: p.now,
 	})
 	p.openOutside(v, changes)
@@ -338,6 +341,7 @@ func (p *Platform) build(keys *mongo.KeyStore, wrapper kms.Wrapper) error {
 		Authorizer: p.authorizer,
 		Recorder:   p.Recorder, Changes: changes, Log: p.log, Now: p.now, BaseURL: p.Config.URL(),
 	})
+	p.openOpenDSR(hasher, subjects, changes, calls)
 	return p.openCentre(tenants)
 }
 
@@ -441,15 +445,15 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Log: p.log, Now: p.now, Auth: auth, Proxies: p.Config.Proxies(), Stop: stop,
 		Limiter: p.limiter, Firewall: firewall, Refused: p.audit.anonymous.Refused, Origins: p.Tenants,
 		Fail: func(w http.ResponseWriter, r *http.Request, err error) { httperr.Write(w, r, err, p.log) },
-		Routes: append(slices.Concat(api.Routes(), signIn, open, p.centre.Routes()),
-			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: file.Handler(p.files, p.authorizer)},
+		Routes: append(slices.Concat(warned(api.Routes()), signIn, open, p.centre.Routes(), p.systems()),
+			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: agreement.Warned(file.Handler(p.files, p.authorizer))},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if err := p.keySet(w, r); err != nil {
 					httperr.Write(w, r, err, p.log)
 				}
 			})},
-			server.Route{Pattern: "POST /v1/imports", Stream: true, Uses: server.ByTenant(ratelimit.Imports), Handler: imports.Handler(p.Imports, p.authorizer, p.log)},
+			server.Route{Pattern: "POST /v1/imports", Stream: true, Uses: server.ByTenant(ratelimit.Imports), Handler: agreement.Warned(imports.Handler(p.Imports, p.authorizer, p.log))},
 			server.Route{Pattern: "GET /v1/imports/{id}", Handler: imports.Progress(p.Imports, p.authorizer, p.log)},
 		),
 		Checks: append([]server.Check{
@@ -483,6 +487,7 @@ func (p *Platform) Work(ctx context.Context) error {
 	p.workRetention(mux, sweeper)
 	p.workErasures(mux, sweeper)
 	p.workRequests(mux, sweeper)
+	mux.Handle(opendsr.JobCallback, p.openDSR.Callback)
 	p.workAgreements(mux, sweeper)
 	p.workOutside(mux)
 	sweeper.Sweep("receipts", time.Hour, jobs.ExpireReceipts(p.db, p.now))

@@ -10,6 +10,7 @@ import (
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/opendsr"
 	"github.com/vogter/vogter/internal/post"
 	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
@@ -44,7 +45,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 	}
 	p.requests = request.NewService(request.Config{
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
-		Members: p.Tenants, Works: works, Post: p.post, Vault: v, Log: p.log, Now: p.now,
+		Members: p.Tenants, Works: works, Post: opendsr.Post{Post: p.post}, Vault: v, Log: p.log, Now: p.now,
 	})
 	p.rights.Requests, p.rights.Post, p.rectify.Requests = p.requests, p.post, p.requests
 }
