@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/audit/trail"
+	"github.com/vogter/vogter/internal/consent"
+	"github.com/vogter/vogter/internal/consent/receipt"
 	"github.com/vogter/vogter/internal/dataset"
 	"github.com/vogter/vogter/internal/disclosure"
+	"github.com/vogter/vogter/internal/errs"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/page"
@@ -42,6 +45,17 @@ type Requests interface {
 	List(ctx context.Context, f request.Filter, after *page.Position, limit int) ([]*request.Request, error)
 }
 
+// Consents are a person's consents, with what shows them.
+type Consents interface {
+	Events(ctx context.Context, q consent.EventQuery, after *page.Position, limit int) ([]*consent.Event, error)
+	List(ctx context.Context, q consent.Query, after *page.Position, limit int) ([]*consent.Consent, error)
+}
+
+// Receipts makes receipts of consents.
+type Receipts interface {
+	Issue(ctx context.Context, consentID string, at *time.Time) (*receipt.Issued, error)
+}
+
 // Contents is what goes into answers beside records.
 type Contents struct {
 	Trail       Accesses
@@ -49,6 +63,8 @@ type Contents struct {
 	Parties     Parties
 	Activities  Activities
 	Requests    Requests
+	Consents    Consents   // nil where no consents are kept
+	Receipts    Receipts   // of them
 	Statement   *Statement // nil where the processing isn't described
 }
 
@@ -59,7 +75,7 @@ const batch = 100
 
 // Lists implements export.Contents.
 func (c *Contents) Lists() []export.List {
-	return []export.List{
+	lists := []export.List{
 		{
 			Name: "disclosures", In: "data", Category: pack.Data,
 			Columns: []string{"disclosedAt", "recipient", "country", "categories", "purpose", "legalBasis", "reference"}, Each: c.disclosures,
@@ -73,6 +89,50 @@ func (c *Contents) Lists() []export.List {
 			Columns: []string{"at", "by", "role", "action", "objects", "purpose"}, Each: c.accesses,
 		},
 	}
+	if c.Consents == nil {
+		return lists
+	}
+	return append(lists, export.List{
+		Name: "consents", In: "data", Category: pack.Data,
+		Columns: []string{"consent", "at", "purpose", "purposeVersion", "notice", "state", "by", "channel", "language", "textHash"}, Each: c.consents,
+	}, export.List{
+		Name: "receipts", In: "data", Category: pack.Data, Columns: []string{"consent", "sequence", "state", "createdAt", "receipt"}, Each: c.receipts,
+	})
+}
+
+// consents lists what was asked and answered, the newest first.
+func (c *Contents) consents(ctx context.Context, subjectID string, until time.Time, visit func(...string) error) error {
+	return each(ctx, until, func(ctx context.Context, after *page.Position, limit int) ([]*consent.Event, error) {
+		return c.Consents.Events(ctx, consent.EventQuery{Subject: subjectID}, after, limit)
+	}, func(e *consent.Event) page.Position {
+		return page.Position{CreatedAt: e.CreatedAt, ID: e.ID}
+	}, func(e *consent.Event) error {
+		language, text := "", ""
+		if e.Evidence != nil {
+			language, text = e.Evidence.Language, e.Evidence.TextHash
+		}
+		return visit(e.ConsentID, stamp(e.At), e.Purpose.Key, strconv.FormatInt(e.Purpose.Version, 10), e.NoticeID, string(e.State), string(e.Actor),
+			string(e.Channel), language, text)
+	})
+}
+
+// receipts lists the signed receipt of each consent as it stood, the newest first;
+// one that can't be shown any more has none.
+func (c *Contents) receipts(ctx context.Context, subjectID string, until time.Time, visit func(...string) error) error {
+	return each(ctx, until, func(ctx context.Context, after *page.Position, limit int) ([]*consent.Consent, error) {
+		return c.Consents.List(ctx, consent.Query{Subject: subjectID}, after, limit)
+	}, func(one *consent.Consent) page.Position {
+		return page.Position{CreatedAt: one.CreatedAt, ID: one.ID}
+	}, func(one *consent.Consent) error {
+		r, err := c.Receipts.Issue(ctx, one.ID, &until)
+		if k := errs.KindOf(err); k == errs.Precondition || k == errs.Erased || k == errs.NotFound {
+			return visit(one.ID, "", "", "", "")
+		}
+		if err != nil {
+			return fmt.Errorf("make a receipt: %w", err)
+		}
+		return visit(one.ID, strconv.Itoa(r.Sequence), string(r.State), stamp(r.CreatedAt), r.Document)
+	})
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
@@ -127,6 +187,9 @@ func (c *Contents) eachDisclosure(
 	}, func(d *disclosure.Disclosure) page.Position {
 		return page.Position{CreatedAt: d.CreatedAt, ID: d.ID}
 	}, func(d *disclosure.Disclosure) error {
+		if !d.Counts() {
+			return nil
+		}
 		if parties[d.Recipient] == nil {
 			p, err := c.Parties.Party(ctx, d.Recipient)
 			if err != nil {
@@ -199,10 +262,16 @@ func (c *Contents) Portable(ctx context.Context) (map[string]bool, error) {
 	return portable, err
 }
 
-// Papers implements export.Contents: an answer by Art. 15 has the statement.
+// Papers implements export.Contents: an answer says what is in it, and by Art. 15 it
+// has the statement.
 func (c *Contents) Papers(ctx context.Context, f export.Facts) ([]export.Paper, error) {
-	if c.Statement == nil || f.Export.Case.Type != pack.AccessType {
+	if c.Statement == nil {
 		return nil, nil
 	}
-	return c.Statement.write(ctx, c, f)
+	readme, err := c.Statement.readme(ctx, f)
+	if err != nil || f.Export.Case.Type != pack.AccessType {
+		return []export.Paper{readme}, err
+	}
+	papers, err := c.Statement.write(ctx, c, f)
+	return append(papers, readme), err
 }

@@ -166,6 +166,9 @@ func TestAccess(t *testing.T) {
 			t.Errorf("%s tells of what is secret", f.Name)
 		}
 	}
+	if !strings.Contains(files["README.html"], "Read me first") || !strings.Contains(files["schema/requests.schema.json"], `"receivedAt"`) || files["schema/access.schema.json"] != "" {
+		t.Errorf("%s, %s", files["README.html"], files["schema/requests.schema.json"])
+	}
 	if s := files["statement.html"]; !strings.Contains(s, "Newsletter") || !strings.Contains(s, "Datatilsynet") || files["statement.pdf"] == "" || files["log/access.csv"] == "" {
 		t.Errorf("%s", s)
 	}

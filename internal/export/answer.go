@@ -154,8 +154,20 @@ func (s *Service) Search(ctx context.Context, kind pack.Type, subjectID string) 
 	if b.sets, err = b.visible(); err != nil {
 		return nil, err
 	}
+	var counts map[string]int64
+	if s.Count != nil && kind == pack.AccessType {
+		if counts, err = s.Count(ctx, subjectID); err != nil {
+			return nil, fmt.Errorf("count records: %w", err)
+		}
+	}
 	var found []Found
 	for _, set := range b.sets {
+		if counts != nil && !set.secret {
+			found = append(found, Found{set.id, set.Name, counts[set.id]})
+			continue
+		}
+		// What has nothing to show but what is secret doesn't count, and by Art. 20 not
+		// every record does: these are looked at.
 		if err := b.each(set, func(*entry) error { return nil }); err != nil {
 			return nil, err
 		}

@@ -291,6 +291,14 @@ func (b *builder) schemas() error {
 			return err
 		}
 	}
+	for _, l := range b.contents() {
+		if l.In != dataFolder {
+			continue // a table only
+		}
+		if err := b.schema(l.Name, l.Name, list(closed(texts(l.Columns...), l.Columns...))); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

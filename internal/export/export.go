@@ -178,6 +178,9 @@ type Config struct {
 
 	Consents Consents // nil where no purpose is registered
 	Contents Contents // nil where no requests are answered
+	// Count returns how many records there are on a person in each dataset that has
+	// any, without reading them; nil has Search read them.
+	Count func(ctx context.Context, subjectID string) (map[string]int64, error)
 }
 
 // Service makes packages and gives them out.

@@ -148,6 +148,9 @@ func (b *builder) visible() ([]*set, error) {
 	}
 	var sets []*set
 	taken := map[string]bool{identityName: true}
+	for _, l := range b.contents() {
+		taken[l.Name] = true
+	}
 	slices.SortFunc(all, func(a, b *dataset.Dataset) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range all {
 		if d.Secrecy != dataset.NoSecrecy || portable != nil && !portable[d.ID] {
