@@ -37,8 +37,9 @@ type API struct {
 func (a *API) Routes() []server.Route {
 	handle := func(pattern string, status int, do authz.Permission, answer func(ctx context.Context, r *http.Request) (any, error)) server.Route {
 		return server.Route{Pattern: pattern, Fail: a.fail, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, err := r.Context(), error(nil)
+			ctx := r.Context()
 			if do != "" {
+				var err error
 				if ctx, err = a.Permits.Permit(ctx, a.Authorizer, do, "openDSR", ""); err != nil {
 					a.fail(w, r, err)
 					return

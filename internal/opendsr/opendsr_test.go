@@ -183,7 +183,8 @@ func TestTake(t *testing.T) {
 	me, err := d.Subjects.Create(staff, subject.CreateInput{Emails: []personal.Text{personal.NewText("aase@mail.example")}})
 	ok(t, err)
 	status, found := d.call(t, testenv.One, http.MethodGet, "discovery", "")
-	if status != http.StatusOK || len(found["supported_subject_request_types"].([]any)) != len(request.Types()) || found["api_version"] != opendsr.Version {
+	types, _ := found["supported_subject_request_types"].([]any)
+	if status != http.StatusOK || len(types) != len(request.Types()) || found["api_version"] != opendsr.Version {
 		t.Errorf("discovery: %d %v", status, found)
 	}
 	body := d.body(sentID, "erasure", known)
