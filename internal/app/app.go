@@ -47,6 +47,7 @@ import (
 	"github.com/vogter/vogter/internal/imports"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/kms"
+	"github.com/vogter/vogter/internal/kms/gcp"
 	"github.com/vogter/vogter/internal/kms/localfile"
 	"github.com/vogter/vogter/internal/kms/transit"
 	"github.com/vogter/vogter/internal/letter"
@@ -218,6 +219,11 @@ func openKMS(ctx context.Context, c config.Config, now func() time.Time, adapter
 		return transit.Open(transit.Config{
 			Address: address, Namespace: c.Transit.Namespace, CAFile: c.Transit.CAFile, TokenFile: c.Transit.TokenFile,
 			RoleID: c.Transit.RoleID, SecretID: c.Transit.SecretID.Reveal(), Recovery: c.Transit.Recovery,
+		})
+	}
+	if ring := c.KMSRing(); ring != "" {
+		return gcp.Open(gcp.Config{
+			KeyRing: ring, TokenFile: c.Transit.TokenFile, CAFile: c.Transit.CAFile, Recovery: c.Transit.Recovery, Now: now,
 		})
 	}
 	name, address, _ := strings.Cut(c.KMS, ":")

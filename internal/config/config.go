@@ -23,6 +23,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/vogter/vogter/internal/authz"
+	"github.com/vogter/vogter/internal/kms/gcp"
 	"github.com/vogter/vogter/internal/network"
 	"github.com/vogter/vogter/internal/ratelimit"
 )
@@ -92,7 +93,8 @@ type Config struct {
 	// Redis is the URL of the queue's Redis: redis, rediss or unix.
 	Redis SecretString `env:"REDIS_URL"`
 	// KMS says where the epoch master keys are: file:PATH for the local file,
-	// transit:https://host[:port]/mount for OpenBao or HashiCorp Vault, or
+	// transit:https://host[:port]/mount for OpenBao or HashiCorp Vault,
+	// gcp:projects/PROJECT/locations/LOCATION/keyRings/RING for Google Cloud KMS, or
 	// aws:REGION[/NAMESPACE], which needs the program of deploy/aws.
 	KMS string `env:"VOGTER_KMS"`
 
@@ -138,7 +140,8 @@ func (a Agreement) Places() []string {
 }
 
 // Transit is how to sign in at the transit engine that KMS names: by a token in
-// a file, which may be renewed there, or by AppRole.
+// a file, which may be renewed there, or by AppRole. Of Google Cloud KMS it is the
+// token's file, if the machine's metadata server is to give none, and Recovery.
 type Transit struct {
 	TokenFile string       `env:"VOGTER_KMS_TOKEN_FILE"`
 	RoleID    string       `env:"VOGTER_KMS_ROLE_ID"`
@@ -146,7 +149,8 @@ type Transit struct {
 	Namespace string       `env:"VOGTER_KMS_NAMESPACE"`
 	CAFile    string       `env:"VOGTER_KMS_CA_FILE"` // PEM of a private CA; empty: the system's
 	// Recovery is how long snapshots of the server's storage are kept: what was
-	// destroyed could be brought back from them, so it counts as irrecoverable later.
+	// destroyed could be brought back from them, so it counts as irrecoverable later. Of
+	// Google Cloud KMS it is how long a destroyed key waits: 24h to 2880h.
 	Recovery time.Duration `env:"VOGTER_KMS_RECOVERY" envDefault:"720h"`
 }
 
@@ -359,16 +363,28 @@ func (c *Config) KMSTransit() string {
 	return address
 }
 
+// KMSRing is the key ring of Google Cloud KMS, or "" for another kind.
+func (c *Config) KMSRing() string {
+	ring, ok := strings.CutPrefix(c.KMS, "gcp:")
+	if !ok {
+		return ""
+	}
+	return ring
+}
+
 // checkKMS finds what is wrong with the key management.
 func (c *Config) checkKMS() []error {
 	var faults []error
 	address := c.KMSTransit()
-	if u, err := url.Parse(address); c.KMS != "" && c.KMSFile() == "" && !isAWS(c.KMS) &&
+	if u, err := url.Parse(address); c.KMS != "" && c.KMSFile() == "" && !isAWS(c.KMS) && !gcp.ValidRing(c.KMSRing()) &&
 		(err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") == "") {
-		faults = append(faults, errors.New("VOGTER_KMS must be file:PATH, transit:https://host/mount or aws:REGION[/NAMESPACE]"))
+		faults = append(faults, errors.New("VOGTER_KMS must be file:PATH, transit:https://host/mount, gcp:projects/PROJECT/locations/LOCATION/keyRings/RING or aws:REGION[/NAMESPACE]"))
 	}
 	token, role, secret := c.Transit.TokenFile != "", c.Transit.RoleID != "", c.Transit.SecretID.IsSet()
 	switch {
+	case c.KMSRing() != "" && (role || secret || c.Transit.Namespace != ""):
+		faults = append(faults, errors.New("VOGTER_KMS_ROLE_ID, _SECRET_ID and _NAMESPACE are of a transit engine, and VOGTER_KMS names none"))
+	case c.KMSRing() != "":
 	case address == "" && (token || role || secret || c.Transit.Namespace != "" || c.Transit.CAFile != ""):
 		faults = append(faults, errors.New("VOGTER_KMS_… are of a transit engine, and VOGTER_KMS names none"))
 	case address != "" && token == role:
