@@ -7,6 +7,7 @@ package graph
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/disclosure"
@@ -16,6 +17,10 @@ import (
 func (r *mutationResolver) RecordDisclosures(ctx context.Context, input disclosure.RecordInput) (*model.RecordDisclosuresPayload, error) {
 	recorded, err := r.disclosures.Record(ctx, input)
 	return &model.RecordDisclosuresPayload{Disclosures: recorded}, err
+}
+
+func (r *mutationResolver) CorrectDisclosure(ctx context.Context, input disclosure.CorrectInput) (*model.CorrectDisclosurePayload, error) {
+	panic(fmt.Errorf("not implemented: CorrectDisclosure - correctDisclosure"))
 }
 
 func (r *queryResolver) Disclosures(ctx context.Context, subject string, first int, after *string) (*page.Connection[*disclosure.Disclosure], error) {

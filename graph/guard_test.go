@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
@@ -152,6 +153,10 @@ type (
 	}
 	worldJobs struct {
 		graph.Jobs
+		*world
+	}
+	worldAgreements struct {
+		graph.Agreements
 		*world
 	}
 	worldMeasures struct {
@@ -350,6 +355,14 @@ func (w worldExports) Get(ctx context.Context, exportID string) (*export.Export,
 	return &export.Export{ID: exportID}, w.note(ctx, "export.read")
 }
 
+func (w worldAgreements) Get(ctx context.Context, agreementID string) (*agreement.Agreement, error) {
+	return &agreement.Agreement{ID: agreementID}, w.note(ctx, "agreement.read")
+}
+
+func (w worldAgreements) Instruction(ctx context.Context, instructionID string) (*agreement.Instruction, error) {
+	return &agreement.Instruction{ID: instructionID}, w.note(ctx, "instruction.read")
+}
+
 func (w worldMeasures) Get(ctx context.Context, measureID string) (*measure.Measure, error) {
 	return &measure.Measure{ID: measureID}, w.note(ctx, "measure.read")
 }
@@ -379,7 +392,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
-			Jobs: worldJobs{world: w}, Measures: worldMeasures{world: w}, Assessments: worldAssessments{world: w}, Disclosures: worldDisclosures{world: w},
+			Jobs: worldJobs{world: w}, Measures: worldMeasures{world: w}, Agreements: worldAgreements{world: w}, Assessments: worldAssessments{world: w}, Disclosures: worldDisclosures{world: w},
 		}
 	})
 	return f, w, subjects
@@ -483,6 +496,7 @@ func TestNode(t *testing.T) {
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
 		"req_1": {"Request", "REQUEST_READ"},
+		"agr_1": {"Agreement", "AGREEMENT_READ"}, "ins_1": {"Instruction", "AGREEMENT_READ"},
 		"mea_1": {"SecurityMeasure", "PROCESSING_READ"}, "asm_1": {"Assessment", "PROCESSING_READ"}, "dsc_1": {"Disclosure", "DISCLOSURE_READ"},
 		"pty_1": {"ProcessingParty", "PROCESSING_READ"}, "sys_1": {"DataSystem", "PROCESSING_READ"},
 		"act_1": {"ProcessingActivity", "PROCESSING_READ"}, "reg_1": {"ProcessingRegister", "PROCESSING_READ"},

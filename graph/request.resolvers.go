@@ -182,7 +182,10 @@ func (r *Resolver) MyRequest() generated.MyRequestResolver { return &myRequestRe
 
 func (r *Resolver) Request() generated.RequestResolver { return &requestResolver{r} }
 
+func (r *Resolver) RequestItem() generated.RequestItemResolver { return &requestItemResolver{r} }
+
 type (
-	myRequestResolver struct{ *Resolver }
-	requestResolver   struct{ *Resolver }
+	myRequestResolver   struct{ *Resolver }
+	requestResolver     struct{ *Resolver }
+	requestItemResolver struct{ *Resolver }
 )

@@ -4,6 +4,7 @@
 package graph
 
 import (
+	"github.com/vogter/vogter/internal/access"
 	"context"
 	"time"
 
@@ -95,6 +96,7 @@ type Services struct {
 	Disclosures  Disclosures
 	Retention    Retention
 	Erase        Erase
+	Answers      Answers
 	Rights       Rights
 	Rectify      Rectify
 	Certificates Certificates
@@ -521,11 +523,18 @@ type Disclosures interface {
 	List(ctx context.Context, subjectID string, r page.Request) (*disclosure.Connection, error)
 	Mine(ctx context.Context, r page.Request) (*disclosure.RecipientConnection, error)
 	Record(ctx context.Context, in disclosure.RecordInput) ([]*disclosure.Disclosure, error)
+	Correct(ctx context.Context, in disclosure.CorrectInput) (*disclosure.Disclosure, error)
 }
 
 // Erase is what the API needs of package erase.
 type Erase interface {
 	Preview(ctx context.Context, subject string) (*erase.Plan, error)
+	Remains(ctx context.Context, subject, datasetID string) (*erase.Remains, error)
+}
+
+// Answers is what the API needs of package access.
+type Answers interface {
+	Reissue(ctx context.Context, in access.ReissueInput) (*export.Export, error)
 }
 
 // Rights is what the API needs of package rights.
@@ -552,7 +561,7 @@ type Agreements interface {
 	List(ctx context.Context, r page.Request) (*agreement.Connection, error)
 	Current(ctx context.Context) (*agreement.Agreement, error)
 	Revisions(ctx context.Context, agreementID string) ([]*agreement.Revision, error)
-	Differences(ctx context.Context, agreementID string, from, to int64) ([]agreement.Difference, error)
+	Differences(ctx context.Context, agreementID string, from, to int64) ([]*agreement.Difference, error)
 	Events(ctx context.Context, agreementID string) ([]*agreement.Event, error)
 	Templates(ctx context.Context) ([]*agreement.Template, error)
 	Standing(ctx context.Context, of *string) (*agreement.Standing, error)
@@ -652,6 +661,7 @@ type Resolver struct {
 	disclosures  Disclosures
 	retention    Retention
 	erase        Erase
+	answers      Answers
 	rights       Rights
 	rectify      Rectify
 	certificates Certificates
@@ -700,6 +710,7 @@ func newResolver(s Services, g *guard) *Resolver {
 		disclosures:  s.Disclosures,
 		retention:    s.Retention,
 		erase:        s.Erase,
+		answers:      s.Answers,
 		rights:       s.Rights,
 		rectify:      s.Rectify,
 		certificates: s.Certificates,

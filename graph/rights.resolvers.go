@@ -9,6 +9,8 @@ import (
 	"context"
 
 	"github.com/vogter/vogter/graph/model"
+	"github.com/vogter/vogter/internal/rectify"
+	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/rights"
 )
 
@@ -22,10 +24,37 @@ func (r *mutationResolver) LiftRestriction(ctx context.Context, input rights.Lif
 	return &model.LiftRestrictionPayload{Restriction: st}, err
 }
 
+func (r *mutationResolver) WeighObjection(ctx context.Context, input rights.WeighInput) (*model.WeighObjectionPayload, error) {
+	got, err := r.rights.Weigh(ctx, input)
+	return &model.WeighObjectionPayload{Request: got}, err
+}
+
+func (r *mutationResolver) ReviewDecision(ctx context.Context, input rights.ReviewInput) (*model.ReviewDecisionPayload, error) {
+	got, err := r.rights.Review(ctx, input)
+	return &model.ReviewDecisionPayload{Request: got}, err
+}
+
+func (r *mutationResolver) PlanCorrection(ctx context.Context, input rectify.Input) (*model.PlanCorrectionPayload, error) {
+	got, err := r.rectify.Prepare(ctx, input)
+	return &model.PlanCorrectionPayload{Request: got}, err
+}
+
 func (r *queryResolver) PreviewRestriction(ctx context.Context, subject string, ground string) (*rights.Plan, error) {
 	return r.rights.Plan(ctx, subject, ground)
 }
 
 func (r *queryResolver) Restriction(ctx context.Context, subject string) (*rights.Stop, error) {
 	return r.rights.Restriction(ctx, subject)
+}
+
+func (r *requestItemResolver) Weighing(ctx context.Context, obj *request.Item) (*rights.Weighing, error) {
+	return r.rights.WeighingOf(obj)
+}
+
+func (r *requestItemResolver) Review(ctx context.Context, obj *request.Item) (*rights.Review, error) {
+	return r.rights.ReviewOf(obj)
+}
+
+func (r *requestItemResolver) Correction(ctx context.Context, obj *request.Item) (*rectify.Correction, error) {
+	return r.rectify.Of(ctx, obj)
 }

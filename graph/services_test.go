@@ -2,6 +2,8 @@ package graph_test
 
 import (
 	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/access"
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
 	"github.com/vogter/vogter/internal/audit"
@@ -72,8 +74,10 @@ var (
 	_ graph.Policies     = (*policy.Service)(nil)
 	_ graph.Retention    = (*retention.Service)(nil)
 	_ graph.Erase        = (*erase.Service)(nil)
+	_ graph.Answers      = (*access.Answers)(nil)
 	_ graph.Rights       = (*rights.Service)(nil)
 	_ graph.Rectify      = (*rectify.Service)(nil)
+	_ graph.Agreements   = (*agreement.Service)(nil)
 	_ graph.Certificates = (*certificate.Service)(nil)
 	_ graph.Calendars    = (*calendar.Service)(nil)
 	_ graph.Processing   = (*processing.Service)(nil)

@@ -30,6 +30,38 @@ import (
 
 // region    **************************** field.gotpl *****************************
 
+func (ec *executionContext) _CorrectDisclosurePayload_disclosure(ctx context.Context, field graphql.CollectedField, obj *model.CorrectDisclosurePayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_CorrectDisclosurePayload_disclosure(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Disclosure, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *disclosure.Disclosure) graphql.Marshaler {
+			return ec.marshalNDisclosure2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdisclosureᚐDisclosure(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_CorrectDisclosurePayload_disclosure(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "CorrectDisclosurePayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Disclosure(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Disclosure_id(ctx context.Context, field graphql.CollectedField, obj *disclosure.Disclosure) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -327,6 +359,98 @@ func (ec *executionContext) _Disclosure_createdAt(ctx context.Context, field gra
 }
 func (ec *executionContext) fieldContext_Disclosure_createdAt(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Disclosure", field, false, false, errors.New("field of type Time does not have child fields"))
+}
+
+func (ec *executionContext) _Disclosure_corrects(ctx context.Context, field graphql.CollectedField, obj *disclosure.Disclosure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Disclosure_corrects(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Corrects, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Disclosure_corrects(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Disclosure", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _Disclosure_correctedBy(ctx context.Context, field graphql.CollectedField, obj *disclosure.Disclosure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Disclosure_correctedBy(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.CorrectedBy, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *string) graphql.Marshaler {
+			return ec.marshalOID2ᚖstring(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Disclosure_correctedBy(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Disclosure", field, false, false, errors.New("field of type ID does not have child fields"))
+}
+
+func (ec *executionContext) _Disclosure_void(ctx context.Context, field graphql.CollectedField, obj *disclosure.Disclosure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Disclosure_void(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Void, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Disclosure_void(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Disclosure", field, false, false, errors.New("field of type Boolean does not have child fields"))
+}
+
+func (ec *executionContext) _Disclosure_reason(ctx context.Context, field graphql.CollectedField, obj *disclosure.Disclosure) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Disclosure_reason(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Reason, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v personal.Text) graphql.Marshaler {
+			return ec.marshalOString2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐText(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Disclosure_reason(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Disclosure", field, false, false, errors.New("field of type String does not have child fields"))
 }
 
 func (ec *executionContext) _DisclosureConnection_edges(ctx context.Context, field graphql.CollectedField, obj *page.Connection[*disclosure.Disclosure]) (ret graphql.Marshaler) {
@@ -851,6 +975,50 @@ func (ec *executionContext) fieldContext_RecordDisclosuresPayload_disclosures(_ 
 
 // region    **************************** input.gotpl *****************************
 
+func (ec *executionContext) unmarshalInputCorrectDisclosureInput(ctx context.Context, obj any) (disclosure.CorrectInput, error) {
+	var it disclosure.CorrectInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id", "reason", "instead"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "reason":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("reason"))
+			data, err := ec.unmarshalNString2githubᚗcomᚋvogterᚋvogterᚋinternalᚋpersonalᚐText(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Reason = data
+		case "instead":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("instead"))
+			data, err := ec.unmarshalODisclosureInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdisclosureᚐInput(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Instead = data
+		}
+	}
+	return it, nil
+}
+
 func (ec *executionContext) unmarshalInputDisclosureInput(ctx context.Context, obj any) (disclosure.Input, error) {
 	var it disclosure.Input
 	if obj == nil {
@@ -985,6 +1153,44 @@ func (ec *executionContext) unmarshalInputRecordDisclosuresInput(ctx context.Con
 
 // region    **************************** object.gotpl ****************************
 
+var correctDisclosurePayloadImplementors = []string{"CorrectDisclosurePayload"}
+
+func (ec *executionContext) _CorrectDisclosurePayload(ctx context.Context, sel ast.SelectionSet, obj *model.CorrectDisclosurePayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, correctDisclosurePayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("CorrectDisclosurePayload")
+		case "disclosure":
+			out.Values[i] = ec._CorrectDisclosurePayload_disclosure(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var disclosureImplementors = []string{"Disclosure", "Node"}
 
 func (ec *executionContext) _Disclosure(ctx context.Context, sel ast.SelectionSet, obj *disclosure.Disclosure) graphql.Marshaler {
@@ -1060,6 +1266,26 @@ func (ec *executionContext) _Disclosure(ctx context.Context, sel ast.SelectionSe
 		case "createdAt":
 			out.Values[i] = ec._Disclosure_createdAt(ctx, field, obj)
 			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "corrects":
+			out.Values[i] = ec._Disclosure_corrects(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "correctedBy":
+			out.Values[i] = ec._Disclosure_correctedBy(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
+				out.Invalids++
+			}
+		case "void":
+			out.Values[i] = ec._Disclosure_void(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		case "reason":
+			out.Values[i] = ec._Disclosure_reason(ctx, field, obj)
+			if out.Values[i] == graphql.RequiredNull {
 				out.Invalids++
 			}
 		default:
@@ -1380,6 +1606,21 @@ func (ec *executionContext) _RecordDisclosuresPayload(ctx context.Context, sel a
 
 // region    ***************************** type.gotpl *****************************
 
+func (ec *executionContext) unmarshalNCorrectDisclosureInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋdisclosureᚐCorrectInput(ctx context.Context, v any) (disclosure.CorrectInput, error) {
+	res, err := ec.unmarshalInputCorrectDisclosureInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNCorrectDisclosurePayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐCorrectDisclosurePayload(ctx context.Context, sel ast.SelectionSet, v *model.CorrectDisclosurePayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._CorrectDisclosurePayload(ctx, sel, v)
+}
+
 func (ec *executionContext) marshalNDisclosure2ᚕᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdisclosureᚐDisclosureᚄ(ctx context.Context, sel ast.SelectionSet, v []*disclosure.Disclosure) graphql.Marshaler {
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 100, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
@@ -1524,6 +1765,14 @@ func (ec *executionContext) marshalNRecordDisclosuresPayload2ᚖgithubᚗcomᚋv
 		return graphql.Null
 	}
 	return ec._RecordDisclosuresPayload(ctx, sel, v)
+}
+
+func (ec *executionContext) unmarshalODisclosureInput2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋdisclosureᚐInput(ctx context.Context, v any) (*disclosure.Input, error) {
+	if v == nil {
+		return nil, nil
+	}
+	res, err := ec.unmarshalInputDisclosureInput(ctx, v)
+	return &res, graphql.ErrorOnPath(ctx, err)
 }
 
 // endregion ***************************** type.gotpl *****************************

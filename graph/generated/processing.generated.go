@@ -2774,7 +2774,25 @@ func (ec *executionContext) _ProcessingParty_contact(ctx context.Context, field 
 		func(ctx context.Context) (any, error) {
 			return obj.Contact, nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "PROCESSING_READ")
+				if err != nil {
+					var zeroVal *processing.Contact
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *processing.Contact
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *processing.Contact) graphql.Marshaler {
 			return ec.marshalOPartyContact2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋprocessingᚐContact(ctx, selections, v)
 		},

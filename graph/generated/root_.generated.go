@@ -40,6 +40,7 @@ import (
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/rectify"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/rights"
@@ -81,6 +82,7 @@ type ResolverRoot interface {
 	Record() RecordResolver
 	Request() RequestResolver
 	RequestExportPayload() RequestExportPayloadResolver
+	RequestItem() RequestItemResolver
 	SecurityEvent() SecurityEventResolver
 	Self() SelfResolver
 	Subject() SubjectResolver
@@ -818,12 +820,27 @@ type ComplexityRoot struct {
 		SubjectCategories   func(childComplexity int) int
 	}
 
+	CorrectDisclosurePayload struct {
+		Disclosure func(childComplexity int) int
+	}
+
 	CorrectReceiptPayload struct {
 		Request func(childComplexity int) int
 	}
 
 	CorrectSecurityEventPayload struct {
 		Event func(childComplexity int) int
+	}
+
+	Correction struct {
+		At         func(childComplexity int) int
+		By         func(childComplexity int) int
+		Changed    func(childComplexity int) int
+		Hash       func(childComplexity int) int
+		NotChanged func(childComplexity int) int
+		Records    func(childComplexity int) int
+		Stated     func(childComplexity int) int
+		Subject    func(childComplexity int) int
 	}
 
 	CounterAgreementPayload struct {
@@ -985,6 +1002,18 @@ type ComplexityRoot struct {
 		Rule     func(childComplexity int) int
 	}
 
+	DecisionReview struct {
+		At          func(childComplexity int) int
+		Decider     func(childComplexity int) int
+		Explanation func(childComplexity int) int
+		Finding     func(childComplexity int) int
+		Hash        func(childComplexity int) int
+		Reasons     func(childComplexity int) int
+		Result      func(childComplexity int) int
+		Reviewer    func(childComplexity int) int
+		View        func(childComplexity int) int
+	}
+
 	DeclineAgreementPayload struct {
 		Agreement func(childComplexity int) int
 	}
@@ -1042,17 +1071,21 @@ type ComplexityRoot struct {
 	Disclosure struct {
 		At             func(childComplexity int) int
 		Categories     func(childComplexity int) int
+		CorrectedBy    func(childComplexity int) int
+		Corrects       func(childComplexity int) int
 		CreatedAt      func(childComplexity int) int
 		Datasets       func(childComplexity int) int
 		ID             func(childComplexity int) int
 		LegalBasis     func(childComplexity int) int
 		Purpose        func(childComplexity int) int
+		Reason         func(childComplexity int) int
 		Recipient      func(childComplexity int) int
 		RecordedBy     func(childComplexity int) int
 		Reference      func(childComplexity int) int
 		ReferenceState func(childComplexity int) int
 		Secrecy        func(childComplexity int) int
 		SubjectID      func(childComplexity int) int
+		Void           func(childComplexity int) int
 	}
 
 	DisclosureConnection struct {
@@ -1615,6 +1648,7 @@ type ComplexityRoot struct {
 		CompleteTask               func(childComplexity int, input task.CompleteInput) int
 		ConfirmDelivery            func(childComplexity int, input request.DeliveredInput) int
 		ConsultAuthority           func(childComplexity int, input assessment.ConsultInput) int
+		CorrectDisclosure          func(childComplexity int, input disclosure.CorrectInput) int
 		CorrectReceipt             func(childComplexity int, input request.CorrectInput) int
 		CorrectSecurityEvent       func(childComplexity int, input security.CorrectInput) int
 		CounterAgreement           func(childComplexity int, input agreement.ProposeInput) int
@@ -1668,6 +1702,7 @@ type ComplexityRoot struct {
 		OpenRequest                func(childComplexity int, input request.OpenInput) int
 		OverrulePause              func(childComplexity int, input request.OverruleInput) int
 		PlaceHold                  func(childComplexity int, input retention.PlaceInput) int
+		PlanCorrection             func(childComplexity int, input rectify.Input) int
 		PrepareAgreement           func(childComplexity int, input agreement.RequestInput) int
 		PrepareRegister            func(childComplexity int, input processing.PrepareInput) int
 		ProposeLetterTemplate      func(childComplexity int, input letter.ProposeInput) int
@@ -1709,6 +1744,7 @@ type ComplexityRoot struct {
 		RetireTaskTemplate         func(childComplexity int, input task.RetireTemplateInput) int
 		RetireTenantPolicy         func(childComplexity int, input policy.RetireInput) int
 		RetryJob                   func(childComplexity int, input job.RetryInput) int
+		ReviewDecision             func(childComplexity int, input rights.ReviewInput) int
 		ReviewProcessingActivity   func(childComplexity int, input processing.ReviewInput) int
 		ReviseAssessment           func(childComplexity int, input assessment.Input) int
 		ReviseNotice               func(childComplexity int, input purpose.ReviseInput) int
@@ -1756,6 +1792,7 @@ type ComplexityRoot struct {
 		UpsertRecord               func(childComplexity int, input record.UpsertInput) int
 		UpsertSubject              func(childComplexity int, input subject.UpsertInput) int
 		VerifyWebhook              func(childComplexity int, input webhook.Input) int
+		WeighObjection             func(childComplexity int, input rights.WeighInput) int
 		WithdrawConsent            func(childComplexity int, input consent.Input) int
 		WithdrawLetterTemplate     func(childComplexity int, input letter.WithdrawInput) int
 		WithdrawMyRequest          func(childComplexity int, input request.WithdrawInput) int
@@ -1965,6 +2002,18 @@ type ComplexityRoot struct {
 		TokenURL     func(childComplexity int) int
 	}
 
+	ObjectionWeighing struct {
+		At         func(childComplexity int) int
+		Balance    func(childComplexity int) int
+		By         func(childComplexity int) int
+		Compelling func(childComplexity int) int
+		Grounds    func(childComplexity int) int
+		Hash       func(childComplexity int) int
+		Processing func(childComplexity int) int
+		Safeguards func(childComplexity int) int
+		Verdict    func(childComplexity int) int
+	}
+
 	OfferAgreementPayload struct {
 		Agreement func(childComplexity int) int
 	}
@@ -2029,6 +2078,10 @@ type ComplexityRoot struct {
 
 	PlaceHoldPayload struct {
 		Hold func(childComplexity int) int
+	}
+
+	PlanCorrectionPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	PrepareAgreementPayload struct {
@@ -2456,6 +2509,7 @@ type ComplexityRoot struct {
 		Origin         func(childComplexity int) int
 		Parties        func(childComplexity int) int
 		Source         func(childComplexity int) int
+		Statements     func(childComplexity int) int
 		Subject        func(childComplexity int) int
 		UpdatedAt      func(childComplexity int) int
 		Version        func(childComplexity int) int
@@ -2466,6 +2520,12 @@ type ComplexityRoot struct {
 		Nodes      func(childComplexity int) int
 		PageInfo   func(childComplexity int) int
 		TotalCount func(childComplexity int) int
+	}
+
+	RecordCorrection struct {
+		After  func(childComplexity int) int
+		Before func(childComplexity int) int
+		Stand  func(childComplexity int) int
 	}
 
 	RecordDisclosuresPayload struct {
@@ -2493,6 +2553,14 @@ type ComplexityRoot struct {
 
 	RecordSecurityEventPayload struct {
 		Event func(childComplexity int) int
+	}
+
+	RecordStatement struct {
+		About func(childComplexity int) int
+		At    func(childComplexity int) int
+		Field func(childComplexity int) int
+		Item  func(childComplexity int) int
+		Text  func(childComplexity int) int
 	}
 
 	RedeliverPayload struct {
@@ -2688,12 +2756,15 @@ type ComplexityRoot struct {
 	}
 
 	RequestItem struct {
-		ID       func(childComplexity int) int
-		Proposal func(childComplexity int) int
-		Result   func(childComplexity int) int
-		Results  func(childComplexity int) int
-		Type     func(childComplexity int) int
-		Wish     func(childComplexity int) int
+		Correction func(childComplexity int) int
+		ID         func(childComplexity int) int
+		Proposal   func(childComplexity int) int
+		Result     func(childComplexity int) int
+		Results    func(childComplexity int) int
+		Review     func(childComplexity int) int
+		Type       func(childComplexity int) int
+		Weighing   func(childComplexity int) int
+		Wish       func(childComplexity int) int
 	}
 
 	RequestKeyQuarantinePayload struct {
@@ -2953,6 +3024,10 @@ type ComplexityRoot struct {
 
 	RetryJobPayload struct {
 		Job func(childComplexity int) int
+	}
+
+	ReviewDecisionPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	ReviewProcessingActivityPayload struct {
@@ -3231,6 +3306,14 @@ type ComplexityRoot struct {
 		Nodes      func(childComplexity int) int
 		PageInfo   func(childComplexity int) int
 		TotalCount func(childComplexity int) int
+	}
+
+	SubjectCorrection struct {
+		After  func(childComplexity int) int
+		Before func(childComplexity int) int
+		Done   func(childComplexity int) int
+		Fields func(childComplexity int) int
+		Moved  func(childComplexity int) int
 	}
 
 	SubjectEdge struct {
@@ -3525,6 +3608,10 @@ type ComplexityRoot struct {
 		UpdatedAt    func(childComplexity int) int
 		VerifiedAt   func(childComplexity int) int
 		Version      func(childComplexity int) int
+	}
+
+	WeighObjectionPayload struct {
+		Request func(childComplexity int) int
 	}
 
 	WithdrawConsentPayload struct {
@@ -6159,6 +6246,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.ControllerProcessing.SubjectCategories(childComplexity), true
 
+	case "CorrectDisclosurePayload.disclosure":
+		if e.ComplexityRoot.CorrectDisclosurePayload.Disclosure == nil {
+			break
+		}
+
+		return e.ComplexityRoot.CorrectDisclosurePayload.Disclosure(childComplexity), true
+
 	case "CorrectReceiptPayload.request":
 		if e.ComplexityRoot.CorrectReceiptPayload.Request == nil {
 			break
@@ -6172,6 +6266,55 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.CorrectSecurityEventPayload.Event(childComplexity), true
+
+	case "Correction.at":
+		if e.ComplexityRoot.Correction.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.At(childComplexity), true
+	case "Correction.by":
+		if e.ComplexityRoot.Correction.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.By(childComplexity), true
+	case "Correction.changed":
+		if e.ComplexityRoot.Correction.Changed == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.Changed(childComplexity), true
+	case "Correction.hash":
+		if e.ComplexityRoot.Correction.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.Hash(childComplexity), true
+	case "Correction.notChanged":
+		if e.ComplexityRoot.Correction.NotChanged == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.NotChanged(childComplexity), true
+	case "Correction.records":
+		if e.ComplexityRoot.Correction.Records == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.Records(childComplexity), true
+	case "Correction.stated":
+		if e.ComplexityRoot.Correction.Stated == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.Stated(childComplexity), true
+	case "Correction.subject":
+		if e.ComplexityRoot.Correction.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Correction.Subject(childComplexity), true
 
 	case "CounterAgreementPayload.agreement":
 		if e.ComplexityRoot.CounterAgreementPayload.Agreement == nil {
@@ -6656,6 +6799,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.DecisionExplanation.Rule(childComplexity), true
 
+	case "DecisionReview.at":
+		if e.ComplexityRoot.DecisionReview.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.At(childComplexity), true
+	case "DecisionReview.decidedBy":
+		if e.ComplexityRoot.DecisionReview.Decider == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Decider(childComplexity), true
+	case "DecisionReview.explanation":
+		if e.ComplexityRoot.DecisionReview.Explanation == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Explanation(childComplexity), true
+	case "DecisionReview.finding":
+		if e.ComplexityRoot.DecisionReview.Finding == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Finding(childComplexity), true
+	case "DecisionReview.hash":
+		if e.ComplexityRoot.DecisionReview.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Hash(childComplexity), true
+	case "DecisionReview.reasons":
+		if e.ComplexityRoot.DecisionReview.Reasons == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Reasons(childComplexity), true
+	case "DecisionReview.result":
+		if e.ComplexityRoot.DecisionReview.Result == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Result(childComplexity), true
+	case "DecisionReview.reviewer":
+		if e.ComplexityRoot.DecisionReview.Reviewer == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.Reviewer(childComplexity), true
+	case "DecisionReview.view":
+		if e.ComplexityRoot.DecisionReview.View == nil {
+			break
+		}
+
+		return e.ComplexityRoot.DecisionReview.View(childComplexity), true
+
 	case "DeclineAgreementPayload.agreement":
 		if e.ComplexityRoot.DeclineAgreementPayload.Agreement == nil {
 			break
@@ -6839,6 +7037,18 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Disclosure.Categories(childComplexity), true
+	case "Disclosure.correctedBy":
+		if e.ComplexityRoot.Disclosure.CorrectedBy == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.CorrectedBy(childComplexity), true
+	case "Disclosure.corrects":
+		if e.ComplexityRoot.Disclosure.Corrects == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Corrects(childComplexity), true
 	case "Disclosure.createdAt":
 		if e.ComplexityRoot.Disclosure.CreatedAt == nil {
 			break
@@ -6869,6 +7079,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Disclosure.Purpose(childComplexity), true
+	case "Disclosure.reason":
+		if e.ComplexityRoot.Disclosure.Reason == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Reason(childComplexity), true
 	case "Disclosure.recipient":
 		if e.ComplexityRoot.Disclosure.Recipient == nil {
 			break
@@ -6905,6 +7121,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Disclosure.SubjectID(childComplexity), true
+	case "Disclosure.void":
+		if e.ComplexityRoot.Disclosure.Void == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Disclosure.Void(childComplexity), true
 
 	case "DisclosureConnection.edges":
 		if e.ComplexityRoot.DisclosureConnection.Edges == nil {
@@ -9275,6 +9497,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.ConsultAuthority(childComplexity, args["input"].(assessment.ConsultInput)), true
+	case "Mutation.correctDisclosure":
+		if e.ComplexityRoot.Mutation.CorrectDisclosure == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_correctDisclosure_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.CorrectDisclosure(childComplexity, args["input"].(disclosure.CorrectInput)), true
 	case "Mutation.correctReceipt":
 		if e.ComplexityRoot.Mutation.CorrectReceipt == nil {
 			break
@@ -9858,6 +10091,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.PlaceHold(childComplexity, args["input"].(retention.PlaceInput)), true
+	case "Mutation.planCorrection":
+		if e.ComplexityRoot.Mutation.PlanCorrection == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_planCorrection_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.PlanCorrection(childComplexity, args["input"].(rectify.Input)), true
 	case "Mutation.prepareAgreement":
 		if e.ComplexityRoot.Mutation.PrepareAgreement == nil {
 			break
@@ -10309,6 +10553,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RetryJob(childComplexity, args["input"].(job.RetryInput)), true
+	case "Mutation.reviewDecision":
+		if e.ComplexityRoot.Mutation.ReviewDecision == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reviewDecision_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReviewDecision(childComplexity, args["input"].(rights.ReviewInput)), true
 	case "Mutation.reviewProcessingActivity":
 		if e.ComplexityRoot.Mutation.ReviewProcessingActivity == nil {
 			break
@@ -10826,6 +11081,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.VerifyWebhook(childComplexity, args["input"].(webhook.Input)), true
+	case "Mutation.weighObjection":
+		if e.ComplexityRoot.Mutation.WeighObjection == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_weighObjection_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.WeighObjection(childComplexity, args["input"].(rights.WeighInput)), true
 	case "Mutation.withdrawConsent":
 		if e.ComplexityRoot.Mutation.WithdrawConsent == nil {
 			break
@@ -11696,6 +11962,61 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.OAuthCredentials.TokenURL(childComplexity), true
 
+	case "ObjectionWeighing.at":
+		if e.ComplexityRoot.ObjectionWeighing.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.At(childComplexity), true
+	case "ObjectionWeighing.balance":
+		if e.ComplexityRoot.ObjectionWeighing.Balance == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Balance(childComplexity), true
+	case "ObjectionWeighing.by":
+		if e.ComplexityRoot.ObjectionWeighing.By == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.By(childComplexity), true
+	case "ObjectionWeighing.compelling":
+		if e.ComplexityRoot.ObjectionWeighing.Compelling == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Compelling(childComplexity), true
+	case "ObjectionWeighing.grounds":
+		if e.ComplexityRoot.ObjectionWeighing.Grounds == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Grounds(childComplexity), true
+	case "ObjectionWeighing.hash":
+		if e.ComplexityRoot.ObjectionWeighing.Hash == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Hash(childComplexity), true
+	case "ObjectionWeighing.processing":
+		if e.ComplexityRoot.ObjectionWeighing.Processing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Processing(childComplexity), true
+	case "ObjectionWeighing.safeguards":
+		if e.ComplexityRoot.ObjectionWeighing.Safeguards == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Safeguards(childComplexity), true
+	case "ObjectionWeighing.verdict":
+		if e.ComplexityRoot.ObjectionWeighing.Verdict == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ObjectionWeighing.Verdict(childComplexity), true
+
 	case "OfferAgreementPayload.agreement":
 		if e.ComplexityRoot.OfferAgreementPayload.Agreement == nil {
 			break
@@ -11887,6 +12208,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.PlaceHoldPayload.Hold(childComplexity), true
+
+	case "PlanCorrectionPayload.request":
+		if e.ComplexityRoot.PlanCorrectionPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.PlanCorrectionPayload.Request(childComplexity), true
 
 	case "PrepareAgreementPayload.agreement":
 		if e.ComplexityRoot.PrepareAgreementPayload.Agreement == nil {
@@ -14252,6 +14580,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Record.Source(childComplexity), true
+	case "Record.statements":
+		if e.ComplexityRoot.Record.Statements == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Record.Statements(childComplexity), true
 	case "Record.subject":
 		if e.ComplexityRoot.Record.Subject == nil {
 			break
@@ -14295,6 +14629,25 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RecordConnection.TotalCount(childComplexity), true
+
+	case "RecordCorrection.after":
+		if e.ComplexityRoot.RecordCorrection.After == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordCorrection.After(childComplexity), true
+	case "RecordCorrection.before":
+		if e.ComplexityRoot.RecordCorrection.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordCorrection.Before(childComplexity), true
+	case "RecordCorrection.stand":
+		if e.ComplexityRoot.RecordCorrection.Stand == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordCorrection.Stand(childComplexity), true
 
 	case "RecordDisclosuresPayload.disclosures":
 		if e.ComplexityRoot.RecordDisclosuresPayload.Disclosures == nil {
@@ -14372,6 +14725,37 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RecordSecurityEventPayload.Event(childComplexity), true
+
+	case "RecordStatement.about":
+		if e.ComplexityRoot.RecordStatement.About == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordStatement.About(childComplexity), true
+	case "RecordStatement.at":
+		if e.ComplexityRoot.RecordStatement.At == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordStatement.At(childComplexity), true
+	case "RecordStatement.field":
+		if e.ComplexityRoot.RecordStatement.Field == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordStatement.Field(childComplexity), true
+	case "RecordStatement.item":
+		if e.ComplexityRoot.RecordStatement.Item == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordStatement.Item(childComplexity), true
+	case "RecordStatement.text":
+		if e.ComplexityRoot.RecordStatement.Text == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RecordStatement.Text(childComplexity), true
 
 	case "RedeliverPayload.delivery":
 		if e.ComplexityRoot.RedeliverPayload.Delivery == nil {
@@ -15042,6 +15426,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RequestExtension.Reason(childComplexity), true
 
+	case "RequestItem.correction":
+		if e.ComplexityRoot.RequestItem.Correction == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Correction(childComplexity), true
 	case "RequestItem.id":
 		if e.ComplexityRoot.RequestItem.ID == nil {
 			break
@@ -15066,12 +15456,24 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.RequestItem.Results(childComplexity), true
+	case "RequestItem.review":
+		if e.ComplexityRoot.RequestItem.Review == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Review(childComplexity), true
 	case "RequestItem.type":
 		if e.ComplexityRoot.RequestItem.Type == nil {
 			break
 		}
 
 		return e.ComplexityRoot.RequestItem.Type(childComplexity), true
+	case "RequestItem.weighing":
+		if e.ComplexityRoot.RequestItem.Weighing == nil {
+			break
+		}
+
+		return e.ComplexityRoot.RequestItem.Weighing(childComplexity), true
 	case "RequestItem.wish":
 		if e.ComplexityRoot.RequestItem.Wish == nil {
 			break
@@ -16038,6 +16440,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.RetryJobPayload.Job(childComplexity), true
 
+	case "ReviewDecisionPayload.request":
+		if e.ComplexityRoot.ReviewDecisionPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReviewDecisionPayload.Request(childComplexity), true
+
 	case "ReviewProcessingActivityPayload.activity":
 		if e.ComplexityRoot.ReviewProcessingActivityPayload.Activity == nil {
 			break
@@ -16962,6 +17371,37 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.SubjectConnection.TotalCount(childComplexity), true
+
+	case "SubjectCorrection.after":
+		if e.ComplexityRoot.SubjectCorrection.After == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubjectCorrection.After(childComplexity), true
+	case "SubjectCorrection.before":
+		if e.ComplexityRoot.SubjectCorrection.Before == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubjectCorrection.Before(childComplexity), true
+	case "SubjectCorrection.done":
+		if e.ComplexityRoot.SubjectCorrection.Done == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubjectCorrection.Done(childComplexity), true
+	case "SubjectCorrection.fields":
+		if e.ComplexityRoot.SubjectCorrection.Fields == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubjectCorrection.Fields(childComplexity), true
+	case "SubjectCorrection.moved":
+		if e.ComplexityRoot.SubjectCorrection.Moved == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SubjectCorrection.Moved(childComplexity), true
 
 	case "SubjectEdge.cursor":
 		if e.ComplexityRoot.SubjectEdge.Cursor == nil {
@@ -18001,6 +18441,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Webhook.Version(childComplexity), true
 
+	case "WeighObjectionPayload.request":
+		if e.ComplexityRoot.WeighObjectionPayload.Request == nil {
+			break
+		}
+
+		return e.ComplexityRoot.WeighObjectionPayload.Request(childComplexity), true
+
 	case "WithdrawConsentPayload.consent":
 		if e.ComplexityRoot.WithdrawConsentPayload.Consent == nil {
 			break
@@ -18102,6 +18549,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputConsentContextInput,
 		ec.unmarshalInputConsultAuthorityInput,
 		ec.unmarshalInputControllerProcessingInput,
+		ec.unmarshalInputCorrectDisclosureInput,
 		ec.unmarshalInputCorrectReceiptInput,
 		ec.unmarshalInputCorrectSecurityEventInput,
 		ec.unmarshalInputCounterAgreementInput,
@@ -18174,6 +18622,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPartyInput,
 		ec.unmarshalInputPersonNameInput,
 		ec.unmarshalInputPlaceHoldInput,
+		ec.unmarshalInputPlanCorrectionInput,
 		ec.unmarshalInputPrepareAgreementInput,
 		ec.unmarshalInputPrepareRegisterInput,
 		ec.unmarshalInputPreviewLetterInput,
@@ -18194,6 +18643,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputPurposeTextInput,
 		ec.unmarshalInputRebuildLookupsInput,
 		ec.unmarshalInputRecordBy,
+		ec.unmarshalInputRecordCorrectionInput,
 		ec.unmarshalInputRecordDisclosuresInput,
 		ec.unmarshalInputRecordFieldInput,
 		ec.unmarshalInputRecordInstructionInput,
@@ -18235,6 +18685,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRetireTaskTemplateInput,
 		ec.unmarshalInputRetireTenantPolicyInput,
 		ec.unmarshalInputRetryJobInput,
+		ec.unmarshalInputReviewDecisionInput,
 		ec.unmarshalInputReviewProcessingActivityInput,
 		ec.unmarshalInputReviseAssessmentInput,
 		ec.unmarshalInputReviseNoticeInput,
@@ -18265,7 +18716,9 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputSignOutInput,
 		ec.unmarshalInputSignOutSubjectInput,
 		ec.unmarshalInputStartRelationInput,
+		ec.unmarshalInputStatementInput,
 		ec.unmarshalInputSubjectBy,
+		ec.unmarshalInputSubjectCorrectionInput,
 		ec.unmarshalInputSubmitAssessmentInput,
 		ec.unmarshalInputSubmitRequestInput,
 		ec.unmarshalInputTaskAnswerInput,
@@ -18289,6 +18742,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputUpsertRecordInput,
 		ec.unmarshalInputUpsertSubjectInput,
 		ec.unmarshalInputVerifyWebhookInput,
+		ec.unmarshalInputWeighObjectionInput,
 		ec.unmarshalInputWithdrawConsentInput,
 		ec.unmarshalInputWithdrawLetterTemplateInput,
 		ec.unmarshalInputWithdrawMyRequestInput,
@@ -20862,6 +21316,14 @@ type Disclosure implements Node {
   "The member or machine client that recorded it."
   recordedBy: ID!
   createdAt: Time!
+  "Id of the entry that this one corrects. That one stays, and doesn't count any more."
+  corrects: ID
+  "Id of the entry that corrects this one."
+  correctedBy: ID
+  "Of a correction: there was no such disclosure."
+  void: Boolean!
+  "Of a correction: why. Null as the reference is."
+  reason: String @personal
 }
 
 type DisclosureEdge {
@@ -20924,6 +21386,19 @@ input RecordDisclosuresInput {
   disclosures: [DisclosureInput!]!
 }
 
+input CorrectDisclosureInput {
+  id: ID!
+  "One line, up to 500 characters."
+  reason: String! @personal
+  "What is right, of the same person; absent when there was no such disclosure."
+  instead: DisclosureInput
+}
+
+type CorrectDisclosurePayload {
+  "The entry that corrects."
+  disclosure: Disclosure!
+}
+
 type RecordDisclosuresPayload {
   disclosures: [Disclosure!]!
 }
@@ -20939,6 +21414,8 @@ extend type Query {
 extend type Mutation {
   "Adds to the log of disclosures, which is never changed: all of them or none."
   recordDisclosures(input: RecordDisclosuresInput!): RecordDisclosuresPayload! @can(do: DISCLOSURE_RECORD) @idempotent
+  "Adds an entry that corrects another one, which stays."
+  correctDisclosure(input: CorrectDisclosureInput!): CorrectDisclosurePayload! @can(do: DISCLOSURE_RECORD)
 }
 `, BuiltIn: false},
 	{Name: "../../schema/document.graphql", Input: `"""
@@ -22208,7 +22685,8 @@ type ProcessingParty implements Node {
   "The tenant itself: the register takes its contact from here. At most one is."
   own: Boolean!
   roles: [PartyRole!]!
-  contact: PartyContact
+  "For who may read the record: it may name a person."
+  contact: PartyContact @can(do: PROCESSING_READ)
   state: PartyState!
   version: Int64!
   createdAt: Time!
@@ -22684,6 +23162,10 @@ enum DriftKind {
   IMPACT_UNASSESSED
   "The processing rests on a legitimate interest, and no assessment of it is named."
   INTEREST_UNASSESSED
+  "A dataset is bound to no purpose: no consent is asked for its use where none is stated."
+  DATASET_WITHOUT_PURPOSES
+  "A purpose rests on consent, and no dataset is used for it."
+  CONSENT_WITHOUT_DATASET
 }
 
 "Something in the record that doesn't hold, or doesn't hold any more."
@@ -25149,6 +25631,222 @@ extend type Mutation {
   "Ends a restriction: by another than who told the person, and not before the day that they were told."
   liftRestriction(input: LiftRestrictionInput!): LiftRestrictionPayload! @can(do: REQUEST_APPROVE)
 }
+
+enum ObjectionVerdict {
+  "The person's grounds weigh more: the processing stops."
+  UPHELD
+  "Compelling legitimate grounds override them."
+  REJECTED
+}
+
+"How an objection was weighed: GDPR Art. 21(1). The burden is the controller's."
+type ObjectionWeighing {
+  "Stands for it in decideItem."
+  hash: String!
+  by: ID!
+  at: Time!
+  "What is objected to."
+  processing: String! @personal
+  "The person's, of their particular situation."
+  grounds: String! @personal
+  "The controller's."
+  compelling: String @personal
+  balance: String! @personal
+  "What is done out of regard for the person."
+  safeguards: String @personal
+  verdict: ObjectionVerdict!
+}
+
+input WeighObjectionInput {
+  id: ID!
+  expectedVersion: Int64!
+  item: ID!
+  "What is objected to, as the person is told it."
+  processing: String! @personal
+  "The person's, of their particular situation."
+  grounds: String! @personal
+  "The controller's, as the person is told them: needed to reject."
+  compelling: String @personal
+  "How they were weighed, as the person is told it."
+  balance: String! @personal
+  "What is done out of regard for the person, as they are told it."
+  safeguards: String @personal
+  verdict: ObjectionVerdict!
+}
+
+type WeighObjectionPayload {
+  request: Request!
+}
+
+enum DecisionFinding {
+  CONFIRMED
+  CHANGED
+}
+
+"How a person looked at a decision that was made by automated means alone: GDPR Art. 22(3)."
+type DecisionReview {
+  "Stands for it in decideItem."
+  hash: String!
+  reviewer: ID!
+  at: Time!
+  "Who answers for the automated decision, where that is known."
+  decidedBy: ID
+  "Of the person whom it is about."
+  view: String! @personal
+  "How it was made: the procedure actually applied."
+  explanation: String! @personal
+  reasons: String! @personal
+  result: String! @personal
+  finding: DecisionFinding!
+}
+
+input ReviewDecisionInput {
+  id: ID!
+  expectedVersion: Int64!
+  item: ID!
+  "The member who answers for the automated decision, where that is known: another reviews it."
+  decidedBy: ID
+  "Confirms that the caller has the authority and the competence to change the decision."
+  mayChange: Boolean!
+  "Of the person whom it is about, or that they gave none."
+  view: String! @personal
+  "How it was made, as the person is told it: the procedure actually applied."
+  explanation: String! @personal
+  "Of the result, as the person is told them."
+  reasons: String! @personal
+  "As the person is told it."
+  result: String! @personal
+  finding: DecisionFinding!
+}
+
+type ReviewDecisionPayload {
+  request: Request!
+}
+
+"Where a record stands to a correction."
+enum CorrectionStand {
+  "As it was when the correction was planned."
+  READY
+  "As the correction wants it."
+  DONE
+  "Changed otherwise meanwhile: plan the correction anew."
+  MOVED
+}
+
+"What is to be corrected: GDPR Art. 16. Once it is, no more than names is left."
+type Correction {
+  "Stands for it in decideItem."
+  hash: String!
+  by: ID!
+  at: Time!
+  "The names of what is corrected."
+  changed: [String!]!
+  "The names of what the person has a statement beside."
+  stated: [String!]!
+  "What isn't changed and why, as the person is told it."
+  notChanged: String @personal
+  subject: SubjectCorrection @can(do: SUBJECT_READ)
+  records: [RecordCorrection!]!
+}
+
+"Identifying data before and after a correction, as the caller may see it."
+type SubjectCorrection {
+  before: Subject!
+  after: Subject!
+  "The names of what is corrected."
+  fields: [String!]!
+  "Changed otherwise meanwhile: plan the correction anew."
+  moved: Boolean!
+  "As the correction wants it."
+  done: Boolean!
+}
+
+"A record before and after a correction, as the caller may see it."
+type RecordCorrection {
+  before: Record!
+  after: Record!
+  stand: CorrectionStand!
+}
+
+"Identifying data, as by updateSubject."
+input SubjectCorrectionInput {
+  expectedVersion: Int64!
+  reference: String @personal
+  name: PersonNameInput
+  birthDate: Date @personal
+  emails: [String!] @personal
+  phones: [String!] @personal
+  nationalIds: [NationalIdInput!]
+  phoneRegion: String
+  clear: [SubjectField!]
+}
+
+"Values of a record that are about the person, as by updateRecord."
+input RecordCorrectionInput {
+  id: ID!
+  expectedVersion: Int64!
+  fields: [RecordFieldInput!]!
+}
+
+"What the person states beside an assessment, which stays as it is."
+input StatementInput {
+  record: ID!
+  expectedVersion: Int64!
+  "By its key or id; the record as a whole when absent."
+  field: String
+  text: String! @personal
+}
+
+input PlanCorrectionInput {
+  id: ID!
+  expectedVersion: Int64!
+  item: ID!
+  subject: SubjectCorrectionInput
+  records: [RecordCorrectionInput!]! = []
+  statements: [StatementInput!]! = []
+  "What isn't changed and why, as the person is told it."
+  notChanged: String @personal
+}
+
+type PlanCorrectionPayload {
+  request: Request!
+}
+
+"What a person adds to an assessment of them: GDPR Art. 16."
+type RecordStatement {
+  "Of the request that it came with."
+  item: ID!
+  "Null for the record as a whole."
+  field: ID
+  "The person whose it is."
+  about: ID!
+  "Null for those who may not see what it is about."
+  text: String @personal
+  at: Time!
+}
+
+extend type Record {
+  "Of the persons it is about, the oldest first."
+  statements: [RecordStatement!]!
+}
+
+extend type RequestItem {
+  "How the objection was weighed."
+  weighing: ObjectionWeighing @goField(forceResolver: true) @can(do: REQUEST_READ)
+  "How a person looked at the automated decision."
+  review: DecisionReview @goField(forceResolver: true) @can(do: REQUEST_READ)
+  "What is to be corrected. Reading it is audited as reading the data."
+  correction: Correction @goField(forceResolver: true) @can(do: RECORD_READ)
+}
+
+extend type Mutation {
+  "Keeps how an objection was weighed, for decideItem: without it none is rejected, and another approves."
+  weighObjection(input: WeighObjectionInput!): WeighObjectionPayload! @can(do: REQUEST_HANDLE)
+  "Keeps what the caller found, a person who looked at an automated decision, for decideItem: another approves."
+  reviewDecision(input: ReviewDecisionInput!): ReviewDecisionPayload! @can(do: REQUEST_HANDLE)
+  "Keeps what is to be corrected, for decideItem; another approves, and nothing else is carried out."
+  planCorrection(input: PlanCorrectionInput!): PlanCorrectionPayload! @can(do: REQUEST_HANDLE)
+}
 `, BuiltIn: false},
 	{Name: "../../schema/security.graphql", Input: `"How a security event became known."
 enum SecurityEventSource {
@@ -25561,6 +26259,8 @@ enum ValueReason {
   PURPOSE
   "The purpose stated rests on consent, and the person's isn't in force."
   CONSENT
+  "The person has objected to the purpose stated (GDPR Art. 21)."
+  OBJECTION
   "It belongs to a case that is assigned to others."
   ASSIGNMENT
   "A policy of the tenant keeps it from the caller; explainDecision names it."
@@ -28007,6 +28707,14 @@ func (ec *executionContext) childFields_ControllerProcessing(ctx context.Context
 	return nil, fmt.Errorf("no field named %q was found under type ControllerProcessing", field.Name)
 }
 
+func (ec *executionContext) childFields_CorrectDisclosurePayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "disclosure":
+		return ec.fieldContext_CorrectDisclosurePayload_disclosure(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type CorrectDisclosurePayload", field.Name)
+}
+
 func (ec *executionContext) childFields_CorrectReceiptPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "request":
@@ -28021,6 +28729,28 @@ func (ec *executionContext) childFields_CorrectSecurityEventPayload(ctx context.
 		return ec.fieldContext_CorrectSecurityEventPayload_event(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type CorrectSecurityEventPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_Correction(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hash":
+		return ec.fieldContext_Correction_hash(ctx, field)
+	case "by":
+		return ec.fieldContext_Correction_by(ctx, field)
+	case "at":
+		return ec.fieldContext_Correction_at(ctx, field)
+	case "changed":
+		return ec.fieldContext_Correction_changed(ctx, field)
+	case "stated":
+		return ec.fieldContext_Correction_stated(ctx, field)
+	case "notChanged":
+		return ec.fieldContext_Correction_notChanged(ctx, field)
+	case "subject":
+		return ec.fieldContext_Correction_subject(ctx, field)
+	case "records":
+		return ec.fieldContext_Correction_records(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type Correction", field.Name)
 }
 
 func (ec *executionContext) childFields_CounterAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -28341,6 +29071,30 @@ func (ec *executionContext) childFields_DecisionExplanation(ctx context.Context,
 	return nil, fmt.Errorf("no field named %q was found under type DecisionExplanation", field.Name)
 }
 
+func (ec *executionContext) childFields_DecisionReview(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hash":
+		return ec.fieldContext_DecisionReview_hash(ctx, field)
+	case "reviewer":
+		return ec.fieldContext_DecisionReview_reviewer(ctx, field)
+	case "at":
+		return ec.fieldContext_DecisionReview_at(ctx, field)
+	case "decidedBy":
+		return ec.fieldContext_DecisionReview_decidedBy(ctx, field)
+	case "view":
+		return ec.fieldContext_DecisionReview_view(ctx, field)
+	case "explanation":
+		return ec.fieldContext_DecisionReview_explanation(ctx, field)
+	case "reasons":
+		return ec.fieldContext_DecisionReview_reasons(ctx, field)
+	case "result":
+		return ec.fieldContext_DecisionReview_result(ctx, field)
+	case "finding":
+		return ec.fieldContext_DecisionReview_finding(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type DecisionReview", field.Name)
+}
+
 func (ec *executionContext) childFields_DeclineAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "agreement":
@@ -28477,6 +29231,14 @@ func (ec *executionContext) childFields_Disclosure(ctx context.Context, field gr
 		return ec.fieldContext_Disclosure_recordedBy(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Disclosure_createdAt(ctx, field)
+	case "corrects":
+		return ec.fieldContext_Disclosure_corrects(ctx, field)
+	case "correctedBy":
+		return ec.fieldContext_Disclosure_correctedBy(ctx, field)
+	case "void":
+		return ec.fieldContext_Disclosure_void(ctx, field)
+	case "reason":
+		return ec.fieldContext_Disclosure_reason(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Disclosure", field.Name)
 }
@@ -29901,6 +30663,30 @@ func (ec *executionContext) childFields_OAuthCredentials(ctx context.Context, fi
 	return nil, fmt.Errorf("no field named %q was found under type OAuthCredentials", field.Name)
 }
 
+func (ec *executionContext) childFields_ObjectionWeighing(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "hash":
+		return ec.fieldContext_ObjectionWeighing_hash(ctx, field)
+	case "by":
+		return ec.fieldContext_ObjectionWeighing_by(ctx, field)
+	case "at":
+		return ec.fieldContext_ObjectionWeighing_at(ctx, field)
+	case "processing":
+		return ec.fieldContext_ObjectionWeighing_processing(ctx, field)
+	case "grounds":
+		return ec.fieldContext_ObjectionWeighing_grounds(ctx, field)
+	case "compelling":
+		return ec.fieldContext_ObjectionWeighing_compelling(ctx, field)
+	case "balance":
+		return ec.fieldContext_ObjectionWeighing_balance(ctx, field)
+	case "safeguards":
+		return ec.fieldContext_ObjectionWeighing_safeguards(ctx, field)
+	case "verdict":
+		return ec.fieldContext_ObjectionWeighing_verdict(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ObjectionWeighing", field.Name)
+}
+
 func (ec *executionContext) childFields_OfferAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "agreement":
@@ -30031,6 +30817,14 @@ func (ec *executionContext) childFields_PlaceHoldPayload(ctx context.Context, fi
 		return ec.fieldContext_PlaceHoldPayload_hold(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type PlaceHoldPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_PlanCorrectionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_PlanCorrectionPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type PlanCorrectionPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_PrepareAgreementPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -30653,6 +31447,8 @@ func (ec *executionContext) childFields_Record(ctx context.Context, field graphq
 		return ec.fieldContext_Record_createdAt(ctx, field)
 	case "updatedAt":
 		return ec.fieldContext_Record_updatedAt(ctx, field)
+	case "statements":
+		return ec.fieldContext_Record_statements(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Record", field.Name)
 }
@@ -30669,6 +31465,18 @@ func (ec *executionContext) childFields_RecordConnection(ctx context.Context, fi
 		return ec.fieldContext_RecordConnection_totalCount(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RecordConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_RecordCorrection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "before":
+		return ec.fieldContext_RecordCorrection_before(ctx, field)
+	case "after":
+		return ec.fieldContext_RecordCorrection_after(ctx, field)
+	case "stand":
+		return ec.fieldContext_RecordCorrection_stand(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordCorrection", field.Name)
 }
 
 func (ec *executionContext) childFields_RecordDisclosuresPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -30723,6 +31531,22 @@ func (ec *executionContext) childFields_RecordSecurityEventPayload(ctx context.C
 		return ec.fieldContext_RecordSecurityEventPayload_event(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RecordSecurityEventPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_RecordStatement(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "item":
+		return ec.fieldContext_RecordStatement_item(ctx, field)
+	case "field":
+		return ec.fieldContext_RecordStatement_field(ctx, field)
+	case "about":
+		return ec.fieldContext_RecordStatement_about(ctx, field)
+	case "text":
+		return ec.fieldContext_RecordStatement_text(ctx, field)
+	case "at":
+		return ec.fieldContext_RecordStatement_at(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type RecordStatement", field.Name)
 }
 
 func (ec *executionContext) childFields_RedeliverPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -31123,6 +31947,12 @@ func (ec *executionContext) childFields_RequestItem(ctx context.Context, field g
 		return ec.fieldContext_RequestItem_proposal(ctx, field)
 	case "results":
 		return ec.fieldContext_RequestItem_results(ctx, field)
+	case "weighing":
+		return ec.fieldContext_RequestItem_weighing(ctx, field)
+	case "review":
+		return ec.fieldContext_RequestItem_review(ctx, field)
+	case "correction":
+		return ec.fieldContext_RequestItem_correction(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RequestItem", field.Name)
 }
@@ -31643,6 +32473,14 @@ func (ec *executionContext) childFields_RetryJobPayload(ctx context.Context, fie
 		return ec.fieldContext_RetryJobPayload_job(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type RetryJobPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_ReviewDecisionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_ReviewDecisionPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReviewDecisionPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_ReviewProcessingActivityPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -32199,6 +33037,22 @@ func (ec *executionContext) childFields_SubjectConnection(ctx context.Context, f
 		return ec.fieldContext_SubjectConnection_totalCount(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SubjectConnection", field.Name)
+}
+
+func (ec *executionContext) childFields_SubjectCorrection(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "before":
+		return ec.fieldContext_SubjectCorrection_before(ctx, field)
+	case "after":
+		return ec.fieldContext_SubjectCorrection_after(ctx, field)
+	case "fields":
+		return ec.fieldContext_SubjectCorrection_fields(ctx, field)
+	case "moved":
+		return ec.fieldContext_SubjectCorrection_moved(ctx, field)
+	case "done":
+		return ec.fieldContext_SubjectCorrection_done(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SubjectCorrection", field.Name)
 }
 
 func (ec *executionContext) childFields_SubjectEdge(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
@@ -32779,6 +33633,14 @@ func (ec *executionContext) childFields_Webhook(ctx context.Context, field graph
 		return ec.fieldContext_Webhook_failingSince(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Webhook", field.Name)
+}
+
+func (ec *executionContext) childFields_WeighObjectionPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "request":
+		return ec.fieldContext_WeighObjectionPayload_request(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type WeighObjectionPayload", field.Name)
 }
 
 func (ec *executionContext) childFields_WithdrawConsentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

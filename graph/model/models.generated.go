@@ -206,6 +206,11 @@ type ConsultAuthorityPayload struct {
 	Assessment *assessment.Assessment `json:"assessment"`
 }
 
+type CorrectDisclosurePayload struct {
+	// The entry that corrects.
+	Disclosure *disclosure.Disclosure `json:"disclosure"`
+}
+
 type CorrectReceiptPayload struct {
 	Request *request.Request `json:"request"`
 }
