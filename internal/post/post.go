@@ -245,7 +245,7 @@ func (s *Service) write(ctx context.Context, r *request.Request, d *draft) (*Let
 	case InPortal:
 		m.Template = notify.TemplateRequestAnswered
 		m.Vars = map[string]personal.Text{
-			"tenant": personal.NewText(d.tenant.LegalName), "number": personal.NewText(r.Number), "url": personal.NewText(s.page(d.tenant)),
+			"tenant": personal.NewText(d.tenant.LegalName), "number": personal.NewText(r.Number), "url": personal.NewText(s.page(d.tenant, "requests")),
 		}
 	case OnPaper:
 		return l, nil, nil
@@ -265,12 +265,13 @@ func digest(content personal.Text) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// page returns the address of the privacy centre: it names no person and no request. A tenant without one has its own website, or
-// else what anybody may see of the platform.
-func (s *Service) page(t *tenancy.Tenant) string {
+// page returns the address of a place in the privacy centre: it names no person and
+// no request. A tenant without one has its own website, or else what anybody may see
+// of the platform.
+func (s *Service) page(t *tenancy.Tenant, place string) string {
 	switch {
 	case t.Slug != nil:
-		return s.BaseURL + "/p/" + *t.Slug
+		return s.BaseURL + "/p/" + *t.Slug + "/" + place
 	case t.Letterhead != nil && t.Letterhead.Website != "":
 		return t.Letterhead.Website
 	default:

@@ -82,8 +82,8 @@ func (s *Service) common(d *draft, r *request.Request) letter.Fields {
 	fields := letter.Fields{
 		"controller.name": letter.Text(t.LegalName), "case.number": letter.Text(r.Number), "case.receivedDate": d.date(r.ReceivedAt),
 		"letter.date": d.date(s.now()), "recipient.salutation": letter.Text(salutation(r.Language, d.to.name)),
-		"portal.caseUrl": letter.URL(s.page(t)), "portal.identityUrl": letter.URL(s.page(t)),
-		"portal.consentUrl": letter.URL(s.page(t)), "portal.verifyUrl": letter.URL(s.BaseURL + "/check"),
+		"portal.caseUrl": letter.URL(s.page(t, "requests")), "portal.identityUrl": letter.URL(s.page(t, "prove")),
+		"portal.consentUrl": letter.URL(s.page(t, "consents")), "portal.verifyUrl": letter.URL(s.BaseURL + "/check"),
 		"portal.certificateUrl": letter.URL(s.BaseURL + "/check"), "case.itemList": letter.Items(s.items(r, r.Items...)...),
 		"case.evidenceEraseDate": letter.Date(request.EvidenceEnds(s.now(), d.zone)),
 	}
