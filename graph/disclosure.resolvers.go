@@ -7,7 +7,6 @@ package graph
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/internal/disclosure"
@@ -20,7 +19,8 @@ func (r *mutationResolver) RecordDisclosures(ctx context.Context, input disclosu
 }
 
 func (r *mutationResolver) CorrectDisclosure(ctx context.Context, input disclosure.CorrectInput) (*model.CorrectDisclosurePayload, error) {
-	panic(fmt.Errorf("not implemented: CorrectDisclosure - correctDisclosure"))
+	corrected, err := r.disclosures.Correct(ctx, input)
+	return &model.CorrectDisclosurePayload{Disclosure: corrected}, err
 }
 
 func (r *queryResolver) Disclosures(ctx context.Context, subject string, first int, after *string) (*page.Connection[*disclosure.Disclosure], error) {

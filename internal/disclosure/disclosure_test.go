@@ -113,6 +113,17 @@ func (a *archive) secretly(in *disclosure.Input) {
 	in.Recipient, in.Datasets, in.Categories = a.police, []string{a.report.ID}, nil
 }
 
+// raw is the log as it is stored.
+func (a *archive) raw() (stored []byte) {
+	a.Helper()
+	cursor, err := a.Stored("disclosures").Find(a.Context(), bson.D{})
+	a.ok(err)
+	for cursor.Next(a.Context()) {
+		stored = append(stored, cursor.Current...)
+	}
+	return stored
+}
+
 func (a *archive) record(in ...disclosure.Input) []*disclosure.Disclosure {
 	a.Helper()
 	ds, err := a.log.Record(a.staff, disclosure.RecordInput{Disclosures: in})
@@ -164,13 +175,7 @@ func TestRecord(t *testing.T) {
 	if got := a.Entries(t.Context(), ds[1].ID); !slices.Equal(got, []string{"disclosure.record"}) {
 		t.Errorf("audited %q", got)
 	}
-	var stored []byte
-	cursor, err := a.Stored("disclosures").Find(t.Context(), bson.D{})
-	a.ok(err)
-	for cursor.Next(t.Context()) {
-		stored = append(stored, cursor.Current...)
-	}
-	if bytes.Contains(stored, []byte("Karen")) {
+	if bytes.Contains(a.raw(), []byte("Karen")) {
 		t.Error("the reference is stored in clear")
 	}
 	for range 3 {
@@ -401,5 +406,77 @@ func TestStrangers(t *testing.T) {
 	}
 	if _, err := a.log.Record(a.two, disclosure.RecordInput{Disclosures: []disclosure.Input{a.input()}}); errs.KindOf(err) != errs.NotFound {
 		t.Errorf("record by another tenant: %v", err)
+	}
+}
+
+// What is wrong is corrected by an entry of its own; both stay, and one counts.
+func TestCorrect(t *testing.T) {
+	a := start(t)
+	bank := a.record(a.input())[0]
+	right := a.input(func(in *disclosure.Input) { in.Categories = []string{"pd:EmailAddress"} })
+	in := disclosure.CorrectInput{ID: bank.ID, Reason: personal.NewText("the wrong categories"), Instead: &right}
+	other := a.Subject(a.staff, "kunde-2")
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		edit func(*disclosure.CorrectInput)
+		want errs.Kind
+	}{
+		"another tenant": {a.two, func(*disclosure.CorrectInput) {}, errs.NotFound},
+		"no reason":      {a.staff, func(in *disclosure.CorrectInput) { in.Reason = personal.NewText(" ") }, errs.Invalid},
+		"another person": {a.staff, func(in *disclosure.CorrectInput) {
+			in.Instead = new(a.input(func(i *disclosure.Input) { i.Subject = other.ID }))
+		}, errs.Invalid},
+		"made secret": {a.staff, func(in *disclosure.CorrectInput) { in.Instead = new(a.input(a.secretly)) }, errs.Invalid},
+		"unknown":     {a.staff, func(in *disclosure.CorrectInput) { in.ID = id.New(id.Disclosure, testenv.One) }, errs.NotFound},
+	} {
+		bad := in
+		tt.edit(&bad)
+		if _, err := a.log.Correct(tt.ctx, bad); errs.KindOf(err) != tt.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	fixed, err := a.log.Correct(a.staff, in)
+	a.ok(err)
+	if fixed.Corrects == nil || *fixed.Corrects != bank.ID || fixed.Void || fixed.Reason.Reveal() != "the wrong categories" {
+		t.Errorf("corrected by %+v", fixed)
+	}
+	if _, err := a.log.Correct(a.staff, in); !errors.Is(err, disclosure.ErrCorrected) {
+		t.Errorf("corrected twice: %v", err)
+	}
+	c, err := a.log.List(a.staff, a.person.ID, page.Request{First: 10})
+	a.ok(err)
+	if all := c.Nodes(); len(all) != 2 || all[1].ID != bank.ID || *all[1].CorrectedBy != fixed.ID || !slices.Equal(all[1].Categories, bank.Categories) ||
+		all[1].Reference.Reveal() != reference {
+		t.Errorf("the log has %d entries, first %+v", len(all), all[len(all)-1])
+	}
+	told := func() []*disclosure.Recipient {
+		t.Helper()
+		c, err := a.log.Mine(a.self(a.person), page.Request{First: 10})
+		a.ok(err)
+		return c.Nodes()
+	}
+	if mine := told(); len(mine) != 1 || !slices.Equal(mine[0].Categories, []string{"pd:EmailAddress"}) {
+		t.Errorf("the person is told of %+v", mine)
+	}
+	if raw := a.raw(); bytes.Contains(raw, []byte("the wrong categories")) {
+		t.Error("the reason is stored in clear")
+	}
+	// There was none at all: then nobody is told of it.
+	void, err := a.log.Correct(a.staff, disclosure.CorrectInput{ID: fixed.ID, Reason: personal.NewText("never sent")})
+	a.ok(err)
+	if mine := told(); !void.Void || len(mine) != 0 {
+		t.Errorf("the person is told of %+v", mine)
+	}
+	if _, err := a.log.Correct(a.staff, disclosure.CorrectInput{ID: void.ID, Reason: personal.NewText("it was"), Instead: &right}); !errors.Is(err, disclosure.ErrVoid) {
+		t.Errorf("a void entry: %v", err)
+	}
+	// What is secret is corrected secretly.
+	hidden := a.record(a.input(a.secretly))[0]
+	back := disclosure.CorrectInput{ID: hidden.ID, Reason: personal.NewText("not sent")}
+	if _, err := a.log.Correct(a.as(authz.RoleOwner), back); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("without clearance: %v", err)
+	}
+	if v, err := a.log.Correct(a.staff, back); err != nil || v.Secrecy != dataset.AML {
+		t.Errorf("corrected %+v, %v", v, err)
 	}
 }

@@ -134,6 +134,81 @@ func (s *Service) Record(ctx context.Context, in RecordInput) ([]*Disclosure, er
 	return s.answer(ctx, batch, ds)
 }
 
+// Correct adds an entry to the log that corrects another one.
+func (s *Service) Correct(ctx context.Context, in CorrectInput) (*Disclosure, error) {
+	of, err := tenant.FromContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wrong, err := s.Get(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if wrong.Secrecy == dataset.AML {
+		if sight := s.Authorizer.Look(ctx, secret()); !sight.Clear() {
+			return nil, sight.Err()
+		}
+	}
+	d, err := s.correction(ctx, of, wrong, in)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Vault.Ensure(ctx, audit.Evidence(of, d.SubjectID)); err != nil {
+		return nil, err
+	}
+	err = s.Changes.Do(ctx, func(ctx context.Context) (change.Change, error) {
+		c := change.Change{Action: "disclosure.correct", Object: d.ID, Secret: d.Secrecy == dataset.AML, Touches: []audit.Touch{
+			{Subject: d.SubjectID, Object: d.ID, Version: 1}, {Subject: d.SubjectID, Object: wrong.ID},
+		}}
+		if err := s.Subjects.GuardStored(ctx, d.SubjectID); err != nil {
+			return c, err
+		}
+		if err := s.Store.Corrected(ctx, wrong.ID, d.ID); err != nil {
+			return c, err
+		}
+		return c, s.Store.Insert(ctx, []*Disclosure{d})
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.answer(ctx, d.ID, []*Disclosure{d})
+	return d, err
+}
+
+// correction returns the entry that corrects a wrong one.
+func (s *Service) correction(ctx context.Context, of tenant.ID, wrong *Disclosure, in CorrectInput) (d *Disclosure, err error) {
+	switch {
+	case wrong.CorrectedBy != nil:
+		return nil, ErrCorrected
+	case wrong.Void:
+		return nil, ErrVoid
+	}
+	reason := strings.TrimSpace(in.Reason.Reveal())
+	if n := utf8.RuneCountInString(reason); n == 0 || n > maxReference || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
+		return nil, errs.New(errs.Invalid, "say why, in up to %d characters on one line", maxReference).At("reason")
+	}
+	now := s.Now().UTC().Truncate(time.Millisecond)
+	if in.Instead != nil {
+		names := names{s: s, parties: map[string]*processing.Party{}, datasets: map[string]*dataset.Dataset{}}
+		if d, err = names.make(ctx, of, *in.Instead, now); err != nil {
+			return nil, errs.At(err, "instead")
+		}
+	} else {
+		void := *wrong
+		d = &void
+		d.ID, d.Void, d.RecordedBy, d.CreatedAt = id.New(id.Disclosure, of), true, authz.FromContext(ctx).ID, now
+		d.Reference, d.ReferenceState = personal.Text{}, personal.Clear
+	}
+	switch {
+	case d.SubjectID != wrong.SubjectID:
+		return nil, errSubject
+	case d.Secrecy != wrong.Secrecy:
+		return nil, ErrApart.At("instead")
+	}
+	d.Batch, d.Corrects, d.Reason = d.ID, &wrong.ID, personal.NewText(reason)
+	return d, nil
+}
+
 // names looks up what disclosures name, each once.
 type names struct {
 	s        *Service
@@ -320,8 +395,8 @@ func (s *Service) answer(ctx context.Context, object string, ds []*Disclosure) (
 		sight := s.Authorizer.Look(ctx, authz.Data{
 			Class: string(dataset.Ordinary), Secrecy: string(d.Secrecy), Restricted: state == subject.Restricted, About: d.SubjectID,
 		})
-		if !sight.Clear() && !d.Reference.IsZero() {
-			d.Reference, d.ReferenceState = personal.Text{}, personal.Withheld
+		if !sight.Clear() && (!d.Reference.IsZero() || !d.Reason.IsZero()) {
+			d.Reference, d.Reason, d.ReferenceState = personal.Text{}, personal.Text{}, personal.Withheld
 		}
 	}
 	return ds, s.Recorder.Read(ctx, "disclosure.read", object, touches...)

@@ -53,7 +53,16 @@ type disclosureDoc struct {
 	CreatedAt  time.Time       `bson:"createdAt"`
 	Batch      string          `bson:"batch"`
 	Place      int             `bson:"place"` // in the batch
+
+	Corrects    *string `bson:"corrects,omitempty"`
+	CorrectedBy *string `bson:"correctedBy,omitempty"`
+	Void        bool    `bson:"void,omitempty"`
+	Reason      sealed  `bson:"reason,omitempty"`
+	Over        bool    `bson:"over,omitempty"` // it was corrected, or says that nothing was disclosed
 }
+
+// counts matches what holds: it wasn't corrected, and isn't void.
+func counts() bson.E { return bson.E{Key: "over", Value: bson.D{{Key: "$ne", Value: true}}} }
 
 func disclosureSealer(keys *vault.Keys, of tenant.ID, subjectID, disclosureID string) *sealer {
 	return &sealer{keys: keys, owner: audit.Evidence(of, subjectID), place: vault.Place{Collection: disclosuresColl, Record: disclosureID}}
@@ -64,7 +73,7 @@ func (d *disclosureDoc) disclosure() *disclosure.Disclosure {
 	return &disclosure.Disclosure{
 		ID: d.ID, SubjectID: d.Subject, Recipient: d.Recipient, Datasets: d.Datasets, Categories: d.Categories, LegalBasis: d.LegalBasis,
 		Purpose: d.Purpose, Secrecy: d.Secrecy, At: d.At, ReferenceState: personal.Clear, RecordedBy: d.RecordedBy, CreatedAt: d.CreatedAt,
-		Batch: d.Batch,
+		Batch: d.Batch, Corrects: d.Corrects, CorrectedBy: d.CorrectedBy, Void: d.Void,
 	}
 }
 
@@ -82,11 +91,11 @@ func (s *DisclosureStore) open(ctx context.Context, docs []disclosureDoc) ([]*di
 		d := &docs[i]
 		list[i] = d.disclosure()
 		open := disclosureSealer(keys, d.Tenant, d.Subject, d.ID)
-		list[i].Reference = open.openText("reference", d.Reference)
+		list[i].Reference, list[i].Reason = open.openText("reference", d.Reference), open.openText("reason", d.Reason)
 		state, is := unreadable(open.err)
 		switch {
 		case is:
-			list[i].Reference, list[i].ReferenceState = personal.Text{}, state
+			list[i].Reference, list[i].Reason, list[i].ReferenceState = personal.Text{}, personal.Text{}, state
 			if state == personal.Withheld {
 				s.log.ErrorContext(ctx, "reference can't be opened", "disclosure", d.ID, "err", open.err)
 			}
@@ -151,7 +160,7 @@ func (s *DisclosureStore) Recipients(ctx context.Context, subjectID, after strin
 	ids := []string{}
 	for len(ids) < limit {
 		filter, err := scoped(ctx, bson.E{Key: "subject", Value: subjectID}, bson.E{Key: "secrecy", Value: dataset.NoSecrecy},
-			bson.E{Key: "recipient", Value: bson.D{{Key: "$gt", Value: after}}})
+			bson.E{Key: "recipient", Value: bson.D{{Key: "$gt", Value: after}}}, counts())
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +181,7 @@ func (s *DisclosureStore) Recipients(ctx context.Context, subjectID, after strin
 // To implements disclosure.Store.
 func (s *DisclosureStore) To(ctx context.Context, subjectID, recipient string, limit int) ([]*disclosure.Disclosure, error) {
 	filter, err := scoped(ctx, bson.E{Key: "subject", Value: subjectID}, bson.E{Key: "secrecy", Value: dataset.NoSecrecy},
-		bson.E{Key: "recipient", Value: recipient})
+		bson.E{Key: "recipient", Value: recipient}, counts())
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +194,22 @@ func (s *DisclosureStore) To(ctx context.Context, subjectID, recipient string, l
 		list[i] = docs[i].disclosure()
 	}
 	return list, nil
+}
+
+// Corrected implements disclosure.Store.
+func (s *DisclosureStore) Corrected(ctx context.Context, disclosureID, by string) error {
+	filter, err := scoped(ctx, bson.E{Key: "_id", Value: disclosureID}, counts())
+	if err != nil {
+		return err
+	}
+	res, err := s.coll.UpdateOne(ctx, filter, set(bson.E{Key: "correctedBy", Value: by}, bson.E{Key: "over", Value: true}))
+	if err != nil {
+		return fmt.Errorf("correct disclosure %s: %w", disclosureID, translate(err))
+	}
+	if res.MatchedCount == 0 {
+		return disclosure.ErrCorrected
+	}
+	return note(ctx, s.coll, disclosureID)
 }
 
 // Insert implements disclosure.Store.
@@ -208,7 +233,8 @@ func (s *DisclosureStore) Insert(ctx context.Context, ds []*disclosure.Disclosur
 		docs[i] = disclosureDoc{
 			ID: d.ID, Tenant: of, Subject: d.SubjectID, Recipient: d.Recipient, Datasets: d.Datasets, Categories: d.Categories,
 			LegalBasis: d.LegalBasis, Purpose: d.Purpose, Secrecy: d.Secrecy, At: d.At, Reference: seal.text("reference", d.Reference),
-			RecordedBy: d.RecordedBy, CreatedAt: d.CreatedAt, Batch: d.Batch, Place: i,
+			RecordedBy: d.RecordedBy, CreatedAt: d.CreatedAt, Batch: d.Batch, Place: i, Corrects: d.Corrects, Void: d.Void,
+			Reason: seal.text("reason", d.Reason), Over: d.Void,
 		}
 		if seal.err != nil {
 			return fmt.Errorf("seal disclosure: %w", seal.err)

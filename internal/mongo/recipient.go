@@ -306,7 +306,7 @@ func (s *RecipientStore) SetEndpoint(ctx context.Context, e recipient.Endpoint) 
 // Disclosed implements recipient.Store.
 func (s *RecipientStore) Disclosed(ctx context.Context, subjectID, partyID string, limit int) ([]*disclosure.Disclosure, error) {
 	filter, err := scoped(ctx, bson.E{Key: "subject", Value: subjectID}, bson.E{Key: "secrecy", Value: dataset.NoSecrecy},
-		bson.E{Key: "recipient", Value: partyID})
+		bson.E{Key: "recipient", Value: partyID}, counts())
 	if err != nil {
 		return nil, err
 	}
