@@ -581,6 +581,61 @@ func TestErasedLater(t *testing.T) {
 	}
 }
 
+// TestPage: a recipient answers by the link in its mail, and nobody does without.
+func TestPage(t *testing.T) {
+	o := open(t)
+	o.disclose(o.party("Banken A/S", "art19@bank.example"), "sag 4711-B", o.kyc)
+	r := o.asked(request.Restriction)
+	o.work()
+	n := o.notices(r)["Banken A/S"]
+	p, err := recipient.NewPage(o.s, testenv.Logger(t))
+	o.ok(err)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+recipient.Pattern, p.Show)
+	mux.HandleFunc("POST "+recipient.Pattern, p.Answer)
+	call := func(method, path, form string) (int, string) {
+		req := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(form))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, req)
+		return w.Code, w.Body.String()
+	}
+	_, rest, _ := strings.Cut(o.mail.sent[0].Text.Reveal(), world.BaseURL)
+	link, _, _ := strings.Cut(rest, "\n")
+	link = strings.TrimRight(strings.Fields(link)[0], ".>)")
+	if status, body := call(http.MethodGet, link+"?lang=da", ""); status != http.StatusOK || !strings.Contains(body, "sag 4711-B") || !strings.Contains(body, n.ID) || strings.Contains(body, "Ibsen") {
+		t.Fatalf("GET %s: %d %s", link, status, body)
+	}
+	unknown := recipient.Path + id.New(id.Told, testenv.One) + "/" + strings.Repeat("a", 26)
+	status, nothing := call(http.MethodGet, unknown, "")
+	for name, path := range map[string]string{
+		"another key":    recipient.Path + n.ID + "/" + strings.Repeat("b", 26),
+		"another tenant": strings.Replace(link, n.ID, id.New(id.Told, testenv.Two), 1),
+		"no notice":      recipient.Path + "x/y",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if got, body := call(method, path, "result=DONE"); got != http.StatusNotFound || got != status || body != nothing {
+				t.Errorf("%s %s: %d", method, name, got)
+			}
+		}
+	}
+	for _, form := range []string{"", "result=ALL", "result=PARTLY", "result=NOT_DONE&answer=+"} {
+		if status, body := call(http.MethodPost, link+"?lang=en", form); status != http.StatusBadRequest || !strings.Contains(body, "Choose an answer") {
+			t.Errorf("%q: %d", form, status)
+		}
+	}
+	if status, body := call(http.MethodPost, link+"?lang=en", "result=PARTLY&answer=%3Cb%3Ebackups%3C%2Fb%3E"); status != http.StatusOK || !strings.Contains(body, "has been received") || strings.Contains(body, "<form") {
+		t.Errorf("answered: %d %s", status, body)
+	}
+	if n = o.notices(r)["Banken A/S"]; n.State != recipient.Acknowledged || n.Result != recipient.Partly || n.Answer.Reveal() != "<b>backups</b>" {
+		t.Errorf("noted: %+v", n)
+	}
+	o.Sleep(400 * 24 * time.Hour)
+	if status, _ := call(http.MethodGet, link, ""); status != http.StatusNotFound {
+		t.Errorf("after its time: %d", status)
+	}
+}
+
 // TestSealed: what a notice says isn't stored in clear, and goes with the request's key.
 func TestSealed(t *testing.T) {
 	o := open(t)
