@@ -76,7 +76,7 @@ func (a *archive) party(name string, own bool) string {
 		ID: id.New(id.Party, testenv.One), State: processing.Current, Version: 1,
 		PartyFields: processing.PartyFields{LegalName: name, Country: "DK", Own: own, Roles: []processing.PartyRole{processing.RoleRecipient}},
 	}
-	a.ok(a.DB.InTransaction(a.staff, func(ctx context.Context) error { return a.named.InsertParty(ctx, p) }))
+	a.ok(a.Changes.DoPlain(a.staff, "party.create", p.ID, func(ctx context.Context) error { return a.named.InsertParty(ctx, p) }))
 	return p.ID
 }
 
