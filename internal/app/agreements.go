@@ -9,6 +9,7 @@ import (
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/mongo"
+	"github.com/vogter/vogter/internal/server"
 	"github.com/vogter/vogter/internal/vault"
 	"github.com/vogter/vogter/jobs"
 )
@@ -39,4 +40,12 @@ func (p *Platform) openAgreements(v *vault.Vault, changes *change.Runner, tenant
 func (p *Platform) workAgreements(mux jobs.Mux, sweeper *jobs.Sweeper) {
 	mux.Handle(agreement.JobDocument, func(ctx context.Context, r *job.Run) error { return p.Agreements.Document(ctx, r) })
 	sweeper.Sweep("agreements", time.Minute, p.Agreements.Sweep)
+}
+
+// warned has the answers of routes carry warnings.
+func warned(routes []server.Route) []server.Route {
+	for i := range routes {
+		routes[i].Handler = agreement.Warned(routes[i].Handler)
+	}
+	return routes
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vogter/vogter/graph"
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
@@ -148,6 +149,7 @@ type Platform struct {
 	erase        *erase.Service
 	erasures     *erase.Work
 	ends         *erase.Ends
+	answers      *access.Answers
 	certificates *certificate.Service
 	gate         *agreement.Gate
 	centre       *centre.Centre
@@ -435,7 +437,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 			Subjects: p.Subjects, Records: p.Records, Files: p.files, Downloads: p.downloads, Imports: p.Imports,
 			Exports: p.Exports, Audits: p.audit.trail, Epochs: p.keys.epochs, Rotations: p.keys.rotations, Erasures: p.keys.erasures, Jobs: p.Jobs, Feed: p.feed, Webhooks: p.webhooks, Security: p.watch.register,
 			Purposes: p.purposes, Consents: p.consents, Receipts: p.receipts, Letters: p.letters, Measures: p.measures, Assessments: p.assessments, Disclosures: p.disclosures, Processing: p.processing,
-			Requests: p.requests, Recipients: p.recipients, Tasks: p.tasks, Post: p.post, Retention: p.retention, Erase: p.erase, Rights: p.rights, Rectify: p.rectify, Certificates: p.certificates, Agreements: p.Agreements, Calendars: p.calendars,
+			Requests: p.requests, Recipients: p.recipients, Tasks: p.tasks, Post: p.post, Retention: p.retention, Erase: p.erase, Answers: p.answers, Rights: p.rights, Rectify: p.rectify, Certificates: p.certificates, Agreements: p.Agreements, Calendars: p.calendars,
 		},
 		Recorder: p.Recorder, Log: p.log, Limiter: p.limiter, Introspection: p.Config.Mode == config.Development, Stop: stop,
 	})

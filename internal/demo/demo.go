@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/app"
 	"github.com/vogter/vogter/internal/authz"
@@ -158,7 +159,74 @@ func (s *seed) tenants(ctx context.Context) ([]local.Tenant, error) {
 		}
 		list = append(list, shown)
 	}
-	return list, nil
+	return list, s.agree(ctx, first, provider.ID)
+}
+
+// agree has a tenant and the provider sign their data processing agreement.
+func (s *seed) agree(ctx context.Context, customer, provider tenant.ID) error {
+	owner, err := s.signatory(ctx, customer, authz.KindMember)
+	if err != nil {
+		return err
+	}
+	operator, err := s.signatory(ctx, provider, authz.KindOperator)
+	if err != nil {
+		return err
+	}
+	a, err := s.Agreements.Current(owner)
+	if err == nil && a == nil {
+		a, err = s.agreement(owner)
+	}
+	for err == nil && !a.State.InForce() {
+		switch a.State {
+		case agreement.Draft, agreement.Negotiating:
+			a, err = s.Agreements.Offer(operator, agreement.OfferInput{ID: a.ID, ExpectedVersion: a.Version, ValidDays: agreement.Validity})
+		case agreement.Offered:
+			a, err = s.Agreements.Sign(owner, signs(a, "Olivia Owner"))
+		case agreement.PartlySigned:
+			a, err = s.Agreements.Sign(operator, signs(a, "Otto Operator"))
+		default:
+			return nil // somebody has ended it
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sign the demo's agreement: %w", err)
+	}
+	return nil
+}
+
+// agreement returns the newest that a tenant has, or else a new one.
+func (s *seed) agreement(ctx context.Context) (*agreement.Agreement, error) {
+	have, err := s.Agreements.List(ctx, page.Request{First: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(have.Edges) > 0 {
+		return s.Agreements.Get(ctx, have.Nodes()[0].ID)
+	}
+	return s.Agreements.Request(ctx, agreement.RequestInput{Template: agreement.ShortDPA})
+}
+
+// signatory returns ctx for who leads a tenant.
+func (s *seed) signatory(ctx context.Context, of tenant.ID, kind authz.Kind) (context.Context, error) {
+	ctx = tenant.NewContext(ctx, of)
+	leads, err := s.Tenants.Owners(ctx)
+	if err != nil || len(leads) == 0 {
+		return nil, fmt.Errorf("find who leads the demo tenant: %w", errors.Join(err, tenancy.ErrNoMember))
+	}
+	m := leads[0]
+	p := authz.Principal{Kind: kind, ID: m.ID, Tenant: of, Role: m.Role, Clearances: m.Clearances, Identity: m.Identity}
+	if kind == authz.KindOperator {
+		p.Home = of
+	}
+	return authz.NewContext(ctx, p), nil
+}
+
+// signs is the demo's signature of an agreement's newest version.
+func signs(a *agreement.Agreement, name string) agreement.SignInput {
+	return agreement.SignInput{
+		ID: a.ID, ExpectedVersion: a.Version, SHA256: *a.LatestVersion.SHA256, Name: personal.NewText(name), Title: "Demo", Authority: "Demo",
+		Method: agreement.Simple,
+	}
 }
 
 // customer returns the customer tenant with a slug, made if it isn't there.

@@ -42,6 +42,12 @@ type Files interface {
 	Detach(ctx context.Context, recordID string, files []Attachment) ([]job.Spec, error)
 }
 
+// Gate says why the tenant may not put in data of some classes and categories: no
+// agreement with the provider covers it. It isn't asked in a transaction.
+type Gate interface {
+	Take(ctx context.Context, classes []dataset.Class, categories []string) error
+}
+
 // Consents tells of the persons whose data must not be used for the purpose that
 // the caller states: it rests on consent, or they have objected to it.
 type Consents interface {
@@ -74,6 +80,7 @@ type Service struct {
 	subjects Subjects
 	files    Files
 	consents Consents
+	gate     Gate
 	kept     Retention
 	regions  subject.Regions
 	now      func() time.Time
@@ -90,6 +97,7 @@ type Parts struct {
 	Subjects Subjects
 	Files    Files
 	Consents Consents  // nil where no purpose is registered
+	Gate     Gate      // nil where data needs no agreement
 	Kept     Retention // nil where there are no rules and holds
 	Regions  subject.Regions
 	Now      func() time.Time
@@ -97,7 +105,7 @@ type Parts struct {
 
 // NewService returns a Service.
 func NewService(p Parts) *Service {
-	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Consents, p.Kept, p.Regions, p.Now}
+	return &Service{p.Store, p.Changes, p.Recorder, p.Vault, p.Looker, p.Datasets, p.Subjects, p.Files, p.Consents, p.Gate, p.Kept, p.Regions, p.Now}
 }
 
 // Get returns a record. It fails with ErrNotFound, and with subject.ErrErased

@@ -113,19 +113,24 @@ func (f *Field) show(sight authz.Sight) {
 
 // writable refuses values that the caller may not see, and a record's key, source
 // and roles, which are as the dataset's ordinary data: whoever could write them
-// could try what they are.
+// could try what they are. It refuses what the gate does, too.
 func (s *Service) writable(ctx context.Context, in []FieldInput, d *dataset.Dataset) error {
 	if sight := s.looker.Look(ctx, d.Data()); !sight.Clear() {
 		return sight.Err()
 	}
+	classes, categories := []dataset.Class{dataset.Ordinary}, []string(nil)
 	for i := range in {
 		f := d.Field(in[i].Key)
 		if f == nil {
 			continue // there is no such field, as will be said
 		}
+		classes, categories = append(classes, f.DataClass), append(categories, f.Term)
 		if sight := s.looker.Look(ctx, d.FieldData(f)); !sight.Clear() {
 			return errs.At(sight.Err(), "fields."+strconv.Itoa(i))
 		}
 	}
-	return nil
+	if s.gate == nil {
+		return nil
+	}
+	return s.gate.Take(ctx, classes, categories)
 }

@@ -37,6 +37,12 @@ type Consents interface {
 	Asks(ctx context.Context) (bool, error)
 }
 
+// Gate says why the tenant may not put in data of some classes and categories: no
+// agreement with the provider covers it. It isn't asked in a transaction.
+type Gate interface {
+	Take(ctx context.Context, classes []dataset.Class, categories []string) error
+}
+
 // Service keeps a tenant's subjects.
 type Service struct {
 	store    Store
@@ -47,6 +53,7 @@ type Service struct {
 	regions  Regions
 	now      func() time.Time
 	consents Consents
+	gate     Gate
 }
 
 // NewService returns a Service.
@@ -60,6 +67,22 @@ func NewService(
 // Ask has the service ask for consent at each use of data, where purposes are
 // registered. It is called before the service is used.
 func (s *Service) Ask(c Consents) { s.consents = c }
+
+// Guard has the service ask a gate before it takes data in. It is called before the
+// service is used.
+func (s *Service) Guard(g Gate) { s.gate = g }
+
+// takes fails where the gate does, for identifying data.
+func (s *Service) takes(ctx context.Context, nationalIDs bool) error {
+	if s.gate == nil {
+		return nil
+	}
+	classes := []dataset.Class{dataset.Ordinary}
+	if nationalIDs {
+		classes = append(classes, dataset.NationalID)
+	}
+	return s.gate.Take(ctx, classes, nil)
+}
 
 // Get returns a subject, or ErrNotFound. A subject that is gone has its state
 // and no identifying data.
@@ -210,6 +233,9 @@ func (s *Service) Create(ctx context.Context, in CreateInput) (*Subject, error) 
 	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
 		return nil, err
 	}
+	if err := s.takes(ctx, in.NationalIDs != nil); err != nil {
+		return nil, err
+	}
 	region, err := s.region(ctx, in.PhoneRegion, pointers(in.Phones)...)
 	if err != nil {
 		return nil, err
@@ -264,6 +290,9 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Subject, error) 
 	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
 		return nil, err
 	}
+	if err := s.takes(ctx, in.NationalIDs != nil); err != nil {
+		return nil, err
+	}
 	region, err := s.region(ctx, in.PhoneRegion, pointers(in.Phones)...)
 	if err != nil {
 		return nil, err
@@ -279,6 +308,9 @@ func (s *Service) Update(ctx context.Context, in UpdateInput) (*Subject, error) 
 // Upsert creates the subject with the reference, or updates the one that has it.
 func (s *Service) Upsert(ctx context.Context, in UpsertInput) (found *Subject, created bool, err error) {
 	if err := s.handles(ctx, in.NationalIDs != nil, "nationalIds"); err != nil {
+		return nil, false, err
+	}
+	if err := s.takes(ctx, in.NationalIDs != nil); err != nil {
 		return nil, false, err
 	}
 	// A subject created by another call in between is found in the second round.

@@ -59,6 +59,13 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		vars{"input": vars{
 			"name": "walk", "description": "Nobody exports", "source": `forbid (principal, action == Action::"EXPORT_REQUEST", resource);`,
 		}}).ProposeTenantPolicy.Policy.ID
+	contract := ask[struct {
+		RequestAgreement struct{ Agreement struct{ ID string } }
+	}](t, owner, `mutation($input: RequestAgreementInput!) { requestAgreement(input: $input) { agreement { id } } }`, vars{"input": vars{}}).RequestAgreement.Agreement.ID
+	order := ask[struct {
+		RecordInstruction struct{ Instruction struct{ ID string } }
+	}](t, owner, `mutation($input: RecordInstructionInput!) { recordInstruction(input: $input) { instruction { id } } }`,
+		vars{"input": vars{"text": "walk", "givenBy": "walk"}}).RecordInstruction.Instruction.ID
 	purpose, notice := purposeAndNotice(t, owner, "walk.letters")
 	happened := ask[struct {
 		RecordSecurityEvent struct{ Event struct{ ID string } }
@@ -144,6 +151,35 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("prepareRegister", "register { id }", vars{}, "PRECONDITION"),
 		mutation("publishRegister", "register { id }", vars{"id": kept.register}, "NOT_FOUND"),
 		mutation("grantDownload", "grant { url }", vars{"object": kept.register, "register": vars{"format": "JSON"}}, "NOT_FOUND"),
+		query("agreements", `{ agreements { nodes { id } } }`, nil, ""),
+		query("agreement", `query($id: ID!) { agreement(id: $id) { id } }`, vars{"id": contract}, "NOT_FOUND"),
+		query("currentAgreement", `{ currentAgreement { id } }`, nil, ""),
+		query("agreementVersions", `query($id: ID!) { agreementVersions(agreement: $id) { number } }`, vars{"id": contract}, "NOT_FOUND"),
+		query("agreementDifferences", `query($id: ID!) { agreementDifferences(agreement: $id, from: 1, to: 1) { field } }`, vars{"id": contract}, "NOT_FOUND"),
+		query("agreementEvents", `query($id: ID!) { agreementEvents(agreement: $id) { id } }`, vars{"id": contract}, "NOT_FOUND"),
+		query("agreementTemplates", `{ agreementTemplates { key } }`, nil, ""),
+		query("agreementStanding", `{ agreementStanding { agreement } }`, nil, ""),
+		query("instructions", `{ instructions { nodes { id } } }`, nil, ""),
+		query("instruction", `query($id: ID!) { instruction(id: $id) { id } }`, vars{"id": order}, "NOT_FOUND"),
+		mutation("requestAgreement", "agreement { id }", vars{"template": "none"}, "NOT_FOUND"),
+		mutation("prepareAgreement", "agreement { id }", vars{"tenant": foreign}, "FORBIDDEN"),
+		mutation("negotiateAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("counterAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "FORBIDDEN"),
+		mutation("offerAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "FORBIDDEN"),
+		mutation("declineAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("rejectAmendment", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "FORBIDDEN"),
+		mutation("signAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "sha256": "x", "name": "x", "title": "x", "authority": "x"}, "NOT_FOUND"),
+		mutation("countersignAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "sha256": "x", "name": "x", "title": "x", "authority": "x"}, "FORBIDDEN"),
+		mutation("terminateAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "endsOn": "2040-01-01"}, "NOT_FOUND"),
+		mutation("endAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "endsOn": "2040-01-01"}, "FORBIDDEN"),
+		mutation("chooseAgreementEnding", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "choice": "RETURN"}, "NOT_FOUND"),
+		mutation("completeAgreementTask", "agreement { id }", vars{"id": contract, "expectedVersion": 1, "task": "DELETE_DATA", "receipt": "x"}, "FORBIDDEN"),
+		mutation("closeAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "FORBIDDEN"),
+		mutation("loadTemplateText", "template { key }", vars{"template": "dk-scc", "language": "da", "text": "x"}, "FORBIDDEN"),
+		mutation("setAgreementGate", "standing { mode }", vars{"tenant": foreign}, "FORBIDDEN"),
+		mutation("recordInstruction", "instruction { id }", vars{"text": "x", "givenBy": "x"}, "PRECONDITION"),
+		mutation("assessInstruction", "instruction { id }", vars{"id": order, "expectedVersion": 1, "lawful": true}, "FORBIDDEN"),
+		mutation("answerObjection", "instruction { id }", vars{"id": order, "expectedVersion": 1, "withdraw": true, "answer": "x"}, "NOT_FOUND"),
 		query("securityMeasures", `{ securityMeasures { nodes { id key } } }`, nil, ""),
 		query("securityMeasure", `query($id: ID!) { securityMeasure(id: $id) { id } }`, vars{"id": account.measure}, "NOT_FOUND"),
 		query("assessments", `{ assessments { nodes { id title } } }`, nil, ""),
@@ -174,6 +210,8 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("retentionTemplates", `{ retentionTemplates { id } }`, nil, ""),
 		query("holds", `{ holds { nodes { id reason } } }`, nil, ""),
 		query("retentionDue", `{ retentionDue(by: "2060-01-01") { nodes { id subject } } }`, nil, ""),
+		query("sparedIdentity", `query($id: ID!, $dataset: ID!) { sparedIdentity(subject: $id, dataset: $dataset) { subject } }`, vars{"id": b.person.ID, "dataset": b.dataset.ID}, "NOT_FOUND"),
+		mutation("reissueAnswer", "export { id }", vars{"id": wished.ID, "item": wished.Items[0].ID}, "NOT_FOUND"),
 		query("previewErasure", `query($id: ID!) { previewErasure(subject: $id) { hash } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
 		query("previewRestriction", `query($id: ID!) { previewRestriction(subject: $id, ground: "18(1)(a)") { hash } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
 		query("restriction", `query($id: ID!) { restriction(subject: $id) { subject } }`, vars{"id": b.person.ID}, "NOT_FOUND"),
