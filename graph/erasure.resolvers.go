@@ -12,6 +12,10 @@ import (
 	"github.com/vogter/vogter/internal/erase"
 )
 
+func (r *queryResolver) SparedIdentity(ctx context.Context, subject string, dataset string) (*erase.Remains, error) {
+	return r.erase.Remains(ctx, subject, dataset)
+}
+
 func (r *queryResolver) PreviewErasure(ctx context.Context, subject string) (*erase.Plan, error) {
 	return r.erase.Preview(ctx, subject)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vogter/vogter/graph/generated"
 	"github.com/vogter/vogter/graph/model"
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/subject"
@@ -21,6 +22,11 @@ func (r *exportResolver) Subject(ctx context.Context, obj *export.Export) (*subj
 
 func (r *exportResolver) Job(ctx context.Context, obj *export.Export) (*job.Job, error) {
 	return r.jobs.Get(ctx, obj.JobID)
+}
+
+func (r *mutationResolver) ReissueAnswer(ctx context.Context, input access.ReissueInput) (*model.ReissueAnswerPayload, error) {
+	e, err := r.answers.Reissue(ctx, input)
+	return &model.ReissueAnswerPayload{Export: e}, err
 }
 
 func (r *mutationResolver) RequestExport(ctx context.Context, input export.RequestInput) (*model.RequestExportPayload, error) {

@@ -38,10 +38,12 @@ import (
 	"github.com/vogter/vogter/internal/processing"
 	"github.com/vogter/vogter/internal/purpose"
 	"github.com/vogter/vogter/internal/record"
+	"github.com/vogter/vogter/internal/recipient"
 	"github.com/vogter/vogter/internal/request"
 	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/security"
 	"github.com/vogter/vogter/internal/subject"
+	"github.com/vogter/vogter/internal/task"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/webhook"
@@ -99,6 +101,14 @@ type (
 	}
 	worldRetention struct {
 		graph.Retention
+		*world
+	}
+	worldRecipients struct {
+		graph.Recipients
+		*world
+	}
+	worldTasks struct {
+		graph.Tasks
 		*world
 	}
 	worldLetters struct {
@@ -259,6 +269,18 @@ func (w worldPurposes) Notice(ctx context.Context, noticeID string) (*purpose.No
 	return &purpose.Notice{Edition: purpose.Edition{ID: noticeID}}, w.note(ctx, "notice.read")
 }
 
+func (w worldRecipients) Get(ctx context.Context, noticeID string) (*recipient.Notice, error) {
+	return &recipient.Notice{ID: noticeID}, w.note(ctx, "recipient.read")
+}
+
+func (w worldTasks) Get(ctx context.Context, taskID string) (*task.Task, error) {
+	return &task.Task{ID: taskID}, w.note(ctx, "task.read")
+}
+
+func (w worldTasks) Template(ctx context.Context, templateID string) (*task.Template, error) {
+	return &task.Template{ID: templateID}, w.note(ctx, "taskTemplate.read")
+}
+
 func (w worldRequests) Get(ctx context.Context, requestID string) (*request.Request, error) {
 	return &request.Request{ID: requestID}, w.note(ctx, "request.read")
 }
@@ -388,7 +410,7 @@ func newWorld(t *testing.T) (*fixture, *world, *worldSubjects) {
 		subjects = &worldSubjects{world: w}
 		return graph.Services{
 			Webhooks:   worldWebhooks{world: w},
-			Processing: worldProcessing{world: w}, Consents: worldConsents{world: w}, Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Retention: worldRetention{world: w}, Requests: worldRequests{world: w},
+			Processing: worldProcessing{world: w}, Consents: worldConsents{world: w}, Purposes: worldPurposes{world: w}, Letters: worldLetters{world: w}, Retention: worldRetention{world: w}, Requests: worldRequests{world: w}, Recipients: worldRecipients{world: w}, Tasks: worldTasks{world: w},
 			Policies: worldPolicies{world: w}, Security: worldSecurity{world: w}, OAuth: worldOAuth{world: w},
 			Tenants: worldTenants{world: w}, Access: worldAccess{world: w}, APIKeys: worldKeys{world: w}, Datasets: worldDatasets{world: w}, Subjects: subjects,
 			Records: worldRecords{world: w}, Files: worldFiles{w}, Imports: worldImports{world: w}, Exports: worldExports{world: w}, Audits: worldAudits{world: w},
@@ -496,6 +518,7 @@ func TestNode(t *testing.T) {
 		"pol_1": {"TenantPolicy", "POLICY_READ"}, "sev_1": {"SecurityEvent", "SECURITY_EVENT_READ"},
 		"oac_1": {"OAuthClient", "CLIENT_READ"},
 		"req_1": {"Request", "REQUEST_READ"},
+		"rcn_1": {"RecipientNotice", "REQUEST_READ"}, "tsk_1": {"Task", "REQUEST_READ"}, "tkt_1": {"TaskTemplate", "REQUEST_READ"},
 		"agr_1": {"Agreement", "AGREEMENT_READ"}, "ins_1": {"Instruction", "AGREEMENT_READ"},
 		"mea_1": {"SecurityMeasure", "PROCESSING_READ"}, "asm_1": {"Assessment", "PROCESSING_READ"}, "dsc_1": {"Disclosure", "DISCLOSURE_READ"},
 		"pty_1": {"ProcessingParty", "PROCESSING_READ"}, "sys_1": {"DataSystem", "PROCESSING_READ"},

@@ -4,9 +4,10 @@
 package graph
 
 import (
-	"github.com/vogter/vogter/internal/access"
 	"context"
 	"time"
+
+	"github.com/vogter/vogter/internal/access"
 
 	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"

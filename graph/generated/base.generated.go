@@ -18,6 +18,7 @@ import (
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/graph/node"
 	"github.com/vogter/vogter/graph/scalar"
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
@@ -131,6 +132,7 @@ type MutationResolver interface {
 	CorrectDisclosure(ctx context.Context, input disclosure.CorrectInput) (*model.CorrectDisclosurePayload, error)
 	RegisterDocuments(ctx context.Context, input document.RegisterInput) (*model.RegisterDocumentsPayload, error)
 	UnregisterDocument(ctx context.Context, input document.UnregisterInput) (*model.UnregisterDocumentPayload, error)
+	ReissueAnswer(ctx context.Context, input access.ReissueInput) (*model.ReissueAnswerPayload, error)
 	RequestExport(ctx context.Context, input export.RequestInput) (*model.RequestExportPayload, error)
 	GrantDownload(ctx context.Context, input download.GrantInput) (*model.GrantDownloadPayload, error)
 	SaveImportMapping(ctx context.Context, input imports.SaveMappingInput) (*model.SaveImportMappingPayload, error)
@@ -304,6 +306,7 @@ type QueryResolver interface {
 	Disclosure(ctx context.Context, id string) (*disclosure.Disclosure, error)
 	MyRecipients(ctx context.Context, first int, after *string) (*page.Connection[*disclosure.Recipient], error)
 	Documents(ctx context.Context) ([]*document.Document, error)
+	SparedIdentity(ctx context.Context, subject string, dataset string) (*erase.Remains, error)
 	PreviewErasure(ctx context.Context, subject string) (*erase.Plan, error)
 	ErasureCertificate(ctx context.Context, number string) (*certificate.Certificate, error)
 	ErasureCertificates(ctx context.Context, cause string) ([]*certificate.Certificate, error)
@@ -1936,6 +1939,20 @@ func (ec *executionContext) field_Mutation_registerDocuments_args(ctx context.Co
 	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
 		func(ctx context.Context, v any) (document.RegisterInput, error) {
 			return ec.unmarshalNRegisterDocumentsInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋdocumentᚐRegisterInput(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["input"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Mutation_reissueAnswer_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "input",
+		func(ctx context.Context, v any) (access.ReissueInput, error) {
+			return ec.unmarshalNReissueAnswerInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋaccessᚐReissueInput(ctx, v)
 		})
 	if err != nil {
 		return nil, err
@@ -4909,6 +4926,28 @@ func (ec *executionContext) field_Query_selfAccessLog_args(ctx context.Context, 
 		return nil, err
 	}
 	args["after"] = arg1
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_sparedIdentity_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "subject",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["subject"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "dataset",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["dataset"] = arg1
 	return args, nil
 }
 
@@ -8855,6 +8894,68 @@ func (ec *executionContext) fieldContext_Mutation_unregisterDocument(ctx context
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Mutation_unregisterDocument_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Mutation_reissueAnswer(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Mutation_reissueAnswer(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Mutation().ReissueAnswer(ctx, fc.Args["input"].(access.ReissueInput))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "REQUEST_HANDLE")
+				if err != nil {
+					var zeroVal *model.ReissueAnswerPayload
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *model.ReissueAnswerPayload
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, nil, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *model.ReissueAnswerPayload) graphql.Marshaler {
+			return ec.marshalNReissueAnswerPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐReissueAnswerPayload(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Mutation_reissueAnswer(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Mutation",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_ReissueAnswerPayload(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Mutation_reissueAnswer_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -19585,6 +19686,68 @@ func (ec *executionContext) fieldContext_Query_documents(_ context.Context, fiel
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_sparedIdentity(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_sparedIdentity(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().SparedIdentity(ctx, fc.Args["subject"].(string), fc.Args["dataset"].(string))
+		},
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SUBJECT_READ")
+				if err != nil {
+					var zeroVal *erase.Remains
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *erase.Remains
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, nil, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
+		func(ctx context.Context, selections ast.SelectionSet, v *erase.Remains) graphql.Marshaler {
+			return ec.marshalNSparedIdentity2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋeraseᚐRemains(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_sparedIdentity(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_SparedIdentity(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_sparedIdentity_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _Query_previewErasure(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -24955,6 +25118,13 @@ func (ec *executionContext) _Mutation(ctx context.Context, sel ast.SelectionSet)
 			if out.Values[i] == graphql.Null {
 				out.Invalids++
 			}
+		case "reissueAnswer":
+			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
+				return ec._Mutation_reissueAnswer(ctx, field)
+			})
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
 		case "requestExport":
 			out.Values[i] = ec.OperationContext.RootResolverMiddleware(innerCtx, func(ctx context.Context) (res graphql.Marshaler) {
 				return ec._Mutation_requestExport(ctx, field)
@@ -26804,6 +26974,28 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 					}
 				}()
 				res = ec._Query_documents(ctx, field)
+				if res == graphql.Null {
+					atomic.AddUint32(&fs.Invalids, 1)
+				}
+				return res
+			}
+
+			rrm := func(ctx context.Context) graphql.Marshaler {
+				return ec.OperationContext.RootResolverMiddleware(ctx,
+					func(ctx context.Context) graphql.Marshaler { return innerFunc(ctx, out) })
+			}
+
+			out.Concurrently(i, func(ctx context.Context) graphql.Marshaler { return rrm(innerCtx) })
+		case "sparedIdentity":
+			field := field
+
+			innerFunc := func(ctx context.Context, fs *graphql.FieldSet) (res graphql.Marshaler) {
+				defer func() {
+					if r := recover(); r != nil {
+						ec.Error(ctx, ec.Recover(ctx, r))
+					}
+				}()
+				res = ec._Query_sparedIdentity(ctx, field)
 				if res == graphql.Null {
 					atomic.AddUint32(&fs.Invalids, 1)
 				}

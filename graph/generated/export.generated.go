@@ -15,6 +15,7 @@ import (
 
 	"github.com/vogter/vogter/graph/model"
 	"github.com/vogter/vogter/graph/scalar"
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/export"
 	"github.com/vogter/vogter/internal/job"
 	"github.com/vogter/vogter/internal/subject"
@@ -253,6 +254,38 @@ func (ec *executionContext) fieldContext_Export_expiresAt(_ context.Context, fie
 	return graphql.NewScalarFieldContext("Export", field, false, false, errors.New("field of type Time does not have child fields"))
 }
 
+func (ec *executionContext) _ReissueAnswerPayload_export(ctx context.Context, field graphql.CollectedField, obj *model.ReissueAnswerPayload) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_ReissueAnswerPayload_export(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return obj.Export, nil
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *export.Export) graphql.Marshaler {
+			return ec.marshalNExport2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋexportᚐExport(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_ReissueAnswerPayload_export(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "ReissueAnswerPayload",
+		Field:      field,
+		IsMethod:   false,
+		IsResolver: false,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Export(ctx, field)
+		},
+	}
+	return fc, nil
+}
+
 func (ec *executionContext) _RequestExportPayload_export(ctx context.Context, field graphql.CollectedField, obj *model.RequestExportPayload) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -320,6 +353,43 @@ func (ec *executionContext) fieldContext_RequestExportPayload_job(_ context.Cont
 // endregion **************************** field.gotpl *****************************
 
 // region    **************************** input.gotpl *****************************
+
+func (ec *executionContext) unmarshalInputReissueAnswerInput(ctx context.Context, obj any) (access.ReissueInput, error) {
+	var it access.ReissueInput
+	if obj == nil {
+		return it, nil
+	}
+
+	asMap := map[string]any{}
+	for k, v := range obj.(map[string]any) {
+		asMap[k] = v
+	}
+
+	fieldsInOrder := [...]string{"id", "item"}
+	for _, k := range fieldsInOrder {
+		v, ok := asMap[k]
+		if !ok {
+			continue
+		}
+		switch k {
+		case "id":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("id"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.ID = data
+		case "item":
+			ctx := graphql.WithPathContext(ctx, graphql.NewPathWithField("item"))
+			data, err := ec.unmarshalNID2string(ctx, v)
+			if err != nil {
+				return it, err
+			}
+			it.Item = data
+		}
+	}
+	return it, nil
+}
 
 func (ec *executionContext) unmarshalInputRequestExportInput(ctx context.Context, obj any) (export.RequestInput, error) {
 	var it export.RequestInput
@@ -500,6 +570,44 @@ func (ec *executionContext) _Export(ctx context.Context, sel ast.SelectionSet, o
 	return out
 }
 
+var reissueAnswerPayloadImplementors = []string{"ReissueAnswerPayload"}
+
+func (ec *executionContext) _ReissueAnswerPayload(ctx context.Context, sel ast.SelectionSet, obj *model.ReissueAnswerPayload) graphql.Marshaler {
+	fields := graphql.CollectFields(ec.OperationContext, sel, reissueAnswerPayloadImplementors)
+
+	out := graphql.NewFieldSet(fields)
+	deferredFieldSet := graphql.NewFieldSet(nil)
+	deferLabelToView := make(map[string]*graphql.FieldSetView)
+	for i, field := range fields {
+		switch field.Name {
+		case "__typename":
+			out.Values[i] = graphql.MarshalString("ReissueAnswerPayload")
+		case "export":
+			out.Values[i] = ec._ReissueAnswerPayload_export(ctx, field, obj)
+			if out.Values[i] == graphql.Null {
+				out.Invalids++
+			}
+		default:
+			panic("unknown field " + strconv.Quote(field.Name))
+		}
+	}
+	out.Dispatch(ctx)
+	if out.Invalids > 0 {
+		return graphql.Null
+	}
+
+	atomic.AddInt32(&ec.Deferred, int32(min(len(deferLabelToView), math.MaxInt32)))
+
+	ec.ProcessDeferredGroup(graphql.DeferredGroup{
+		Defers:   deferLabelToView,
+		Path:     graphql.GetPath(ctx),
+		FieldSet: deferredFieldSet,
+		Context:  ctx,
+	})
+
+	return out
+}
+
 var requestExportPayloadImplementors = []string{"RequestExportPayload"}
 
 func (ec *executionContext) _RequestExportPayload(ctx context.Context, sel ast.SelectionSet, obj *model.RequestExportPayload) graphql.Marshaler {
@@ -605,6 +713,21 @@ func (ec *executionContext) marshalNExportState2githubᚗcomᚋvogterᚋvogter�
 		}
 	}
 	return res
+}
+
+func (ec *executionContext) unmarshalNReissueAnswerInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋaccessᚐReissueInput(ctx context.Context, v any) (access.ReissueInput, error) {
+	res, err := ec.unmarshalInputReissueAnswerInput(ctx, v)
+	return res, graphql.ErrorOnPath(ctx, err)
+}
+
+func (ec *executionContext) marshalNReissueAnswerPayload2ᚖgithubᚗcomᚋvogterᚋvogterᚋgraphᚋmodelᚐReissueAnswerPayload(ctx context.Context, sel ast.SelectionSet, v *model.ReissueAnswerPayload) graphql.Marshaler {
+	if v == nil {
+		if !graphql.HasFieldError(ctx, graphql.GetFieldContext(ctx)) {
+			graphql.AddErrorf(ctx, "the requested element is null which the schema does not allow")
+		}
+		return graphql.Null
+	}
+	return ec._ReissueAnswerPayload(ctx, sel, v)
 }
 
 func (ec *executionContext) unmarshalNRequestExportInput2githubᚗcomᚋvogterᚋvogterᚋinternalᚋexportᚐRequestInput(ctx context.Context, v any) (export.RequestInput, error) {

@@ -13,6 +13,7 @@ import (
 	gqlparser "github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"
@@ -1717,6 +1718,7 @@ type ComplexityRoot struct {
 		Redeliver                  func(childComplexity int, input webhook.RedeliverInput) int
 		RefuseConsent              func(childComplexity int, input consent.Input) int
 		RegisterDocuments          func(childComplexity int, input document.RegisterInput) int
+		ReissueAnswer              func(childComplexity int, input access.ReissueInput) int
 		RejectAmendment            func(childComplexity int, input agreement.DeclineInput) int
 		RejectAssessment           func(childComplexity int, input assessment.ReasonInput) int
 		ReleaseHold                func(childComplexity int, input retention.ReleaseInput) int
@@ -2435,6 +2437,7 @@ type ComplexityRoot struct {
 		Self                   func(childComplexity int) int
 		SelfAccessLog          func(childComplexity int, first int, after *string) int
 		Sessions               func(childComplexity int) int
+		SparedIdentity         func(childComplexity int, subject string, dataset string) int
 		StandardLetters        func(childComplexity int) int
 		Subject                func(childComplexity int, id string) int
 		Subjects               func(childComplexity int, first int, after *string) int
@@ -2590,6 +2593,10 @@ type ComplexityRoot struct {
 	Registration struct {
 		Number func(childComplexity int) int
 		Scheme func(childComplexity int) int
+	}
+
+	ReissueAnswerPayload struct {
+		Export func(childComplexity int) int
 	}
 
 	RejectAmendmentPayload struct {
@@ -3264,6 +3271,17 @@ type ComplexityRoot struct {
 
 	SignOutSubjectPayload struct {
 		Count func(childComplexity int) int
+	}
+
+	SparedIdentity struct {
+		BirthDate   func(childComplexity int) int
+		Dataset     func(childComplexity int) int
+		Emails      func(childComplexity int) int
+		Name        func(childComplexity int) int
+		NationalIDs func(childComplexity int) int
+		Phones      func(childComplexity int) int
+		Reference   func(childComplexity int) int
+		Subject     func(childComplexity int) int
 	}
 
 	StandardLetter struct {
@@ -10256,6 +10274,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Mutation.RegisterDocuments(childComplexity, args["input"].(document.RegisterInput)), true
+	case "Mutation.reissueAnswer":
+		if e.ComplexityRoot.Mutation.ReissueAnswer == nil {
+			break
+		}
+
+		args, err := ec.field_Mutation_reissueAnswer_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Mutation.ReissueAnswer(childComplexity, args["input"].(access.ReissueInput)), true
 	case "Mutation.rejectAmendment":
 		if e.ComplexityRoot.Mutation.RejectAmendment == nil {
 			break
@@ -14203,6 +14232,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Sessions(childComplexity), true
+	case "Query.sparedIdentity":
+		if e.ComplexityRoot.Query.SparedIdentity == nil {
+			break
+		}
+
+		args, err := ec.field_Query_sparedIdentity_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.SparedIdentity(childComplexity, args["subject"].(string), args["dataset"].(string)), true
 	case "Query.standardLetters":
 		if e.ComplexityRoot.Query.StandardLetters == nil {
 			break
@@ -14828,6 +14868,13 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Registration.Scheme(childComplexity), true
+
+	case "ReissueAnswerPayload.export":
+		if e.ComplexityRoot.ReissueAnswerPayload.Export == nil {
+			break
+		}
+
+		return e.ComplexityRoot.ReissueAnswerPayload.Export(childComplexity), true
 
 	case "RejectAmendmentPayload.agreement":
 		if e.ComplexityRoot.RejectAmendmentPayload.Agreement == nil {
@@ -17183,6 +17230,55 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.SignOutSubjectPayload.Count(childComplexity), true
 
+	case "SparedIdentity.birthDate":
+		if e.ComplexityRoot.SparedIdentity.BirthDate == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.BirthDate(childComplexity), true
+	case "SparedIdentity.dataset":
+		if e.ComplexityRoot.SparedIdentity.Dataset == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Dataset(childComplexity), true
+	case "SparedIdentity.emails":
+		if e.ComplexityRoot.SparedIdentity.Emails == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Emails(childComplexity), true
+	case "SparedIdentity.name":
+		if e.ComplexityRoot.SparedIdentity.Name == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Name(childComplexity), true
+	case "SparedIdentity.nationalIds":
+		if e.ComplexityRoot.SparedIdentity.NationalIDs == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.NationalIDs(childComplexity), true
+	case "SparedIdentity.phones":
+		if e.ComplexityRoot.SparedIdentity.Phones == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Phones(childComplexity), true
+	case "SparedIdentity.reference":
+		if e.ComplexityRoot.SparedIdentity.Reference == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Reference(childComplexity), true
+	case "SparedIdentity.subject":
+		if e.ComplexityRoot.SparedIdentity.Subject == nil {
+			break
+		}
+
+		return e.ComplexityRoot.SparedIdentity.Subject(childComplexity), true
+
 	case "StandardLetter.audience":
 		if e.ComplexityRoot.StandardLetter.Audience == nil {
 			break
@@ -18654,6 +18750,7 @@ func (e *executableSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 		ec.unmarshalInputRegisterFormInput,
 		ec.unmarshalInputRegisteredDocumentInput,
 		ec.unmarshalInputRegistrationInput,
+		ec.unmarshalInputReissueAnswerInput,
 		ec.unmarshalInputRejectAmendmentInput,
 		ec.unmarshalInputRejectAssessmentInput,
 		ec.unmarshalInputReleaseHoldInput,
@@ -21550,7 +21647,24 @@ type ErasureCertificate {
   statedAt: Time
 }
 
+"""
+Who an erased person was, as a dataset that is secret by AML law keeps it for as long
+as its own rules say. To who may not know of the dataset there is nothing.
+"""
+type SparedIdentity {
+  subject: ID!
+  dataset: ID!
+  reference: String @personal
+  name: PersonName @personal
+  birthDate: String @personal
+  emails: [String!]! @personal
+  phones: [String!]! @personal
+  nationalIds: [NationalId!]! @personal
+}
+
 extend type Query {
+  "Reading it is audited, as secret."
+  sparedIdentity(subject: ID!, dataset: ID!): SparedIdentity! @can(do: SUBJECT_READ)
   "What erasing a person's data would come to now. Reading it is audited."
   previewErasure(subject: ID!): ErasurePreview! @can(do: REQUEST_HANDLE)
   "One that is signed."
@@ -21583,6 +21697,17 @@ type Export implements Node {
   expiresAt: Time
 }
 
+input ReissueAnswerInput {
+  "The request."
+  id: ID!
+  "Its item, of ACCESS or PORTABILITY."
+  item: ID!
+}
+
+type ReissueAnswerPayload {
+  export: Export!
+}
+
 input RequestExportInput {
   subject: ID!
   "BCP 47 tag of the package's language: \"da\" or \"en\"; the tenant's first when absent."
@@ -21599,6 +21724,11 @@ extend type Query {
 }
 
 extend type Mutation {
+  """
+  Has the package that answered an item of a request made anew, if its time is over:
+  that doesn't end the right. It returns the package that there is now.
+  """
+  reissueAnswer(input: ReissueAnswerInput!): ReissueAnswerPayload! @can(do: REQUEST_HANDLE)
   requestExport(input: RequestExportInput!): RequestExportPayload! @can(do: EXPORT_REQUEST) @idempotent
 }
 `, BuiltIn: false},
@@ -31607,6 +31737,14 @@ func (ec *executionContext) childFields_Registration(ctx context.Context, field 
 	return nil, fmt.Errorf("no field named %q was found under type Registration", field.Name)
 }
 
+func (ec *executionContext) childFields_ReissueAnswerPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "export":
+		return ec.fieldContext_ReissueAnswerPayload_export(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type ReissueAnswerPayload", field.Name)
+}
+
 func (ec *executionContext) childFields_RejectAmendmentPayload(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 	switch field.Name {
 	case "agreement":
@@ -32953,6 +33091,28 @@ func (ec *executionContext) childFields_SignOutSubjectPayload(ctx context.Contex
 		return ec.fieldContext_SignOutSubjectPayload_count(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type SignOutSubjectPayload", field.Name)
+}
+
+func (ec *executionContext) childFields_SparedIdentity(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+	switch field.Name {
+	case "subject":
+		return ec.fieldContext_SparedIdentity_subject(ctx, field)
+	case "dataset":
+		return ec.fieldContext_SparedIdentity_dataset(ctx, field)
+	case "reference":
+		return ec.fieldContext_SparedIdentity_reference(ctx, field)
+	case "name":
+		return ec.fieldContext_SparedIdentity_name(ctx, field)
+	case "birthDate":
+		return ec.fieldContext_SparedIdentity_birthDate(ctx, field)
+	case "emails":
+		return ec.fieldContext_SparedIdentity_emails(ctx, field)
+	case "phones":
+		return ec.fieldContext_SparedIdentity_phones(ctx, field)
+	case "nationalIds":
+		return ec.fieldContext_SparedIdentity_nationalIds(ctx, field)
+	}
+	return nil, fmt.Errorf("no field named %q was found under type SparedIdentity", field.Name)
 }
 
 func (ec *executionContext) childFields_StandardLetter(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {

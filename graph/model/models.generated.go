@@ -492,6 +492,10 @@ type RegisterDocumentsPayload struct {
 	Documents []*document.Document `json:"documents"`
 }
 
+type ReissueAnswerPayload struct {
+	Export *export.Export `json:"export"`
+}
+
 type RejectAmendmentPayload struct {
 	Agreement *agreement.Agreement `json:"agreement"`
 }

@@ -456,6 +456,7 @@ func (p *Platform) handler(auth *authn.Authenticator, stop <-chan struct{}) (htt
 		Routes: append(slices.Concat(warned(api.Routes()), signIn, open, p.centre.Routes(), p.systems()),
 			server.Route{Pattern: "PUT /v1/uploads", Stream: true, Uses: server.ByTenant(ratelimit.Uploads), Handler: agreement.Warned(file.Handler(p.files, p.authorizer))},
 			server.Route{Pattern: "GET " + download.Path + "{token}", Public: true, Uses: server.ByCaller(ratelimit.Downloads), Handler: download.Handler(p.downloads)},
+			server.Route{Pattern: "GET /.well-known/gpc.json", Public: true, Handler: http.HandlerFunc(consent.Support)},
 			server.Route{Pattern: "GET /.well-known/jwks.json", Public: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if err := p.keySet(w, r); err != nil {
 					httperr.Write(w, r, err, p.log)

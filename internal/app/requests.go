@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/vogter/vogter/internal/access"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/erase"
 	"github.com/vogter/vogter/internal/job"
@@ -47,6 +48,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
 		Members: p.Tenants, Works: works, Post: opendsr.Post{Post: p.post}, Vault: v, Log: p.log, Now: p.now,
 	})
+	p.answers = &access.Answers{Requests: p.requests, Works: works}
 	p.rights.Requests, p.rights.Post, p.rectify.Requests = p.requests, p.post, p.requests
 }
 

@@ -94,6 +94,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 	kept := p.keepRecord(t)
 	ruled := p.keep(t)
 	wished := openRequest(t, p.member(t, first, "CASE_HANDLER"), b.person.Emails[0], "ACCESS")
+	chores := p.chores(t, wished)
 	handle := func(more vars) vars {
 		more["id"], more["expectedVersion"] = wished.ID, wished.Version
 		return more
@@ -177,7 +178,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		mutation("closeAgreement", "agreement { id }", vars{"id": contract, "expectedVersion": 1}, "FORBIDDEN"),
 		mutation("loadTemplateText", "template { key }", vars{"template": "dk-scc", "language": "da", "text": "x"}, "FORBIDDEN"),
 		mutation("setAgreementGate", "standing { mode }", vars{"tenant": foreign}, "FORBIDDEN"),
-		mutation("recordInstruction", "instruction { id }", vars{"text": "x", "givenBy": "x"}, "PRECONDITION"),
+		mutation("recordInstruction", "instruction { id }", vars{"text": " ", "givenBy": "x"}, "INVALID"),
 		mutation("assessInstruction", "instruction { id }", vars{"id": order, "expectedVersion": 1, "lawful": true}, "FORBIDDEN"),
 		mutation("answerObjection", "instruction { id }", vars{"id": order, "expectedVersion": 1, "withdraw": true, "answer": "x"}, "NOT_FOUND"),
 		query("securityMeasures", `{ securityMeasures { nodes { id key } } }`, nil, ""),
@@ -337,6 +338,24 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 		query("request", `query($id: ID!) { request(id: $id) { id } }`, vars{"id": wished.ID}, "NOT_FOUND"),
 		query("myRequests", `{ myRequests { nodes { id } } }`, nil, "FORBIDDEN"),
 		query("requestStatistics", `{ requestStatistics(from: "2026-01-01", to: "2027-06-01") { rows { received } } }`, nil, ""),
+		query("recipientNotices", `query($id: ID!) { recipientNotices(request: $id) { nodes { id } } }`, vars{"id": wished.ID}, "NOT_FOUND"),
+		query("myRecipientNotices", `{ myRecipientNotices { nodes { id } } }`, nil, "FORBIDDEN"),
+		query("recipientEndpoints", `{ recipientEndpoints { party webhook } }`, nil, ""),
+		mutation("sendNotice", "notice { id }", vars{"id": chores.notice, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("acknowledgeNotice", "notice { id }", vars{"id": chores.notice, "expectedVersion": 1, "result": "DONE"}, "NOT_FOUND"),
+		mutation("excuseNotice", "notice { id }", vars{"id": chores.notice, "expectedVersion": 1, "exception": "IMPOSSIBLE", "reason": "x"}, "NOT_FOUND"),
+		mutation("setRecipientEndpoint", "endpoint { party }", vars{"party": kept.party}, "NOT_FOUND"),
+		query("taskTemplates", `{ taskTemplates { nodes { id name } } }`, nil, ""),
+		query("tasks", `query($id: ID!) { tasks(request: $id) { nodes { id } } }`, vars{"id": wished.ID}, "NOT_FOUND"),
+		query("myTasks", `{ myTasks { nodes { id name } } }`, nil, ""),
+		mutation("createTaskTemplate", "template { id }", vars{"right": "ACCESS", "form": vars{"name": foreign, "stage": "LATER"}}, "INVALID"),
+		mutation("updateTaskTemplate", "template { id }", vars{"id": chores.template, "expectedVersion": 1, "form": vars{"name": "x", "stage": "PRE"}}, "NOT_FOUND"),
+		mutation("retireTaskTemplate", "template { id }", vars{"id": chores.template, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("createTask", "task { id }", vars{"request": wished.ID, "item": wished.Items[0].ID, "form": vars{"name": "x", "stage": "PRE"}}, "NOT_FOUND"),
+		mutation("assignTask", "task { id }", vars{"id": chores.task, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("commentTask", "task { id }", vars{"id": chores.task, "text": "x"}, "NOT_FOUND"),
+		mutation("completeTask", "task { id }", vars{"id": chores.task, "expectedVersion": 1}, "NOT_FOUND"),
+		mutation("cancelTask", "task { id }", vars{"id": chores.task, "expectedVersion": 1, "reason": "x"}, "NOT_FOUND"),
 		mutation("openRequest", "request { id }", vars{"subject": b.person.ID, "channel": "PHONE", "receivedAt": "2026-01-02T09:00:00Z", "items": []vars{{"type": "ACCESS"}}}, "NOT_FOUND"),
 		mutation("openMyRequest", "request { id }", vars{"items": []vars{{"type": "ACCESS"}}}, "FORBIDDEN"),
 		mutation("withdrawMyRequest", "request { id }", vars{"id": wished.ID}, "FORBIDDEN"),
