@@ -65,7 +65,7 @@ func (r *wish) decided(t *testing.T, handler, approver client, decision vars) {
 func (r *wish) closed(t *testing.T, handler client) {
 	t.Helper()
 	r.step(t, handler, "confirmDelivery", nil)
-	r.step(t, handler, "closeRequest", nil)
+	r.step(t, handler, "closeRequest", vars{"recipientsTold": true})
 	if r.State != "CLOSED" {
 		t.Errorf("at last %s", r.State)
 	}
@@ -107,7 +107,7 @@ func (c client) certificates(t *testing.T, cause string) []certified {
 		vars{"cause": cause}).ErasureCertificates
 }
 
-// identityOf is whether it can be read who a person is: CLEAR, ERASED …
+// identityOf is whether it can be read who a person is: CLEAR, ERASED and so on.
 func (c client) identityOf(t *testing.T, s person) string {
 	t.Helper()
 	return ask[struct{ Subject person }](t, c, `query($id: ID!) { subject(id: $id) {`+personFields+`} }`, vars{"id": s.ID}).Subject.Identity

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"slices"
@@ -210,9 +211,7 @@ func (c *crowd) advance(ctx context.Context, o *one) error {
 			return c.step(ctx, o, c.handler, "submitRequest", nil)
 		}
 		decision := vars{"item": item.ID}
-		for name, v := range o.decision {
-			decision[name] = v
-		}
+		maps.Copy(decision, o.decision)
 		if o.plans != "" {
 			var plan struct{ Preview struct{ Hash string } }
 			if _, err := c.handler.try(ctx, `query($id: ID!) { preview: `+o.plans+` { hash } }`, vars{"id": o.person.ID}, "", &plan); err != nil {
@@ -244,9 +243,7 @@ func (c *crowd) open(ctx context.Context, o *one) error {
 // step makes a step; another one may have been faster, which the next look shows.
 func (c *crowd) step(ctx context.Context, o *one, by client, mutation string, more vars) error {
 	in := vars{"id": o.wish.ID, "expectedVersion": o.wish.Version}
-	for name, v := range more {
-		in[name] = v
-	}
+	maps.Copy(in, more)
 	var got any
 	document := fmt.Sprintf(`mutation($input: %s%sInput!) { %s(input: $input) { request { id } } }`, strings.ToUpper(mutation[:1]), mutation[1:], mutation)
 	o.steps++
