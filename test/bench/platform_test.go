@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,6 +37,12 @@ import (
 const mapping = `{
  "subject": {"reference": "ref", "name": {"full": "name"}, "birthDate": "born", "emails": ["mail"], "phones": ["phone"]},
  "records": [{"dataset": "Ten", "key": "ref", "origin": "PROVIDED",
+  "fields": {"a": "a", "b": "b", "c": "c", "d": "d", "e": "e", "f": "f", "g": "g", "h": "h", "i": "i", "j": "j"}}]}`
+
+// rows is a mapping of lines with many records each.
+const rows = `{
+ "subject": {"reference": "ref"},
+ "records": [{"dataset": "Ten", "each": "rows[*]", "origin": "PROVIDED",
   "fields": {"a": "a", "b": "b", "c": "c", "d": "d", "e": "e", "f": "f", "g": "g", "h": "h", "i": "i", "j": "j"}}]}`
 
 // platform is a running platform with one customer, and that customer's portal.
@@ -114,7 +121,9 @@ func (p *platform) fill(ctx context.Context, v *app.Platform) error {
 	}
 	p.tenant = customer.ID
 	ctx = tenant.NewContext(ctx, p.tenant)
-	_, secret, err := v.APIKeys.Create(ctx, apikey.CreateInput{Name: "portal"})
+	_, secret, err := v.APIKeys.Create(ctx, apikey.CreateInput{
+		Name: "portal", Clearances: []authz.Clearance{authz.ClearConfidential, authz.ClearNationalID, authz.ClearArt9, authz.ClearArt10},
+	})
 	if err != nil {
 		return err
 	}
@@ -150,7 +159,10 @@ func (p *platform) fill(ctx context.Context, v *app.Platform) error {
 		return err
 	}
 	p.letters = made.ID
-	_, err = v.Imports.SaveMapping(ctx, imports.SaveMappingInput{Name: "persons", Document: mapping})
+	if _, err := v.Imports.SaveMapping(ctx, imports.SaveMappingInput{Name: "persons", Document: mapping}); err != nil {
+		return err
+	}
+	_, err = v.Imports.SaveMapping(ctx, imports.SaveMappingInput{Name: "rows", Document: rows})
 	return err
 }
 
@@ -211,22 +223,61 @@ func (p *platform) must(document string, variables map[string]any, key string, d
 // long that took.
 func (p *platform) load(prefix string, n int) time.Duration {
 	p.Helper()
-	r, err := http.NewRequestWithContext(p.Context(), http.MethodPost, p.stack.Ready().API+"/v1/imports?mapping=persons", persons(prefix, n))
+	created, took := p.imported("persons", prefix, n, persons(prefix, n))
+	if created != n {
+		p.Fatalf("imported %d of %d", created, n)
+	}
+	return took
+}
+
+// loadRecords imports n records about one person.
+func (p *platform) loadRecords(reference string, n int) {
+	p.Helper()
+	r, w := io.Pipe()
+	go func() {
+		const perLine = 500
+		lines := json.NewEncoder(w)
+		for from := 0; from < n; from += perLine {
+			var list []map[string]any
+			for i := from; i < min(from+perLine, n); i++ {
+				list = append(list, values(i))
+			}
+			if lines.Encode(map[string]any{"ref": reference, "rows": list}) != nil {
+				return // the reader has had enough
+			}
+		}
+		_ = w.Close()
+	}()
+	p.imported("rows", reference, n, r)
+}
+
+// imported imports lines that make so many records.
+func (p *platform) imported(mapping, key string, records int, lines io.Reader) (created int, took time.Duration) {
+	p.Helper()
+	r, err := http.NewRequestWithContext(p.Context(), http.MethodPost, p.stack.Ready().API+"/v1/imports?mapping="+mapping, lines)
 	if err != nil {
 		p.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-ndjson")
-	r.Header.Set("Idempotency-Key", prefix)
+	r.Header.Set("Idempotency-Key", key)
 	var sum struct{ Created, Records, Rejected int }
 	began := time.Now()
 	if err := p.send(r, &sum); err != nil {
 		p.Fatal(err)
 	}
-	took := time.Since(began)
-	if sum.Created != n || sum.Records != n || sum.Rejected != 0 {
-		p.Fatalf("imported %+v of %d", sum, n)
+	took = time.Since(began)
+	if sum.Records != records || sum.Rejected != 0 {
+		p.Fatalf("imported %+v of %d", sum, records)
 	}
-	return took
+	return sum.Created, took
+}
+
+// values are ten of an invented record.
+func values(i int) map[string]any {
+	return map[string]any{
+		"a": "first value", "b": fmt.Sprintf("second value %d", i), "c": "third", "d": i, "e": fmt.Sprintf("2026-01-%02d", 1+i%28),
+		"f": "a somewhat longer text than the others", "g": i%2 == 0, "h": "eighth", "i": "ninth", "j": "tenth",
+	}
 }
 
 // persons returns n lines about invented persons, made while they are read.
@@ -235,13 +286,13 @@ func persons(prefix string, n int) io.Reader {
 	go func() {
 		lines := json.NewEncoder(w)
 		for i := range n {
-			err := lines.Encode(map[string]any{
+			line := values(i)
+			maps.Copy(line, map[string]any{
 				"ref": fmt.Sprintf("%s-%07d", prefix, i), "name": fmt.Sprintf("Person Number%d", i),
 				"born": fmt.Sprintf("%d-%02d-%02d", 1920+i%80, 1+i%12, 1+i%28), "mail": fmt.Sprintf("%s%d@example.com", prefix, i),
 				"phone": fmt.Sprintf("+120255501%02d", i%100), // a range for fiction
-				"a":     "first value", "b": fmt.Sprintf("second value %d", i), "c": "third", "d": i, "e": fmt.Sprintf("2026-01-%02d", 1+i%28),
-				"f": "a somewhat longer text than the others", "g": i%2 == 0, "h": "eighth", "i": "ninth", "j": "tenth",
 			})
+			err := lines.Encode(line)
 			if err != nil {
 				return // the reader has had enough
 			}
@@ -289,19 +340,24 @@ func (p *platform) cpu(pid int) time.Duration {
 // peak returns the most memory that a part has had resident since its start, in MiB.
 func (p *platform) peak(part string) float64 {
 	p.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.stack.PID(part)))
+	mib, err := p.highest(part)
 	if err != nil {
 		p.Skipf("no figures of processes here: %v", err)
+	}
+	return mib
+}
+
+// highest is peak, and fails while the part isn't there.
+func (p *platform) highest(part string) (mib float64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.stack.PID(part)))
+	if err != nil {
+		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-			if err != nil {
-				p.Fatal(err)
-			}
-			return kib / 1024
+			return kib / 1024, err
 		}
 	}
-	p.Fatalf("%s: no VmHWM in its status", part)
-	return 0
+	return 0, fmt.Errorf("%s: no VmHWM in its status", part)
 }
