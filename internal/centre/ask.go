@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/vogter/vogter/internal/authz"
 	"github.com/vogter/vogter/internal/change"
 	"github.com/vogter/vogter/internal/civil"
 	"github.com/vogter/vogter/internal/errs"
@@ -141,7 +142,7 @@ func (v *visit) send(ctx context.Context, w *wish) error {
 		items[i] = request.ItemInput{Type: t}
 	}
 	if v.In() {
-		return signedIn("SELF_WRITE", func(ctx context.Context, v *visit) error {
+		return signedIn(authz.SelfWrite, func(ctx context.Context, v *visit) error {
 			r, err := v.Requests.OpenMine(ctx, request.MyInput{Language: &v.lang, Items: items, Message: &w.Words})
 			if err != nil {
 				return err

@@ -73,7 +73,15 @@ func TestRequest(t *testing.T) {
 		t.Fatalf("stored %+v", n)
 	}
 
-	p = b.get(t, "/p/one/prove")
+	// Who comes to sign in by another way, at the same browser, doesn't claim it.
+	if p = b.get(t, "/p/one/prove"); strings.Contains(p.text(), "allerede modtaget") {
+		t.Error("anybody at the browser is shown what was sent")
+	}
+	p = b.signIn(t, p, s.person(t, testenv.One, "carl@mail.example").Emails[0].Reveal())
+	p.says("Her er ingen sager endnu.")
+	b.press(t, p, "Log ud", nil)
+	p = b.call(t, http.MethodPost, action, filled)
+	p = b.get(t, attr(nodes(p.doc, func(n *html.Node) bool { return attr(n, "class") == "button" })[0], "href"))
 	p.accessible()
 	p.says("Din anmodning er allerede modtaget.")
 	p = b.press(t, p, "Send en kode", url.Values{"who": {"not an address@"}})

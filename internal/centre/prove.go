@@ -27,10 +27,16 @@ type proof struct {
 	Minutes string // for which a code holds
 }
 
+// claiming is where who proves themselves comes from, to claim what they have just
+// sent: nobody else who signs in at the same browser claims it.
+const claiming = "ask/sent"
+
 func (v *visit) proof() *proof {
-	return &proof{
-		To: within(v.r.FormValue("to")), Again: v.In(), Filed: v.filed(), Minutes: strconv.Itoa(int(portal.CodeLife / time.Minute)),
+	p := &proof{To: within(v.r.FormValue("to")), Again: v.In(), Minutes: strconv.Itoa(int(portal.CodeLife / time.Minute))}
+	if p.To == claiming {
+		p.Filed = v.filed()
 	}
+	return p
 }
 
 // prove asks for what a person is known by.
@@ -102,8 +108,7 @@ func (v *visit) code(status int, faults ...fault) error {
 	return v.show(status, "code.html", "code.title", view{Faults: faults, V: v.proof()})
 }
 
-// signIn signs the person in whose code it is, and takes what was sent from this
-// browser before for theirs.
+// signIn signs the person in whose code it is. What they have just sent is theirs.
 func signIn(ctx context.Context, v *visit) error {
 	challenge := v.cookie(codeCookie)
 	var grant *portal.Grant
@@ -132,13 +137,12 @@ func signIn(ctx context.Context, v *visit) error {
 	v.keep(personCookie, grant.Token, portal.SessionLife)
 	v.keep(codeCookie, "", -time.Second)
 	to := within(v.r.PostForm.Get("to"))
-	claimed, err := v.claim(ctx, grant.Token)
-	switch {
-	case err != nil:
-		return err
-	case claimed != "" && (to == "" || to == "requests"):
-		to = "requests/" + claimed
-	case to == "":
+	if to == claiming {
+		if to, err = v.claim(ctx, grant.Token); err != nil {
+			return err
+		}
+	}
+	if to == "" {
 		to = "requests"
 	}
 	v.goTo(to)
@@ -146,7 +150,7 @@ func signIn(ctx context.Context, v *visit) error {
 }
 
 // claim takes what was sent from this browser for the request of who has just
-// signed in, and returns its id; "" when there is none, or it can't be any more.
+// signed in, and returns where it is; "" when there is none, or it can't be any more.
 func (v *visit) claim(ctx context.Context, token string) (string, error) {
 	f := v.filed()
 	if f == nil {
@@ -164,7 +168,7 @@ func (v *visit) claim(ctx context.Context, token string) (string, error) {
 	switch errs.KindOf(err) {
 	case "":
 		v.keep(sentCookie, "", -time.Second)
-		return r.ID, nil
+		return "requests/" + r.ID, nil
 	case errs.NotFound, errs.Precondition:
 		return "", nil // somebody's already, or ended: handlers see to it
 	default:

@@ -38,7 +38,7 @@ const (
 const (
 	maxForm  = 64 << 10
 	year     = 365 * 24 * time.Hour
-	sentLife = 24 * time.Hour
+	sentLife = time.Hour
 )
 
 // Sentinels.
