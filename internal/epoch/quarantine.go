@@ -28,6 +28,15 @@ const (
 // they are wrapped in can be closed. Nothing is destroyed by it: they are put back
 // when it is released. But when the epoch's master is destroyed, no copy of the key
 // opens any more, from no backup either: look for one before.
+//
+// Only data keys are set aside, of which one is one person's, and everybody else's
+// go on. An index key is the whole tenant's: while one in use doesn't open, nobody of
+// the tenant is found, or written without the risk of being there twice, so there is
+// nothing to go on with, and closing the epoch must stop. Its bytes are of the key
+// store alone: put them back from its other place or a backup. It is never all that
+// keeps data readable, for lookups are made from it. A tenant key or master that doesn't
+// open is every key's under it (see ErrTenantKey). Kinds that a Config adds have no
+// quarantine either: what they wrap isn't known here.
 type Quarantine struct {
 	ID          string
 	Key         string // id of the key's document
