@@ -214,12 +214,15 @@ func (s *Standing) InForce() *string {
 	return &s.Agreement
 }
 
-// Lists.
 type (
-	Connection            = page.Connection[*Agreement]
-	Edge                  = page.Edge[*Agreement]
+	// Connection is a page of agreements.
+	Connection = page.Connection[*Agreement]
+	// Edge is an agreement in a page of them.
+	Edge = page.Edge[*Agreement]
+	// InstructionConnection is a page of instructions.
 	InstructionConnection = page.Connection[*Instruction]
-	InstructionEdge       = page.Edge[*Instruction]
+	// InstructionEdge is an instruction in a page of them.
+	InstructionEdge = page.Edge[*Instruction]
 )
 
 // Limits.

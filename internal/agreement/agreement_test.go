@@ -217,7 +217,7 @@ func TestAgreementIsMade(t *testing.T) {
 	}
 
 	// Its document is verified offline.
-	f.ok(f.Service.WriteDocument(f.one, a.ID))
+	f.ok(f.WriteDocument(f.one, a.ID))
 	file, err := f.OpenFile(f.one, a.ID)
 	f.ok(err)
 	again, err := f.OpenFile(f.one, a.ID)
@@ -388,7 +388,8 @@ func TestOfficialText(t *testing.T) {
 	f.refused(err, errs.Precondition, "agreement.text")
 	templates, err := f.Templates(f.one)
 	f.ok(err)
-	text := "# Clauses\n\n## Clause 7\n\n"
+	var b strings.Builder
+	b.WriteString("# Clauses\n\n## Clause 7\n\n")
 	for _, x := range templates {
 		if x.Key != agreement.EUClause || x.Language != "en" {
 			continue
@@ -398,13 +399,13 @@ func TestOfficialText(t *testing.T) {
 		}
 		for _, field := range x.Fields {
 			if field.Required && strings.HasSuffix(field.Name, "Rows") {
-				text += "| a | b | c | d | e |\n|---|---|---|---|---|\n| {{" + field.Name + "}} |\n\n"
+				b.WriteString("| a | b | c | d | e |\n|---|---|---|---|---|\n| {{" + field.Name + "}} |\n\n")
 			} else if field.Required && !slices.Contains([]string{"ending.choice", "subProcessing.authorisation"}, field.Name) {
-				text += "{{" + field.Name + "}}\n\n"
+				b.WriteString("{{" + field.Name + "}}\n\n")
 			}
 		}
 	}
-	text += "<!-- when ending.choice = DELETE -->\nIt is deleted.\n<!-- endwhen -->\n<!-- when subProcessing.authorisation = GENERAL -->\nIn general.\n<!-- endwhen -->\n"
+	text := b.String() + "<!-- when ending.choice = DELETE -->\nIt is deleted.\n<!-- endwhen -->\n<!-- when subProcessing.authorisation = GENERAL -->\nIn general.\n<!-- endwhen -->\n"
 	load := func(ctx context.Context, text string) (*agreement.Template, error) {
 		return f.Load(ctx, agreement.LoadInput{Template: agreement.EUClause, Language: "en", Text: text})
 	}

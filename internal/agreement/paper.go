@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	"github.com/vogter/vogter/internal/paper"
 )
@@ -68,7 +69,7 @@ func (c *Content) paper() (paper.Document, error) {
 		))
 	}
 	d.Body = append(d.Body, heading(2, say.audit), pairs(
-		say.entry, c.Audit.Entry, say.number, fmt.Sprint(c.Audit.Number), say.checkpoint, fmt.Sprint(c.Audit.Checkpoint), say.root, c.Audit.Root,
+		say.entry, c.Audit.Entry, say.number, strconv.FormatInt(c.Audit.Number, 10), say.checkpoint, strconv.FormatInt(c.Audit.Checkpoint, 10), say.root, c.Audit.Root,
 	), paper.Paragraph{Text: paper.Plain(say.check)})
 	return d, nil
 }

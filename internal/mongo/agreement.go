@@ -157,7 +157,11 @@ func (s *AgreementStore) ListAll(ctx context.Context, after *page.Position, limi
 	if err := tenant.RequireSystem(ctx); err != nil {
 		return nil, err
 	}
-	return agreementsOf(all[agreementDoc](ctx, s.agreements, behind(bson.D{}, after), newest(limit)))
+	filter := bson.D{}
+	if after == nil { // a bound, so that the index serves it
+		filter = bson.D{{Key: "createdAt", Value: bson.D{{Key: "$gt", Value: time.UnixMilli(0)}}}}
+	}
+	return agreementsOf(all[agreementDoc](ctx, s.agreements, behind(filter, after), newest(limit)))
 }
 
 // Due implements agreement.Store.
