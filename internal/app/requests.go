@@ -47,6 +47,7 @@ func (p *Platform) openRequests(v *vault.Vault, changes *change.Runner, subjects
 	p.requests = request.NewService(request.Config{
 		Store: mongo.NewRequestStore(p.db, v), Changes: changes, Recorder: p.Recorder, Calendars: p.calendars, Subjects: subjects,
 		Members: p.Tenants, Works: works, Post: opendsr.Post{Post: p.post}, Vault: v, Log: p.log, Now: p.now,
+		Closed: p.retention.CaseClosed,
 	})
 	p.answers = &access.Answers{Requests: p.requests, Works: works}
 	p.rights.Requests, p.rights.Post, p.rectify.Requests = p.requests, p.post, p.requests

@@ -832,7 +832,10 @@ func (s *RetentionStore) Note(ctx context.Context, person string, u retention.Un
 	if t == retention.CaseClosed {
 		field = "closedAt"
 	}
-	return s.update(ctx, person, u, bson.D{{Key: "$max", Value: bson.D{{Key: field, Value: at}}}})
+	if err := s.update(ctx, person, u, bson.D{{Key: "$max", Value: bson.D{{Key: field, Value: at}}}}); err != nil || u != retention.Person {
+		return err
+	}
+	return s.outdate(ctx, bson.E{Key: "subject", Value: person}) // all that the person has counts from it
 }
 
 // Request implements retention.DateStore.
@@ -1030,7 +1033,8 @@ func (e *retentionEraser) inherit(ctx context.Context, t erasure.Target) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.dates.UpdateMany(ctx, filter, set(bson.E{Key: "relations", Value: d.Relations})); err != nil {
+	if _, err := e.dates.UpdateMany(ctx, filter, set(
+		bson.E{Key: "relations", Value: d.Relations}, bson.E{Key: "closedAt", Value: d.ClosedAt})); err != nil {
 		return fmt.Errorf("note relations: %w", translate(err))
 	}
 	return nil

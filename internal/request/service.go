@@ -158,6 +158,9 @@ type Config struct {
 
 	Recipients Recipients // nil where nobody is told
 	Tasks      Tasks      // nil where there are none
+	// Closed notes, in the change's transaction, that a case about a person was closed:
+	// retention rules may count from it. Nil notes nothing.
+	Closed func(ctx context.Context, person string, at time.Time) error
 }
 
 // Service keeps a tenant's requests.
@@ -525,6 +528,11 @@ func (s *Service) settle(ctx context.Context, r *Request, events []Event) (all [
 		if e.Rule == Approve {
 			then = append(then, job.Spec{Type: JobCarry, Object: r.ID})
 			if err := s.keepAddress(ctx, r); err != nil {
+				return nil, nil, err
+			}
+		}
+		if e.Rule == Close && s.Closed != nil && r.Subject != "" {
+			if err := s.Closed(ctx, r.Subject, e.At); err != nil {
 				return nil, nil, err
 			}
 		}

@@ -49,6 +49,9 @@ func (i *Item) datum(person *Item, zone *time.Location) Datum {
 	d.Dates.Relations = i.Relations
 	if person != nil {
 		d.Dates.Relations = person.Relations
+		if d.Dates.Closed == nil { // a case is about the person, whatever else there is
+			d.Dates.Closed = on(person.ClosedAt)
+		}
 	}
 	return d
 }

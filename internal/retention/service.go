@@ -739,6 +739,17 @@ func personOf(items []*Item, person string) *Item {
 	return nil
 }
 
+// CaseClosed notes that a case about a person was closed, within a change's
+// transaction: whatever the person has under a rule that counts from it is decided
+// on anew. There is nothing to note of a person who is erased.
+func (s *Service) CaseClosed(ctx context.Context, person string, at time.Time) error {
+	known, err := s.Store.Items(ctx, person)
+	if err != nil || personOf(known, person) == nil {
+		return err
+	}
+	return s.Store.Note(ctx, person, Person, CaseClosed, at)
+}
+
 // Note stores that an event happened on what a person has in a unit, within a
 // change's transaction: CONSENT_WITHDRAWN or CASE_CLOSED. The other dates are
 // stored with the relations and records themselves.

@@ -615,3 +615,28 @@ func (r *rig) outsider(ctx context.Context) context.Context {
 	p.Clearances = nil
 	return authz.NewContext(ctx, p)
 }
+
+// A rule about cases counts from the last closing of one about the person, whatever
+// was written since.
+func TestCaseClosed(t *testing.T) {
+	r := newRig(t)
+	ctx := r.As(testenv.One)
+	claims := r.Dataset(ctx, "Claims", world.Field("note", dataset.TypeString))
+	_, err := r.s.Create(ctx, retention.CreateInput{Dataset: &claims.ID, Rule: &retention.ContentInput{
+		Trigger: retention.CaseClosed, Period: "P3Y", Kind: retention.Max, LegalSource: "Forældelsesloven § 3", Exception: retention.LegalClaims, TextDa: "Krav.", TextEn: "Claims.",
+	}})
+	r.ok(err)
+	anna, bo := r.Subject(ctx, "Anna"), r.Subject(ctx, "Bo")
+	r.Record(ctx, anna, claims, world.Value("note", "a"))
+	r.Record(ctx, bo, claims, world.Value("note", "b"))
+	r.ok(r.Changes.DoPlain(ctx, "test", anna.ID, func(ctx context.Context) error { return r.s.CaseClosed(ctx, anna.ID, r.Now()) }))
+	r.Record(ctx, anna, claims, world.Value("note", "later"))
+	r.Work(ctx)
+	r.ok(r.s.Resolve(tenant.System(r.Context(), "test")))
+	want := civil.Of(r.Now()).AddMonths(36).AddDays(1)
+	due := r.due(ctx, want.AddDays(2).String())
+	if len(due) != 1 || due[0].Subject != anna.ID || due[0].Unit != claims.ID || due[0].DueOn.AddDays(1).Before(want) {
+		t.Errorf("%d are due, want %s", len(due), want)
+	}
+	r.ok(r.Changes.DoPlain(ctx, "test", anna.ID, func(ctx context.Context) error { return r.s.CaseClosed(ctx, "sub_nobody", r.Now()) }))
+}
