@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
 	"github.com/vogter/vogter/internal/audit"
 	"github.com/vogter/vogter/internal/audit/proof"
 	"github.com/vogter/vogter/internal/audit/seal"
@@ -49,6 +53,7 @@ func (r reader) Can(_ context.Context, do authz.Permission) authz.Decision {
 type world struct {
 	testing.TB
 
+	uri      string
 	db       *mongo.DB
 	vault    *vault.Vault
 	keys     *mongo.KeyStore
@@ -58,11 +63,14 @@ type world struct {
 	ring     *sign.Ring
 	trail    *trail.Service
 	conf     trail.Config
+
+	publisher *seal.Publisher
 }
 
 func start(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{TB: tb, db: testenv.Mongo(tb), keys: testenv.KeyStore(tb)}
+	w := &world{TB: tb, uri: testenv.MongoURI(tb), keys: testenv.KeyStore(tb)}
+	w.db = testenv.Data(tb, w.uri)
 	var err error
 	w.vault, err = vault.New(vault.Config{Store: w.keys, KMS: testenv.KMS(tb), Now: testenv.Now})
 	w.ok(err)
@@ -73,14 +81,14 @@ func start(tb testing.TB) *world {
 	server := s3.Start(tb)
 	first := server.Bucket(tb)
 	store := mongo.NewAuditStore(w.db)
-	publisher := seal.NewPublisher(seal.PublisherConfig{
+	w.publisher = seal.NewPublisher(seal.PublisherConfig{
 		Checkpoints: store, Logs: store, Rows: w.db, Recorder: w.recorder, Ring: w.ring, Provider: fixed(testenv.Provider),
 		Sealer: seal.NewSealer(seal.Config{Store: store, Now: testenv.Now, Log: log}),
 		Places: []seal.Objects{first, server.Bucket(tb)}, Keep: time.Hour, Now: testenv.Now, Log: log,
 	})
 	w.conf = trail.Config{
 		Store: mongo.NewTrailStore(w.db), Vault: w.vault, Keys: w.keys, Objects: first, Authorizer: reader{true}, Recorder: w.recorder,
-		Publisher: publisher, Provider: fixed(testenv.Provider), Signer: w.ring, Jobs: w.jobs, Changes: w.changes, Log: log, Now: testenv.Now,
+		Publisher: w.publisher, Provider: fixed(testenv.Provider), Signer: w.ring, Jobs: w.jobs, Changes: w.changes, Log: log, Now: testenv.Now,
 	}
 	w.trail = trail.NewService(w.conf)
 	return w
@@ -421,5 +429,43 @@ func TestSelf(t *testing.T) {
 	}
 	if _, err := w.trail.Self(staff, page.Request{First: 2}); !errors.Is(err, trail.ErrNoSubject) {
 		t.Errorf("staff: %v", err)
+	}
+}
+
+// What the platform's own checks found is shown to the tenant whose log it is.
+func TestVerification(t *testing.T) {
+	w := start(t)
+	one, two := w.as(testenv.One), w.as(testenv.Two)
+	if v, err := w.trail.Verification(one); v != nil || err != nil {
+		t.Errorf("before the first check: %+v, %v", v, err)
+	}
+	spoiled := w.write(one, "record.update", "sub_a", 3)
+	w.write(two, "record.update", "sub_b", 2)
+	if _, err := w.publisher.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := testenv.Now()
+	store := mongo.NewAuditStore(w.db)
+	patrol := seal.NewPatrol(seal.PatrolConfig{
+		Verifier: seal.Verifier{Archive: store, Vault: w.vault, Publisher: w.publisher}, Store: store, Changes: w.changes,
+		Report: func(context.Context, tenant.ID) error { return nil }, Now: func() time.Time { return now }, Log: testenv.Logger(t),
+	})
+	w.ok(patrol.Sweep(t.Context()))
+	v, err := w.trail.Verification(one)
+	if err != nil || !v.Sound() || v.FullAt == nil || v.Size != 3 {
+		t.Fatalf("a sound log: %+v, %v", v, err)
+	}
+	client, err := driver.Connect(options.Client().ApplyURI(w.uri))
+	w.ok(err)
+	t.Cleanup(func() { _ = client.Disconnect(context.WithoutCancel(t.Context())) })
+	_, err = client.Database("vogter").Collection("audit").UpdateByID(t.Context(), spoiled, bson.D{{Key: "$set", Value: bson.D{{Key: "object", Value: "rec_other"}}}})
+	w.ok(err)
+	now = now.Add(8 * 24 * time.Hour)
+	w.ok(patrol.Sweep(t.Context()))
+	if v, err = w.trail.Verification(one); err != nil || v.Sound() || v.Fault.Entry == nil || *v.Fault.Entry != spoiled || v.Fault.Seq == nil {
+		t.Errorf("a spoiled log: %+v, %v", v, err)
+	}
+	if v, err = w.trail.Verification(two); err != nil || !v.Sound() || v.Size == 0 {
+		t.Errorf("the other tenant's: %+v, %v", v, err)
 	}
 }
