@@ -77,19 +77,19 @@ func TestCorrection(t *testing.T) {
 	one := r.As(testenv.One)
 	q := r.Begun(request.Rectification, "my address is wrong")
 	propose := request.ProposeInput{ID: q.ID, ExpectedVersion: q.Version, Item: q.Items[0].ID, Outcome: request.Fulfilled, Plan: new("x")}
-	if _, err := r.Requests.Propose(r.Handler, propose); errs.KindOf(err) != errs.Precondition {
+	if _, err := r.Requests.Propose(r.Handler(), propose); errs.KindOf(err) != errs.Precondition {
 		t.Errorf("decided without a correction: %v", err)
 	}
 	in := r.correction(q)
 	if _, err := r.s.Prepare(r.As(testenv.Two), in); errs.KindOf(err) != errs.NotFound {
 		t.Errorf("another tenant: %v", err)
 	}
-	if _, err := r.s.Prepare(r.Handler, in); errs.KindOf(err) != errs.Forbidden {
+	if _, err := r.s.Prepare(r.Handler(), in); errs.KindOf(err) != errs.Forbidden {
 		t.Errorf("prepared without the clearance: %v", err)
 	}
 	q, err := r.s.Prepare(one, in)
 	r.ok(err)
-	c, err := r.s.Of(r.Handler, &q.Items[0])
+	c, err := r.s.Of(r.Handler(), &q.Items[0])
 	r.ok(err)
 	shown := func(of *record.Record, key string) record.Field {
 		return of.Fields[slices.IndexFunc(of.Fields, func(f record.Field) bool { return f.Key == key })]
@@ -116,7 +116,7 @@ func TestCorrection(t *testing.T) {
 
 	// Somebody else changes the record between approval and execution.
 	propose.ExpectedVersion, propose.Plan = q.Version, &q.Items[0].Prepared.Hash
-	_, err = r.Requests.Propose(r.Handler, propose)
+	_, err = r.Requests.Propose(r.Handler(), propose)
 	r.ok(err)
 	r.Approved(q)
 	_, err = r.Records.Update(one, record.UpdateInput{ID: r.row.ID, ExpectedVersion: r.row.Version, Fields: []record.FieldInput{world.Value("judgement", "Pays.")}})
@@ -127,7 +127,7 @@ func TestCorrection(t *testing.T) {
 	if person, err := r.Subjects.Get(one, r.Person.ID); err != nil || person.Emails[0].Reveal() != "anna@mail.example" {
 		t.Errorf("a part was carried out: %v", err)
 	}
-	q, err = r.Requests.SendBack(r.Approver, request.ReasonInput{ID: q.ID, ExpectedVersion: q.Version, Reason: "the record has moved"})
+	q, err = r.Requests.SendBack(r.Approver(), request.ReasonInput{ID: q.ID, ExpectedVersion: q.Version, Reason: "the record has moved"})
 	r.ok(err)
 	stale := in
 	stale.ExpectedVersion = q.Version
@@ -197,7 +197,7 @@ func TestOthersAndSecrets(t *testing.T) {
 		if _, err := r.s.Prepare(one, in); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := r.s.Prepare(r.Handler, in); errs.KindOf(err) != errs.NotFound {
+		if _, err := r.s.Prepare(r.Handler(), in); errs.KindOf(err) != errs.NotFound {
 			t.Errorf("%s, without the clearance: %v", name, err)
 		}
 	}

@@ -33,8 +33,8 @@ type Bureau struct {
 	Post     *post.Service
 	Tenants  *tenancy.Service
 	Person   *subject.Subject
-	Handler  context.Context // a call of a case handler
-	Approver context.Context // of an approver
+
+	handler, approver authz.Principal
 }
 
 // Open opens a Bureau in which works carry out the rights.
@@ -67,7 +67,7 @@ func Open(w *world.World, works map[request.Type]request.Work) *Bureau {
 	b.Handle(request.JobCarry, b.Requests.Carry)
 	b.Handle(request.JobFollow, b.Requests.Follow)
 	b.Handle(notify.JobSend, func(context.Context, *job.Run) error { return nil })
-	b.Handler, b.Approver = b.member(authz.RoleCaseHandler, "handler"), b.member(authz.RoleApprover, "approver")
+	b.handler, b.approver = b.member(authz.RoleCaseHandler, "handler"), b.member(authz.RoleApprover, "approver")
 	b.Person, err = b.Subjects.Create(b.As(testenv.One), subject.CreateInput{
 		Name: &subject.NameInput{Full: new(personal.NewText("Anna Ibsen"))}, Emails: []personal.Text{personal.NewText("anna@mail.example")},
 	})
@@ -87,26 +87,34 @@ func Open(w *world.World, works map[request.Type]request.Work) *Bureau {
 	return b
 }
 
-// member is a call of a new member of the first tenant, of any day to come.
-func (b *Bureau) member(role authz.Role, name string) context.Context {
+// Handler is a call of a case handler.
+func (b *Bureau) Handler() context.Context { return b.as(b.handler) }
+
+// Approver is a call of an approver.
+func (b *Bureau) Approver() context.Context { return b.as(b.approver) }
+
+func (b *Bureau) as(p authz.Principal) context.Context {
+	return authz.NewContext(tenant.NewContext(b.Context(), testenv.One), p)
+}
+
+// member makes a member of the first tenant who has just signed in.
+func (b *Bureau) member(role authz.Role, name string) authz.Principal {
 	b.Helper()
 	m, err := b.Tenants.AddMember(b.As(testenv.One), tenancy.AddMemberInput{
 		Email: personal.NewText(name + "@one.example"), Role: role, Identity: "identity-of-" + name,
 	})
 	b.ok(err)
-	return authz.NewContext(tenant.NewContext(b.Context(), testenv.One), authz.Principal{
-		Kind: authz.KindMember, ID: m.ID, Tenant: testenv.One, Role: role, AAL: authz.AAL2, AuthenticatedAt: b.Now(),
-	})
+	return authz.Principal{Kind: authz.KindMember, ID: m.ID, Tenant: testenv.One, Role: role, AAL: authz.AAL2, AuthenticatedAt: b.Now()}
 }
 
 // Begun is a request of the person for one right, whose search is over.
 func (b *Bureau) Begun(t request.Type, wish string) *request.Request {
 	b.Helper()
-	r, err := b.Requests.Open(b.Handler, request.OpenInput{
+	r, err := b.Requests.Open(b.Handler(), request.OpenInput{
 		Channel: request.ByPhone, ReceivedAt: b.Now().Add(-time.Minute), Language: new("en"), Items: []request.ItemInput{{Type: t, Wish: &wish}},
 	})
 	b.ok(err)
-	_, err = b.Requests.Identify(b.Handler, request.IdentifyInput{ID: r.ID, ExpectedVersion: r.Version, Subject: b.Person.ID, Method: request.CallBack})
+	_, err = b.Requests.Identify(b.Handler(), request.IdentifyInput{ID: r.ID, ExpectedVersion: r.Version, Subject: b.Person.ID, Method: request.CallBack})
 	b.ok(err)
 	return b.Worked(r)
 }
@@ -121,7 +129,7 @@ func (b *Bureau) Worked(r *request.Request) *request.Request {
 // Read reads a request anew.
 func (b *Bureau) Read(r *request.Request) *request.Request {
 	b.Helper()
-	r, err := b.Requests.Get(b.Handler, r.ID)
+	r, err := b.Requests.Get(b.Handler(), r.ID)
 	b.ok(err)
 	return r
 }
@@ -131,7 +139,7 @@ func (b *Bureau) Decided(r *request.Request, p request.ProposeInput) *request.Re
 	b.Helper()
 	r = b.Read(r)
 	p.ID, p.ExpectedVersion, p.Item = r.ID, r.Version, r.Items[0].ID
-	r, err := b.Requests.Propose(b.Handler, p)
+	r, err := b.Requests.Propose(b.Handler(), p)
 	b.ok(err)
 	return b.Worked(b.Approved(r))
 }
@@ -142,10 +150,10 @@ func (b *Bureau) Approved(r *request.Request) *request.Request {
 	r = b.Read(r)
 	if r.Items[0].Outcome == "" || r.State == request.InProgress {
 		var err error
-		r, err = b.Requests.Submit(b.Handler, request.IDInput{ID: r.ID, ExpectedVersion: r.Version})
+		r, err = b.Requests.Submit(b.Handler(), request.IDInput{ID: r.ID, ExpectedVersion: r.Version})
 		b.ok(err)
 	}
-	r, err := b.Requests.Approve(b.Approver, request.ApproveInput{
+	r, err := b.Requests.Approve(b.Approver(), request.ApproveInput{
 		ID: r.ID, ExpectedVersion: r.Version, Holds: true, Exceptions: true, RightsOfOthers: true, Secrecy: true,
 	})
 	b.ok(err)
@@ -155,7 +163,7 @@ func (b *Bureau) Approved(r *request.Request) *request.Request {
 // Answer is the text of the last letter to the person.
 func (b *Bureau) Answer(r *request.Request, form string) string {
 	b.Helper()
-	letters, err := b.Post.Of(b.Handler, r)
+	letters, err := b.Post.Of(b.Handler(), r)
 	b.ok(err)
 	last := letters[len(letters)-1]
 	if !slices.Equal(last.Forms, []string{form}) {
