@@ -207,6 +207,7 @@ func walkAsStranger(t *testing.T, p *platform, b belongings) {
 			"subject": b.person.ID, "recipient": account.party, "categories": []string{"pd:Name"}, "legalBasis": "eu-gdpr:A6-1-c", "purpose": "x",
 			"at": "2026-01-02T09:00:00Z",
 		}}}, "NOT_FOUND"),
+		mutation("correctDisclosure", "disclosure { id }", vars{"id": account.disclosure, "reason": "x"}, "NOT_FOUND"),
 		query("retentionRules", `{ retentionRules { nodes { id dataset } } }`, nil, ""),
 		query("retentionTemplates", `{ retentionTemplates { id } }`, nil, ""),
 		query("holds", `{ holds { nodes { id reason } } }`, nil, ""),
