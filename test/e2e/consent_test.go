@@ -129,4 +129,24 @@ func TestConsentIsAGate(t *testing.T) {
 	if code := refused(t, stranger, `query($id: ID!) { consentState(subject: $id, purpose: "gate.letters") { state } }`, vars{"id": someone.ID}); code != "NOT_FOUND" {
 		t.Errorf("another tenant: %s", code)
 	}
+
+	// The proof outlives the person's data, as restricted as can be.
+	handler, owner := p.member(t, first, "CASE_HANDLER"), p.member(t, first, "OWNER")
+	wish := begun(t, handler, someone, "ERASURE")
+	wish.decided(t, handler, owner, vars{"outcome": "FULFILLED", "ground": "17(1)(b)", "plan": handler.previewErasure(t, someone).Hash})
+	eventually(t, time.Minute, "nobody can read the person", func() bool { return c.identityOf(t, someone) == "ERASED" })
+	wish.await(t, handler, "RESPONDED")
+	if code := refused(t, c, `query($id: ID!, $purpose: String!) { consentState(subject: $id, purpose: $purpose) { state } }`,
+		vars{"id": someone.ID, "purpose": key}); code != "ERASED" {
+		t.Errorf("where the erased person stands: %s", code)
+	}
+	kept := ask[events](t, c, `query($id: ID!) { consentHistory(subject: $id) { nodes { state actor evidence { component } } } }`, vars{"id": someone.ID}).ConsentHistory.Nodes
+	if len(kept) != len(history) {
+		t.Fatalf("of %d events %d are kept", len(history), len(kept))
+	}
+	for i, e := range kept {
+		if e.State != history[i].State || e.Actor != history[i].Actor || e.Evidence != nil {
+			t.Errorf("after the erasure event %d is %+v, it was %+v", i, e, history[i])
+		}
+	}
 }
