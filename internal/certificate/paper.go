@@ -3,6 +3,7 @@ package certificate
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/vogter/vogter/internal/paper"
@@ -116,7 +117,7 @@ func (c *Content) write(d *paper.Document, say words) {
 		d.Body, heading(say.backups),
 		paragraph(fmt.Sprintf(say.irrecoverable, c.Backups.IrrecoverableOn.UTC().Format(instant), c.Backups.Statement)),
 		paragraph(fmt.Sprintf(say.horizon, strings.Trim(c.Backups.Horizon, "PD"))),
-		pairs(say.ledger, fmt.Sprintf("%d", c.Ledger.Number), say.ledgerSum, c.Ledger.SHA256),
+		pairs(say.ledger, strconv.FormatInt(c.Ledger.Number, 10), say.ledgerSum, c.Ledger.SHA256),
 	)
 }
 

@@ -190,7 +190,7 @@ func (p *Page) check(w http.ResponseWriter, r *http.Request) (int, view) {
 	if n := len(v.Report.Receipts); n > 0 {
 		v.Receipt = &v.Report.Receipts[n-1].Document
 		if c := v.Receipt.Record.Controllers; len(c) > 0 {
-			v.signed(v.Receipt.Created, c[0].Name)
+			v.id, v.fields = signed(v.Receipt.Created, c[0].Name)
 		}
 	}
 	if o := v.Report.Erasure; o != nil {
@@ -198,7 +198,7 @@ func (p *Page) check(w http.ResponseWriter, r *http.Request) (int, view) {
 			return p.failed(ctx, "certificate", err)
 		}
 		if o.Certificate != nil {
-			v.signed(o.Certificate.IssuedAt, o.Certificate.Controller.Name)
+			v.id, v.fields = signed(o.Certificate.IssuedAt, o.Certificate.Controller.Name)
 		}
 	}
 	return http.StatusOK, v
@@ -206,14 +206,13 @@ func (p *Page) check(w http.ResponseWriter, r *http.Request) (int, view) {
 
 // failed answers when something of ours isn't there.
 func (p *Page) failed(ctx context.Context, what string, err error) (int, view) {
-	p.log.ErrorContext(ctx, what+" of the check page not read", "request_id", audit.RequestFrom(ctx).ID, "err", err)
+	p.log.ErrorContext(ctx, "check page failed", "reading", what, "request_id", audit.RequestFrom(ctx).ID, "err", err)
 	return http.StatusServiceUnavailable, view{id: "error.tryLater"}
 }
 
-// signed says when a document was signed, and for whom.
-func (v *view) signed(at time.Time, controller string) {
-	v.id = "verify.ok"
-	v.fields = []string{"verify.signedAt", at.UTC().Format("2006-01-02 15:04 MST"), "verify.controllerName", controller}
+// signed says when a document was signed, and for whom: the text's id, and its fields.
+func signed(at time.Time, controller string) (id string, fields []string) {
+	return "verify.ok", []string{"verify.signedAt", at.UTC().Format("2006-01-02 15:04 MST"), "verify.controllerName", controller}
 }
 
 // told returns what a certificate says, as a part of the page.

@@ -312,7 +312,7 @@ func (s *story) tell(secret bool) string {
 		read, err := rows(s.Records.List(s.staff, recordsOf(s.anna, ""), page.Request{First: 100}))
 		s.see(when+": records", len(read), err)
 		for _, r := range read {
-			fmt.Fprintln(&s.seen, "record", r.DatasetID == s.notes.ID, r.Version, r.Gone, len(r.Fields), r.Fields[0].Value.Value.Reveal(), r.Fields[0].State)
+			fmt.Fprintln(&s.seen, "record", r.DatasetID == s.notes.ID, r.Version, r.Gone, len(r.Fields), r.Fields[0].Value.Reveal(), r.Fields[0].State)
 		}
 		_, err = rows(s.Records.List(s.staff, recordsOf(s.anna, s.reports.ID), page.Request{First: 100}))
 		s.see(when+": reports", nil, err)
@@ -334,7 +334,7 @@ func (s *story) tell(secret bool) string {
 
 	if secret { // what must be kept is kept, for those who may know
 		n, err := rows(s.Records.List(ctx, recordsOf(s.anna, s.reports.ID), page.Request{First: 10}))
-		if err != nil || len(n) != 1 || n[0].Fields[0].Value.Value.Reveal() != "suspicion" {
+		if err != nil || len(n) != 1 || n[0].Fields[0].Value.Reveal() != "suspicion" {
 			s.Errorf("the secret records: %d, %v", len(n), err)
 		}
 		_, content, err := s.Files.Open(ctx, scan)
