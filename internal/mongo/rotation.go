@@ -202,6 +202,8 @@ func sealedForms() map[string]sealedForm {
 		requestsColl:       {ids: id.Request},
 		requestEventsColl:  {ids: id.RequestNote},
 		sentLettersColl:    {ids: id.SentLetter},
+		noticesToldColl:    {ids: id.Told},
+		tasksColl:          {ids: id.Task},
 		membersColl:        {ids: id.Member},
 		challengesColl:     {ids: id.Challenge},
 		jobsColl:           {ids: id.Job},
