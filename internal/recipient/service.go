@@ -28,8 +28,6 @@ import (
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 	"github.com/vogter/vogter/internal/webhook"
-
-	"github.com/vogter/vogter/internal/erase"
 )
 
 // The types of the jobs of this package.
@@ -51,9 +49,9 @@ type Subjects interface {
 	GetMany(ctx context.Context, ids []string) ([]*subject.Subject, error)
 }
 
-// Holdings counts what is kept on a person, by dataset.
+// Holdings knows the datasets in which there is something on a person.
 type Holdings interface {
-	Count(ctx context.Context, subject string) (map[retention.Unit]erase.Counts, error)
+	Units(ctx context.Context, subject string) ([]retention.Unit, error)
 }
 
 // Datasets knows the datasets.
@@ -287,8 +285,8 @@ func merged(a, b []string) []string {
 // named visits the parties that valid activities name as recipients of datasets in
 // which there is something on a person, without those that are secret.
 func (s *Service) named(ctx context.Context, subjectID string, visit func(partyID string, datasets []string) error) error {
-	counts, err := s.Holdings.Count(ctx, subjectID)
-	if err != nil || len(counts) == 0 {
+	units, err := s.Holdings.Units(ctx, subjectID)
+	if err != nil || len(units) == 0 {
 		return err
 	}
 	sets, err := s.Datasets.List(ctx)
@@ -297,7 +295,7 @@ func (s *Service) named(ctx context.Context, subjectID string, visit func(partyI
 	}
 	for _, d := range sets {
 		if d.Secrecy != dataset.NoSecrecy {
-			delete(counts, d.ID)
+			units = slices.DeleteFunc(units, func(u retention.Unit) bool { return u == d.ID })
 		}
 	}
 	hat, r := processing.Controller, page.Request{First: batch}
@@ -310,7 +308,7 @@ func (s *Service) named(ctx context.Context, subjectID string, visit func(partyI
 			if a.Valid == nil || a.Valid.Content.Controller == nil {
 				continue
 			}
-			held := slices.DeleteFunc(slices.Clone(a.Valid.Content.Datasets), func(d string) bool { _, ok := counts[d]; return !ok })
+			held := slices.DeleteFunc(slices.Clone(a.Valid.Content.Datasets), func(d string) bool { return !slices.Contains(units, d) })
 			for _, partyID := range a.Valid.Content.Controller.Recipients {
 				if len(held) == 0 {
 					break
