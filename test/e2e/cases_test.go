@@ -65,7 +65,7 @@ func (r *wish) decided(t *testing.T, handler, approver client, decision vars) {
 func (r *wish) closed(t *testing.T, handler client) {
 	t.Helper()
 	r.step(t, handler, "confirmDelivery", nil)
-	r.step(t, handler, "closeRequest", vars{"recipientsTold": true})
+	r.step(t, handler, "closeRequest", nil)
 	if r.State != "CLOSED" {
 		t.Errorf("at last %s", r.State)
 	}
