@@ -78,6 +78,9 @@ func (r *Resolver) node(ctx context.Context, nodeID string) (node.Node, error) {
 		id.Retention:    {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.Rule(ctx, nodeID) }},
 		id.Hold:         {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.Hold(ctx, nodeID) }},
 		id.RetentionRun: {authz.RetentionRead, func(ctx context.Context) (node.Node, error) { return r.retention.RunOf(ctx, nodeID) }},
+		id.Told:         {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.recipients.Get(ctx, nodeID) }},
+		id.Task:         {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.tasks.Get(ctx, nodeID) }},
+		id.TaskTemplate: {authz.RequestRead, func(ctx context.Context) (node.Node, error) { return r.tasks.Template(ctx, nodeID) }},
 		id.Job:          {authz.JobRead, func(ctx context.Context) (node.Node, error) { return r.jobs.Get(ctx, nodeID) }},
 	}
 	kind, ok := kinds[id.TypeOf(nodeID)]

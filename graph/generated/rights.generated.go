@@ -867,7 +867,25 @@ func (ec *executionContext) _RecordCorrection_before(ctx context.Context, field 
 		func(ctx context.Context) (any, error) {
 			return obj.Before, nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "RECORD_READ")
+				if err != nil {
+					var zeroVal *record.Record
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *record.Record
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *record.Record) graphql.Marshaler {
 			return ec.marshalNRecord2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐRecord(ctx, selections, v)
 		},
@@ -899,7 +917,25 @@ func (ec *executionContext) _RecordCorrection_after(ctx context.Context, field g
 		func(ctx context.Context) (any, error) {
 			return obj.After, nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "RECORD_READ")
+				if err != nil {
+					var zeroVal *record.Record
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *record.Record
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *record.Record) graphql.Marshaler {
 			return ec.marshalNRecord2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋrecordᚐRecord(ctx, selections, v)
 		},
@@ -1372,7 +1408,25 @@ func (ec *executionContext) _SubjectCorrection_before(ctx context.Context, field
 		func(ctx context.Context) (any, error) {
 			return obj.Before, nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SUBJECT_READ")
+				if err != nil {
+					var zeroVal *subject.Subject
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *subject.Subject
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *subject.Subject) graphql.Marshaler {
 			return ec.marshalNSubject2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐSubject(ctx, selections, v)
 		},
@@ -1404,7 +1458,25 @@ func (ec *executionContext) _SubjectCorrection_after(ctx context.Context, field 
 		func(ctx context.Context) (any, error) {
 			return obj.After, nil
 		},
-		nil,
+		func(ctx context.Context, next graphql.Resolver) graphql.Resolver {
+			directive0 := next
+
+			directive1 := func(ctx context.Context) (any, error) {
+				do, err := ec.unmarshalNPermission2githubᚗcomᚋvogterᚋvogterᚋinternalᚋauthzᚐPermission(ctx, "SUBJECT_READ")
+				if err != nil {
+					var zeroVal *subject.Subject
+					return zeroVal, err
+				}
+				if ec.Directives.Can == nil {
+					var zeroVal *subject.Subject
+					return zeroVal, errors.New("directive can is not implemented")
+				}
+				return ec.Directives.Can(ctx, obj, directive0, do)
+			}
+
+			next = directive1
+			return next
+		},
 		func(ctx context.Context, selections ast.SelectionSet, v *subject.Subject) graphql.Marshaler {
 			return ec.marshalNSubject2ᚖgithubᚗcomᚋvogterᚋvogterᚋinternalᚋsubjectᚐSubject(ctx, selections, v)
 		},

@@ -25881,8 +25881,8 @@ type Correction {
 
 "Identifying data before and after a correction, as the caller may see it."
 type SubjectCorrection {
-  before: Subject!
-  after: Subject!
+  before: Subject! @can(do: SUBJECT_READ)
+  after: Subject! @can(do: SUBJECT_READ)
   "The names of what is corrected."
   fields: [String!]!
   "Changed otherwise meanwhile: plan the correction anew."
@@ -25893,8 +25893,8 @@ type SubjectCorrection {
 
 "A record before and after a correction, as the caller may see it."
 type RecordCorrection {
-  before: Record!
-  after: Record!
+  before: Record! @can(do: RECORD_READ)
+  after: Record! @can(do: RECORD_READ)
   stand: CorrectionStand!
 }
 
