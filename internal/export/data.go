@@ -23,6 +23,7 @@ type entryJSON struct {
 	Source      string         `json:"source,omitempty"`
 	CollectedAt string         `json:"collectedAt,omitempty"`
 	CreatedAt   string         `json:"createdAt"`
+	Statements  []string       `json:"statements,omitempty"` // of the person, beside what the record says of them
 	Values      map[string]any `json:"values"`
 }
 
@@ -34,6 +35,11 @@ func (e *entry) head() entryJSON {
 	h := entryJSON{ID: r.ID, Roles: e.roles, Origin: string(r.Origin), CreatedAt: r.CreatedAt.UTC().Format(time.RFC3339Nano)}
 	if e.own {
 		h.Key, h.Source = r.Key.Reveal(), r.Source.Reveal()
+	}
+	for _, s := range r.Statements {
+		if s.About == e.person && !s.Text.IsZero() {
+			h.Statements = append(h.Statements, s.Text.Reveal())
+		}
 	}
 	if r.CollectedAt != nil {
 		h.CollectedAt = r.CollectedAt.UTC().Format(time.RFC3339Nano)
@@ -282,7 +288,7 @@ func (b *builder) schemas() error {
 			fields[f.Key] = s
 		}
 		entry := texts("id", "key", "origin", "source")
-		entry["roles"] = list(object{"type": "string"})
+		entry["roles"], entry["statements"] = list(object{"type": "string"}), list(object{"type": "string"})
 		for _, at := range []string{"collectedAt", "createdAt"} {
 			entry[at] = object{"type": "string", "format": "date-time"}
 		}

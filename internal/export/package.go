@@ -78,6 +78,7 @@ type document struct {
 // entry is what one record says about the person.
 type entry struct {
 	record *record.Record
+	person string   // whom the package is about
 	own    bool     // the record's subject; else a party in these roles
 	roles  []string // sorted
 	values []value  // in the order of the dataset's fields
@@ -223,7 +224,7 @@ func (b *builder) each(set *set, visit func(*entry) error) error {
 func (b *builder) entries(set *set, r *record.Record) []*entry {
 	var found []*entry
 	if r.SubjectID == b.export.SubjectID {
-		own := &entry{record: r, own: true, values: values(set, r, nil)}
+		own := &entry{record: r, person: b.export.SubjectID, own: true, values: values(set, r, nil)}
 		if len(own.values) > 0 {
 			found = append(found, own)
 		}
@@ -236,7 +237,7 @@ func (b *builder) entries(set *set, r *record.Record) []*entry {
 	}
 	if len(roles) > 0 {
 		slices.Sort(roles)
-		party := &entry{record: r, roles: roles, values: values(set, r, &b.export.SubjectID)}
+		party := &entry{record: r, person: b.export.SubjectID, roles: roles, values: values(set, r, &b.export.SubjectID)}
 		if len(party.values) > 0 || !set.secret {
 			found = append(found, party)
 		}
