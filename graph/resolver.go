@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/vogter/vogter/internal/access"
-
 	"github.com/vogter/vogter/internal/agreement"
 	"github.com/vogter/vogter/internal/apikey"
 	"github.com/vogter/vogter/internal/assessment"

@@ -51,8 +51,8 @@ type Entry struct {
 	Tenant   tenant.ID `json:"tenant,omitempty"`
 	Object   string    `json:"object,omitempty"` // what it is an entry of: an erasure, a consent, a credential
 	Subject  string    `json:"subject,omitempty"`
-	Units    []string  `json:"units,omitempty"` // of an erasure; of an invalidation of many consents, its purpose or notice
-	Spared  []string  `json:"spared,omitempty"` // of the erasure of a person: datasets that outlive it
+	Units    []string  `json:"units,omitempty"`  // of an erasure; of an invalidation of many consents, its purpose or notice
+	Spared   []string  `json:"spared,omitempty"` // of the erasure of a person: datasets that outlive it
 	// State tells, of kinds that can be taken back, what holds now: "ON" or "OFF"; of a
 	// withdrawal, in which state the consent ended.
 	State string `json:"state,omitempty"`

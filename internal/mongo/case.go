@@ -34,11 +34,11 @@ type sealedPart struct {
 
 // of matches those of a request that have something sealed.
 func (p *sealedPart) of(ctx context.Context, requestID string) (bson.D, error) {
-	any := make(bson.A, len(p.fields))
+	some := make(bson.A, len(p.fields))
 	for i, f := range p.fields {
-		any[i] = bson.D{{Key: f, Value: bson.D{{Key: "$exists", Value: true}}}}
+		some[i] = bson.D{{Key: f, Value: bson.D{{Key: "$exists", Value: true}}}}
 	}
-	return scoped(ctx, bson.E{Key: p.by, Value: requestID}, bson.E{Key: "$or", Value: any})
+	return scoped(ctx, bson.E{Key: p.by, Value: requestID}, bson.E{Key: "$or", Value: some})
 }
 
 // gone takes away what is sealed.

@@ -310,10 +310,10 @@ func (s *RecipientStore) Disclosed(ctx context.Context, subjectID, partyID strin
 	if err != nil {
 		return nil, err
 	}
-	docs, err := all[disclosureDoc](ctx, s.DisclosureStore.coll, filter,
+	docs, err := all[disclosureDoc](ctx, s.coll, filter,
 		options.Find().SetSort(bson.D{{Key: "at", Value: -1}}).SetLimit(int64(limit)))
 	if err != nil {
 		return nil, fmt.Errorf("find disclosures to a recipient: %w", err)
 	}
-	return s.DisclosureStore.open(ctx, slices.Clip(docs))
+	return s.open(ctx, slices.Clip(docs))
 }

@@ -63,8 +63,8 @@ type taskFieldDoc struct {
 }
 
 func newTaskTemplateDoc(of tenant.ID, t *task.Template) taskTemplateDoc {
-	f := taskFormDoc{t.Form.Name, t.Form.Instructions, t.Form.Stage, nil, t.Form.Attachment}
-	for _, field := range t.Form.Fields {
+	f := taskFormDoc{t.Name, t.Instructions, t.Stage, nil, t.Attachment}
+	for _, field := range t.Fields {
 		f.Fields = append(f.Fields, taskFieldDoc(field))
 	}
 	return taskTemplateDoc{t.ID, of, t.Right, f, t.State, t.Version, t.CreatedAt, t.UpdatedAt}
@@ -199,7 +199,7 @@ type commentJSON struct {
 
 func (s *TaskStore) seal(ctx context.Context, t *task.Task) (taskDoc, error) {
 	d := taskDoc{
-		ID: t.ID, Request: t.Request, Item: t.Item, Subject: t.Subject, Notice: t.Notice, Stage: t.Form.Stage, State: t.State,
+		ID: t.ID, Request: t.Request, Item: t.Item, Subject: t.Subject, Notice: t.Notice, Stage: t.Stage, State: t.State,
 		AssignedTo: t.AssignedTo, CreatedAt: t.CreatedAt, Version: t.Version,
 	}
 	seal, err := caseSealer(ctx, s.vault, tasksColl, t.Request, t.ID)

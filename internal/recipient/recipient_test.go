@@ -58,6 +58,7 @@ type office struct {
 	hooks    *webhook.Service
 	endpoint *httptest.Server
 	clerk    *clerk
+	post     *answerer
 	shreds   map[string]*erasure.Shredding
 	staff    context.Context
 	person   *subject.Subject
@@ -157,7 +158,7 @@ func (s shreds) Get(_ context.Context, shreddingID string) (*erasure.Shredding, 
 
 func open(t *testing.T) *office {
 	t.Helper()
-	o := &office{World: world.Start(t), clerk: &clerk{}, mail: &box{}, shreds: map[string]*erasure.Shredding{}}
+	o := &office{World: world.Start(t), clerk: &clerk{}, mail: &box{}, post: &answerer{}, shreds: map[string]*erasure.Shredding{}}
 	log := testenv.Logger(t)
 	subjects := mongo.NewSubjectStore(o.DB, o.Vault, log)
 	var err error
@@ -179,11 +180,10 @@ func open(t *testing.T) *office {
 		Store: mongo.NewWebhookStore(o.DB, o.Vault), Feed: feed.NewService(mongo.NewFeedStore(o.DB)),
 		Client: webhook.NewClient(true, roots, 3, o.Now), Changes: o.Changes, Vault: o.Vault, Mailer: o.mail, Log: log, Now: o.Now,
 	})
-	post := &answerer{}
 	o.requests = request.NewService(request.Config{
 		Store: mongo.NewRequestStore(o.DB, o.Vault), Changes: o.Changes, Recorder: o.Recorder,
 		Calendars: calendar.NewService(mongo.NewCalendarStore(o.DB), tenants, o.Changes), Subjects: subjects, Members: tenants,
-		Works: map[request.Type]request.Work{request.Restriction: o.clerk, request.Erasure: o.clerk, request.Access: o.clerk}, Post: post,
+		Works: map[request.Type]request.Work{request.Restriction: o.clerk, request.Erasure: o.clerk, request.Access: o.clerk}, Post: o.post,
 		Vault: o.Vault, Log: log, Now: o.Now,
 	})
 	o.tasks = task.NewService(task.Config{
@@ -491,7 +491,7 @@ func (o *office) stranger(r *request.Request, n *recipient.Notice) {
 	if found, err := o.s.Endpoints(two); err != nil || len(found) != 0 {
 		o.Errorf("another tenant sees endpoints: %v, %v", found, err)
 	}
-	other := o.World.Subject(o.staff, "kunde-2")
+	other := o.Subject(o.staff, "kunde-2")
 	if found, err := o.s.Mine(o.self(other), page.Request{First: 10}); err != nil || len(found.Nodes()) != 0 {
 		o.Errorf("another person sees: %v, %v", found, err)
 	}
@@ -517,7 +517,7 @@ func (o *office) again(spec job.Spec) {
 func TestKilled(t *testing.T) {
 	for at, kill := range map[string]func(o *office){
 		"before the item":   func(o *office) { o.clerk.fail = errors.New("killed") },
-		"before the answer": func(o *office) { o.requests.Post.(*answerer).fail = errors.New("killed") },
+		"before the answer": func(o *office) { o.post.fail = errors.New("killed") },
 		"with the mail":     func(o *office) { o.mail.fail = errors.New("killed") },
 	} {
 		t.Run(at, func(t *testing.T) {

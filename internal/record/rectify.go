@@ -67,7 +67,7 @@ func (s *Service) Compare(ctx context.Context, c *Correction) (*Compared, error)
 	if err != nil {
 		return nil, err
 	}
-	compared, _, err := s.compare(ctx, c)
+	compared, err := s.compare(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (s *Service) Check(ctx context.Context, c *Correction) (*dataset.Dataset, e
 	if err := s.writable(ctx, c.Update.Fields, d); err != nil {
 		return nil, err
 	}
-	compared, _, err := s.compare(ctx, c)
+	compared, err := s.compare(ctx, c)
 	switch {
 	case err != nil:
 		return nil, err
@@ -139,30 +139,30 @@ func (s *Service) Check(ctx context.Context, c *Correction) (*dataset.Dataset, e
 }
 
 // compare is Compare past what the caller may see.
-func (s *Service) compare(ctx context.Context, c *Correction) (*Compared, *dataset.Dataset, error) {
+func (s *Service) compare(ctx context.Context, c *Correction) (*Compared, error) {
 	of, err := checkID(ctx, c.Update.ID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	before, err := s.store.Get(ctx, c.Update.ID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	d, err := s.dataset(ctx, before)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := s.describe(ctx, before); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	after := *before
 	after.Fields, after.Statements = slices.Clone(before.Fields), slices.Clone(before.Statements)
 	compared := &Compared{Before: before, After: &after, Stand: Moved}
 	if err := after.apply(c.Update, d, of); err != nil {
 		if before.Version == c.Update.ExpectedVersion {
-			return nil, nil, err
+			return nil, err
 		}
-		return compared, d, nil
+		return compared, nil
 	}
 	after.state(c, s.at())
 	switch {
@@ -171,7 +171,7 @@ func (s *Service) compare(ctx context.Context, c *Correction) (*Compared, *datas
 	case before.Version == c.Update.ExpectedVersion && len(after.Statements) <= maxStatements:
 		compared.Stand = Ready
 	}
-	return compared, d, nil
+	return compared, nil
 }
 
 // state adds the statements of a correction that r hasn't got.
@@ -188,7 +188,7 @@ func (r *Record) state(c *Correction, at time.Time) {
 
 // Stands tells where a record stands to a correction.
 func (s *Service) Stands(ctx context.Context, c *Correction) (Stand, error) {
-	compared, _, err := s.compare(ctx, c)
+	compared, err := s.compare(ctx, c)
 	if err != nil {
 		return "", err
 	}
@@ -211,11 +211,11 @@ func (s *Service) Rectify(ctx context.Context, c *Correction) error {
 
 // showStatements leaves of the statements those texts that the caller may see, as the
 // fields that they are about.
-func (r *Record) showStatements(d *dataset.Dataset, aside func(person string) bool, clear func(f *dataset.Field, person string) bool) {
+func (r *Record) showStatements(d *dataset.Dataset, aside func(person string) bool, seen func(f *dataset.Field, person string) bool) {
 	r.Statements = slices.Clone(r.Statements)
 	for i := range r.Statements {
 		st := &r.Statements[i]
-		if f := d.Field(st.FieldID); st.FieldID != "" && (f == nil || !clear(f, st.About)) || !aside(st.About) {
+		if f := d.Field(st.FieldID); st.FieldID != "" && (f == nil || !seen(f, st.About)) || !aside(st.About) {
 			st.Text = personal.Text{}
 		}
 	}

@@ -425,7 +425,7 @@ func (s *Service) ended(ctx context.Context, t *Task) ([]job.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Form.Stage != request.After || r.State != request.Executing || !r.Done() {
+	if t.Stage != request.After || r.State != request.Executing || !r.Done() {
 		return nil, nil
 	}
 	return []job.Spec{{Type: request.JobCarry, Object: r.ID}}, nil
@@ -486,13 +486,13 @@ func (s *Service) Complete(ctx context.Context, in CompleteInput) (*Task, error)
 		if t.Notice != "" {
 			return ErrNotice
 		}
-		answers, err := t.Form.fill(in.Answers)
+		answers, err := t.fill(in.Answers)
 		switch {
 		case err != nil:
 			return err
 		case len(in.Files) > maxFiles:
 			return errs.New(errs.Invalid, "attach up to %d documents", maxFiles).At("files")
-		case t.Form.Attachment && len(in.Files) == 0:
+		case t.Attachment && len(in.Files) == 0:
 			return errs.New(errs.Invalid, "attach a document").At("files")
 		}
 		files := slices.Compact(slices.Sorted(slices.Values(in.Files)))

@@ -34,11 +34,11 @@ const (
 )
 
 var (
-	errNotFound = errors.New("Google Cloud KMS knows no such key")
-	errExists   = errors.New("Google Cloud KMS has one already")
-	errRefused  = errors.New("Google Cloud KMS refuses the request")
-	errDenied   = errors.New("Google Cloud KMS denies permission")
-	errBusy     = errors.New("Google Cloud KMS is busy")
+	errNotFound = errors.New("no such key in Google Cloud KMS")
+	errExists   = errors.New("key exists in Google Cloud KMS")
+	errRefused  = errors.New("request refused by Google Cloud KMS")
+	errDenied   = errors.New("permission denied by Google Cloud KMS")
+	errBusy     = errors.New("busy: Google Cloud KMS")
 )
 
 // client speaks the REST API of Google Cloud KMS.
