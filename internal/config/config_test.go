@@ -260,6 +260,7 @@ func TestDefaults(t *testing.T) {
 		WorkerConcurrency: 4, ShutdownGrace: 20 * time.Second, StepUp: authz.AAL2, S3: config.S3{Region: "us-east-1"},
 		S3Second: config.S3Second{Region: "us-east-1"}, AuditRetention: 43848 * time.Hour, LedgerRetention: 9600 * time.Hour,
 		Transit: config.Transit{Recovery: 720 * time.Hour}, MaxConnections: 4096, Firewall: config.Firewall{Scope: "public"}, EID: config.EID{Country: "DK"},
+		Agreement: config.Agreement{Gate: "warn", Countries: "DK"},
 	}
 	if c != want {
 		t.Errorf("got %+v, want %+v", c, want)
