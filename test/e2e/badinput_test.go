@@ -151,6 +151,7 @@ func (b *bad) unchanged(t *testing.T, before map[string]int) {
 	delete(before, "vogter_keys.dataKeys")
 	delete(after, "vogter_keys.dataKeys")
 	if !maps.Equal(before, after) {
+		maps.DeleteFunc(before, func(place string, n int) bool { return after[place] == n && n > 0 })
 		t.Errorf("documents before %v, after %v", before, after)
 	}
 	if got := b.client.person(t, b.person.ID); got.Version != b.person.Version || got.Records.TotalCount != 1 {

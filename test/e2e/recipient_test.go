@@ -39,7 +39,7 @@ func (p *platform) taskTemplate(t *testing.T, right, stage string) string {
 // system outside, the recipient is told, and answers by the link in its mail.
 func TestRecipients(t *testing.T) {
 	p := running(t)
-	owner, handler, approver := p.member(t, first, "OWNER"), p.member(t, first, "CASE_HANDLER"), p.member(t, first, "APPROVER")
+	owner, handler := p.member(t, first, "OWNER"), p.member(t, first, "CASE_HANDLER")
 	h := p.someone()
 	s := ask[struct{ CreateSubject struct{ Subject person } }](t, p.machine(t, first),
 		`mutation($input: CreateSubjectInput!) { createSubject(input: $input) { subject {`+personFields+`} } }`, vars{"input": h.input()}).CreateSubject.Subject
@@ -93,7 +93,7 @@ func TestRecipients(t *testing.T) {
 	}})
 	read()
 	r.step(t, handler, "submitRequest", nil)
-	r.step(t, approver, "approveRequest", vars{"holds": true, "exceptions": true, "rightsOfOthers": true, "secrecy": true})
+	r.step(t, owner, "approveRequest", vars{"holds": true, "exceptions": true, "rightsOfOthers": true, "secrecy": true})
 	type notice struct {
 		ID, State, Channel, Result string
 		References                 []string
