@@ -501,12 +501,20 @@ func (r *Request) Submit(a Act) (Event, error) {
 		if item.Proposal == nil && item.Outcome == "" {
 			return Event{}, refuse(Submit, "item %s (%s) isn't decided", item.ID, item.Type)
 		}
+		if len(r.Answers) == 0 && item.rests() {
+			return Event{}, refuse(Submit, "no place has answered yet what it holds: wait for the search that item %s (%s) rests on", item.ID, item.Type)
+		}
 	}
 	e, err := r.move(Submit, a)
 	if err == nil {
 		r.PreparedBy = a.By
 	}
 	return e, err
+}
+
+// rests reports whether what was decided rests on a search for the person's data.
+func (i *Item) rests() bool {
+	return slices.Contains([]Type{Access, Portability, Erasure}, i.Type) && i.Outcome == "" && i.Proposal.Outcome != Refused
 }
 
 // SendBack returns a request to who prepared it, T12.

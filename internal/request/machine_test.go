@@ -235,6 +235,10 @@ func TestGuards(t *testing.T) {
 			r.Answers = []request.Answer{{System: "crm", Result: request.Failed}}
 			return second(r.Submit(act(request.ByHandler, "a", 3)))
 		}},
+		{"no place has answered at all", request.InProgress, func(r *request.Request) error {
+			r.Answers, r.Items[0].Outcome, r.Items[0].Proposal = nil, "", &request.Proposal{Outcome: request.NoDataHeld}
+			return second(r.Submit(act(request.ByHandler, "a", 3)))
+		}},
 		{"an item undecided", request.InProgress, func(r *request.Request) error {
 			r.Items[0].Outcome = ""
 			return second(r.Submit(act(request.ByHandler, "a", 3)))
@@ -370,7 +374,7 @@ func (d *dice) roll(n int) int {
 }
 
 // TestWalks makes random moves: whatever happens, the clock and the pauses agree,
-// nothing is answered without an identity, and an event tells of each move.
+// nothing is answered without a search and an identity, and an event tells of each move.
 func TestWalks(t *testing.T) {
 	rules := make([]request.Rule, 0, len(moves()))
 	for rule := range moves() {
@@ -392,6 +396,9 @@ func TestWalks(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if r.State == request.InProgress && rnd.roll(4) == 0 {
+				r.Answers = []request.Answer{{System: "crm", Result: request.None}}
+			}
 			if r.State == request.Executing {
 				r.Items[0].Outcome = request.Fulfilled
 			}
@@ -412,8 +419,8 @@ func TestWalks(t *testing.T) {
 			}
 			if r.State == request.Responded && rule == request.Respond {
 				answered++
-				if !r.Identity.Verified() || r.ApprovedBy == "" || r.ApprovedBy == r.PreparedBy {
-					t.Fatalf("seed %d: answered without identity or approval: %+v", seed, r)
+				if len(r.Answers) == 0 || !r.Identity.Verified() || r.ApprovedBy == "" || r.ApprovedBy == r.PreparedBy {
+					t.Fatalf("seed %d: answered without search, identity or approval: %+v", seed, r)
 				}
 			}
 			if !state.Open() && r.Clock != request.Stopped {
