@@ -20,6 +20,7 @@ import (
 	"github.com/vogter/vogter/internal/letter"
 	"github.com/vogter/vogter/internal/pack"
 	"github.com/vogter/vogter/internal/request"
+	"github.com/vogter/vogter/internal/retention"
 	"github.com/vogter/vogter/internal/tenancy"
 	"github.com/vogter/vogter/internal/tenant"
 )
@@ -67,12 +68,16 @@ func (w *Work) Search(ctx context.Context, r *request.Request, _ *request.Item) 
 	if err != nil {
 		return nil, err
 	}
-	answers := make([]request.Answer, len(found))
-	for i, f := range found {
-		answers[i] = request.Answer{System: f.System, Result: request.None, Count: int(f.Count)}
+	var answers []request.Answer
+	if w.Type == pack.PortabilityType { // is given with every package, whatever else there is
+		answers = append(answers, request.Answer{System: retention.Person, Result: request.Found, Count: 1})
+	}
+	for _, f := range found {
+		a := request.Answer{System: f.System, Result: request.None, Count: int(f.Count)}
 		if f.Count > 0 {
-			answers[i].Result = request.Found
+			a.Result = request.Found
 		}
+		answers = append(answers, a)
 	}
 	return answers, nil
 }

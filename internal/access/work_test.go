@@ -174,7 +174,7 @@ func TestAccess(t *testing.T) {
 	}
 	carry := &access.Work{Type: pack.PortabilityType, Exports: w.Exports, Tenants: tenants}
 	found, err := carry.Search(ctx, r, &r.Items[0])
-	if err != nil || len(found) != 1 || found[0].System != notes.ID {
+	if err != nil || len(found) != 2 || found[0].System != "identity" || found[1].System != notes.ID {
 		t.Errorf("%+v, %v", found, err)
 	}
 }

@@ -205,7 +205,7 @@ func (c *crowd) advance(ctx context.Context, o *one) error {
 		switch {
 		case o.taken:
 			return c.step(ctx, o, c.handler, "withdrawRequest", vars{"statement": "Said so by phone."})
-		case o.atOnce && item.Outcome == "", len(got.Request.Answers) == 0 && slices.Contains([]string{"ACCESS", "ERASURE"}, o.right):
+		case o.atOnce && item.Outcome == "", len(got.Request.Answers) == 0 && slices.Contains([]string{"ACCESS", "PORTABILITY", "ERASURE"}, o.right):
 			return nil // the worker's turn
 		case o.atOnce, item.Proposal != nil:
 			return c.step(ctx, o, c.handler, "submitRequest", nil)
