@@ -147,7 +147,7 @@ func (p *platform) inProcess(b *testing.B) (read, unrecorded func(context.Contex
 	})
 	ctx = audit.WithRequest(tenant.NewContext(b.Context(), p.tenant), audit.Request{ID: "BENCH"})
 	ctx = authz.NewContext(ctx, authz.Principal{Kind: authz.KindMachine, ID: "bench", Tenant: p.tenant, Grants: authz.ForKeys()})
-	unrecorded = func(ctx context.Context, id string) error {
+	look := func(ctx context.Context, id string) error {
 		if _, err := v.Subjects.Get(ctx, id); err != nil {
 			return err
 		}
@@ -162,10 +162,10 @@ func (p *platform) inProcess(b *testing.B) (read, unrecorded func(context.Contex
 	}
 	return func(ctx context.Context, id string) error {
 			ctx, reads := audit.Collect(ctx)
-			return errors.Join(unrecorded(ctx, id), v.Recorder.Flush(ctx, reads))
+			return errors.Join(look(ctx, id), v.Recorder.Flush(ctx, reads))
 		}, func(ctx context.Context, id string) error {
 			ctx, _ = audit.Collect(ctx)
-			return unrecorded(ctx, id)
+			return look(ctx, id)
 		}, ctx
 }
 
